@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrUnsupported marks a fault whose field the language knows and this version
+// does not support.
+var ErrUnsupported = errors.New("not supported by this version")
+
+// FieldError is one fault of a policy.
+type FieldError struct {
+	// Path is the field, e.g. "spec.tracepoints[0].args[1].type"; empty when the
+	// fault is the text's as a whole.
+	Path string
+	// Line is the line of the fault, counted from 1; 0 when there is none.
+	Line int
+	// Reason says what is wrong, and where it helps what would be right.
+	Reason string
+	// Err is ErrUnsupported or nil.
+	Err error
+}
+
+// Error is "line 7: spec.tracepoints[0].event: reason".
+func (e *FieldError) Error() string {
+	text := e.Reason
+	if e.Path != "" {
+		text = e.Path + ": " + text
+	}
+	if e.Line > 0 {
+		text = fmt.Sprintf("line %d: %s", e.Line, text)
+	}
+	return text
+}
+
+// Unwrap is Err, so that errors.Is finds ErrUnsupported.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Faults are the faults in an error of this package, in the order of the text;
+// nil when err holds none.
+func Faults(err error) []*FieldError {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []*FieldError
+		for _, e := range joined.Unwrap() {
+			all = append(all, Faults(e)...)
+		}
+		return all
+	}
+	var one *FieldError
+	if errors.As(err, &one) {
+		return []*FieldError{one}
+	}
+	return nil
+}
+
+// position is where a field stands in a text.
+type position struct {
+	path string
+	line int
+}
+
+func (p position) fault(format string, args ...any) *FieldError {
+	return &FieldError{Path: p.path, Line: p.line, Reason: fmt.Sprintf(format, args...)}
+}
