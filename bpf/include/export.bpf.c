@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Not a program: an object whose BTF holds every type of wire.h, from which
+ * Go's twins are generated.
+ */
+#include "kernel.h"
+#include "wire.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+#define EXPORT_TYPE(kind, name) const kind name *export_##name __attribute__((unused))
+
+EXPORT_TYPE(enum, limits);
+EXPORT_TYPE(enum, reserved_slots);
+EXPORT_TYPE(enum, slot_state);
+EXPORT_TYPE(enum, sealed_by);
+EXPORT_TYPE(enum, task_state);
+EXPORT_TYPE(enum, string_status);
+EXPORT_TYPE(enum, match_kind);
+EXPORT_TYPE(enum, action_flags);
+EXPORT_TYPE(enum, arg_kind);
+EXPORT_TYPE(enum, event_type);
+EXPORT_TYPE(enum, exec_flags);
+EXPORT_TYPE(enum, kernel_error);
+EXPORT_TYPE(struct, slot);
+EXPORT_TYPE(struct, cgroup_seal);
+EXPORT_TYPE(struct, cgroup_path);
+EXPORT_TYPE(struct, string_hash);
+EXPORT_TYPE(struct, task_seal);
+EXPORT_TYPE(struct, rule_bits);
+EXPORT_TYPE(struct, dimension);
+EXPORT_TYPE(struct, site);
+EXPORT_TYPE(struct, value_key);
+EXPORT_TYPE(struct, bound);
+EXPORT_TYPE(struct, set_key);
+EXPORT_TYPE(struct, set_rules);
+EXPORT_TYPE(struct, act);
+EXPORT_TYPE(struct, policy_counters);
+EXPORT_TYPE(struct, arg_config);
+EXPORT_TYPE(struct, site_config);
+EXPORT_TYPE(struct, event_header);
+EXPORT_TYPE(struct, event_cgroup);
+EXPORT_TYPE(struct, event_fork);
+EXPORT_TYPE(struct, event_exec);
+EXPORT_TYPE(struct, event_exit);
+EXPORT_TYPE(struct, event_site);

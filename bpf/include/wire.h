@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef BOLTSEAL_WIRE_H
+#define BOLTSEAL_WIRE_H
+
+/*
+ * What the kernel programs and the agent share: records in the ring, values
+ * of maps, limits. Go's twins of these are generated from BTF. Only
+ * fixed-width types, explicit padding, header first.
+ */
+
+#include <linux/types.h>
+
+/* Limits, fixed by the layout of values. */
+enum limits {
+	RULES_MAX = 512,                /* rules of one site */
+	RULE_WORDS = RULES_MAX / 64,
+	ARGS_MAX = 8,                   /* arguments that one site can read */
+	DIM_BINARY = ARGS_MAX,          /* the dimension after the arguments */
+	DIMS = ARGS_MAX + 1,
+	STRING_ARGS_MAX = 5,            /* of the arguments, strings */
+	STRING_MAX = 4096,              /* bytes with the closing NUL */
+	PREFIX_MAX = 256,
+	POSTFIX_MAX = 128,
+	HASH_LANES = 3,
+	HASH_KEYS = STRING_MAX / 4 + 2 * HASH_LANES,
+	SITES_MAX = 256,
+	PATH_KEY_MAX = 511,             /* longest expected cgroup path; a hash key has at most 512 bytes */
+	SLOTS_MAX = 16384,
+	POLICIES_MAX = 2048,
+};
+
+/* Slots that are not a container's. */
+enum reserved_slots {
+	SLOT_HOST = 0,     /* every task that carries no seal */
+	SLOT_NO_ROOM = 1,  /* born when no slot was free: nothing may run in it */
+	SLOTS_RESERVED = 2,
+};
+
+enum slot_state {
+	SLOT_FREE = 0,
+	SLOT_EXPECTED = 1, /* the cgroup does not exist yet */
+	SLOT_MAPPED = 2,   /* the cgroup is sealed, its entrypoint has not run */
+	SLOT_ARMED = 3,    /* the entrypoint has been executed */
+};
+
+enum sealed_by {
+	SEALED_BY_NOBODY = 0,
+	SEALED_BY_PATH = 1,    /* the agent expected this path */
+	SEALED_BY_PATTERN = 2, /* name or maker are a runtime's */
+	SEALED_BY_AGENT = 3,   /* the agent sealed a cgroup that existed */
+};
+
+/*
+ * One container, as the kernel knows it. The agent writes version, init_pid
+ * and what it resets before a slot is used again; the rest is the kernel's.
+ * One cache line.
+ */
+struct slot {
+	__u64 version;       /* rule set in force; 0: none. The one word that flips all sites at once */
+	__u64 cgroup_id;     /* root cgroup of the container */
+	__u64 sealed_ns;     /* boot time clock */
+	__u64 first_task_ns;
+	__u64 first_exec_ns; /* first exec in the cgroup, set-up included */
+	__u64 armed_ns;      /* exec of the entrypoint */
+	__s64 tasks;         /* live tasks that carry this slot */
+	__u32 state;         /* enum slot_state */
+	__u32 init_pid;      /* in the initial pid namespace; 0 until a hook named it. SLOT_HOST: see lib/task.h */
+};
+
+/* Seal of one cgroup: a container's root cgroup or one below it. */
+struct cgroup_seal {
+	__u32 slot;
+	__u32 by; /* enum sealed_by */
+};
+
+/* Key of an expectation: the path below the v2 root, padded with zeros. */
+struct cgroup_path {
+	char path[PATH_KEY_MAX + 1];
+};
+
+enum task_state {
+	TASK_SETUP = 1, /* entered from outside, has not executed the workload yet */
+	TASK_HOOK = 2,  /* an OCI hook inside the container; exempt while its slot is mapped */
+	TASK_ARMED = 3, /* never leaves */
+};
+
+/* A string as keyed hash: equal strings only, but for 2^-96 a pair. */
+struct string_hash {
+	__u64 lane[HASH_LANES];
+	__u32 len; /* without NUL; see string_status for values over STRING_MAX */
+	__u32 pad;
+};
+
+/* Seal of one task. */
+struct task_seal {
+	__u32 slot;
+	__u32 state; /* enum task_state */
+	struct string_hash binary; /* executed file, taken at exec: later PR_SET_MM_EXE_FILE changes nothing */
+};
+
+/* Not lengths, but why there is no string. */
+enum string_status {
+	STRING_UNREADABLE = 0xffffffff,
+	STRING_TRUNCATED = 0xfffffffe, /* longer than STRING_MAX */
+};
+
+/* One way to look a value up. Each dimension has all of them. */
+enum match_kind {
+	MATCH_EXACT = 0,
+	MATCH_PREFIX = 1,
+	MATCH_NOT_PREFIX = 2,
+	MATCH_POSTFIX = 3,
+	MATCH_NOT_POSTFIX = 4,
+	MATCH_RANGE = 5,
+	MATCH_KINDS = 8, /* a power of two, for the verifier */
+};
+
+/* A set of rules of one site. */
+struct rule_bits {
+	__u64 word[RULE_WORDS];
+};
+
+/* What a dimension of a site looks up, and with which result on a miss. */
+struct dimension {
+	__u32 kinds;               /* bit per match_kind that some rule uses */
+	__u32 pad;
+	__u64 prefix_lengths[PREFIX_MAX / 64 + 1];   /* bit per length in use, 0..256 */
+	__u64 postfix_lengths[POSTFIX_MAX / 64 + 1];
+	__u64 bounds;              /* the range table: first element << 32 | number of elements */
+	struct rule_bits uses;     /* rules that constrain this dimension */
+	struct rule_bits miss[MATCH_KINDS];
+};
+
+struct site {
+	struct dimension dims[DIMS];
+};
+
+/* Key of a matched value: site << 16 | dimension << 8 | kind. */
+struct value_key {
+	__u32 tag;
+	__u32 len;
+	__u64 lane[HASH_LANES];
+};
+
+/* Range table element: numbers from bound on, up to the next element. */
+struct bound {
+	__u64 bound; /* signed types: with the sign bit inverted, so that order is unsigned */
+	__u32 class;
+	__u32 pad;
+};
+
+/* Rules of one version of a set at one site; immutable once a slot names the version. */
+struct set_key {
+	__u32 version;
+	__u32 site;
+};
+
+struct set_rules {
+	struct rule_bits rules;
+	struct rule_bits enforce; /* of the rules, those whose enforcement actions are carried out */
+};
+
+enum action_flags {
+	ACTION_POST = 1,
+	ACTION_SIGNAL = 2, /* send act.signal */
+	ACTION_NOPOST = 4,
+};
+
+/* What a rule does. */
+struct act {
+	__u8 flags; /* enum action_flags */
+	__u8 signal;
+	__u16 group;  /* rules of one hook, in order: only the first that matches acts */
+	__u32 policy; /* index of its counters */
+};
+
+struct policy_counters {
+	__u64 post;
+	__u64 nopost;
+	__u64 signal;
+	__u64 monitor_signal;
+};
+
+/* How a site's program finds one argument in its context. */
+enum arg_kind {
+	ARG_NONE = 0,
+	ARG_INT = 1,
+	ARG_USER_STRING = 2,   /* pointer to user memory */
+	ARG_KERNEL_STRING = 3, /* pointer to kernel memory */
+	ARG_DATA_LOC = 4,      /* offset in the low half of a word */
+	ARG_INLINE_STRING = 5, /* characters in the record itself */
+};
+
+struct arg_config {
+	__u16 offset; /* bytes from the start of the context */
+	__u8 kind;
+	__u8 size;    /* integers: 1, 2, 4, 8 */
+	__u8 is_signed;
+	__u8 string;  /* which of the STRING_ARGS_MAX buffers */
+	__u16 pad;
+};
+
+struct site_config {
+	__u32 id;
+	__u32 args;
+	__u8 exec_entry; /* the context is execve's or execveat's entry */
+	__u8 has_exit;   /* an exit program reads again what entry could not */
+	__u16 pad;
+	struct arg_config arg[ARGS_MAX];
+};
+
+enum event_type {
+	EVENT_CGROUP_SEALED = 1,
+	EVENT_CGROUP_GONE = 2,
+	EVENT_FORK = 3,
+	EVENT_EXEC = 4,
+	EVENT_EXIT = 5,
+	EVENT_SITE = 6,
+	EVENT_TASK_UNSEALED = 7, /* a task of a container could not be sealed: the agent kills it */
+	EVENT_ARMED = 8,
+};
+
+struct event_header {
+	__u16 type;
+	__u16 pad;
+	__u32 size;
+	__u64 ktime;  /* boot time clock */
+	__u32 tgid;   /* initial pid namespace */
+	__u32 tid;
+	__u64 start;  /* start time of the thread group leader, ns, boot time clock: tgid and start name a process */
+	__u32 slot;
+	__u32 uid;
+	__u64 cgroup_id;
+};
+
+struct event_cgroup {
+	struct event_header h;
+	__u32 slot;
+	__u32 by; /* enum sealed_by */
+	__u64 id; /* the cgroup; h.cgroup_id is the maker's */
+	char path[PATH_KEY_MAX + 1];
+};
+
+struct event_fork {
+	struct event_header h; /* of the child */
+	__u64 parent_start;
+	__u32 parent_tgid;
+	__u32 pad;
+};
+
+enum exec_flags {
+	EXEC_BINARY_TRUNCATED = 1,
+	EXEC_ARGS_TRUNCATED = 2,
+	EXEC_CWD_TRUNCATED = 4,
+	EXEC_ARGS_UNREADABLE = 8,
+};
+
+/* Followed by binary, arguments (each with its NUL) and working directory. */
+struct event_exec {
+	struct event_header h;
+	__u64 parent_start;
+	__u32 parent_tgid;
+	__u32 auid;
+	__u32 flags;
+	__u16 binary_len;
+	__u16 args_len;
+	__u16 cwd_len;
+	__u16 pad;
+	__u32 pad2;
+};
+
+struct event_exit {
+	struct event_header h;
+	__u32 code; /* as wait4 gives it */
+	__u32 pad;
+};
+
+/*
+ * Followed by the strings of the arguments, in the order of their buffers,
+ * without NUL; string_len holds their lengths or an enum string_status.
+ */
+struct event_site {
+	struct event_header h;
+	__u32 site;
+	__u32 version;
+	__u64 regs[ARGS_MAX];
+	__u32 string_len[STRING_ARGS_MAX];
+	__u32 at_exit; /* strings were read when the call returned */
+	struct rule_bits posted;
+	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */
+};
+
+/* Reasons of failure that the programs count; never silent. */
+enum kernel_error {
+	KERR_SEALS_FULL = 0,      /* a cgroup could not be sealed */
+	KERR_NO_SLOT = 1,         /* no free slot: SLOT_NO_ROOM was used */
+	KERR_TASK_SEAL = 2,       /* a task could not be sealed */
+	KERR_RING_FULL = 3,       /* an event was lost */
+	KERR_SIGNAL = 4,          /* bpf_send_signal refused */
+	KERR_SCRATCH = 5,         /* evaluations nested too deep */
+	KERR_RETRY = 6,           /* no storage to read again at exit */
+	KERR_PATH_DEPTH = 7,      /* a path has more components than the walk follows */
+	KERR_GUARDED = 8,         /* a rule would have signalled init or the agent */
+	KERR_MAX = 9,
+};
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef BOLTSEAL_TASK_H
+#define BOLTSEAL_TASK_H
+
+#include "event.h"
+
+/*
+ * Seals of tasks. A task gets one when it enters a sealed cgroup, passes it
+ * to its children and keeps it wherever it moves. The states and the events
+ * that change them are listed in agent/internal/seal.
+ */
+
+static __always_inline struct task_seal *task_seal(struct task_struct *task)
+{
+	return bpf_task_storage_get(&task_seals, task, 0, 0);
+}
+
+/* Migration names only the thread group leader; other threads fall back to it. */
+static __always_inline struct task_seal *thread_group_seal(struct task_struct *task)
+{
+	struct task_seal *seal = task_seal(task);
+
+	if (!seal && task->group_leader)
+		seal = task_seal(task->group_leader);
+	return seal;
+}
+
+/*
+ * Seals a task. Storage can fail to be allocated (seen once in 480,000
+ * forks): then hooks must find the task by its cgroup, and the agent is told
+ * to kill it, for without its seal it could leave.
+ */
+static __always_inline void task_seal_set(struct task_struct *task, const struct task_seal *init)
+{
+	struct event_header *event;
+	struct slot *slot, *host;
+
+	if (!bpf_task_storage_get(&task_seals, task, (void *)init, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
+		kernel_error(KERR_TASK_SEAL);
+		host = slot_get(SLOT_HOST);
+		if (host)
+			host->init_pid = 1; /* hooks look for unsealed tasks from now on */
+		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+		if (!event) {
+			event_lost(init->slot);
+			return;
+		}
+		event_header_init(event, EVENT_TASK_UNSEALED, sizeof(*event), task, init->slot);
+		bpf_ringbuf_submit(event, 0);
+		return;
+	}
+	slot = slot_get(init->slot);
+	if (!slot)
+		return;
+	__sync_fetch_and_add(&slot->tasks, 1);
+	if (!slot->first_task_ns)
+		slot->first_task_ns = bpf_ktime_get_boot_ns();
+}
+
+static __always_inline void task_seal_drop(struct task_struct *task)
+{
+	struct task_seal *seal = task_seal(task);
+	struct slot *slot;
+
+	if (!seal)
+		return;
+	slot = slot_get(seal->slot);
+	if (slot)
+		__sync_fetch_and_add(&slot->tasks, -1);
+	bpf_task_storage_delete(&task_seals, task);
+}
+
+static __always_inline struct cgroup_seal *cgroup_seal_by_id(__u64 id)
+{
+	return bpf_map_lookup_elem(&seals, &id);
+}
+
+#define CGROUP_DEPTH 32 /* ancestors that are searched when the seals were full as a cgroup was made */
+
+/*
+ * Seal of a cgroup or, when the map had no room for it, of the nearest
+ * ancestor that has one.
+ */
+static __always_inline struct cgroup_seal *cgroup_seal(struct cgroup *cgroup)
+{
+	struct cgroup_seal *seal;
+
+	for (int i = 0; i < CGROUP_DEPTH; i++) {
+		if (!cgroup)
+			break;
+		seal = cgroup_seal_by_id(BPF_CORE_READ(cgroup, kn, id));
+		if (seal)
+			return seal;
+		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
+	}
+	return NULL;
+}
+
+static __always_inline struct cgroup *task_cgroup(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp);
+}
+
+static __always_inline bool same_namespaces(struct task_struct *a, struct task_struct *b)
+{
+	struct nsproxy *x = BPF_CORE_READ(a, nsproxy);
+	struct nsproxy *y = BPF_CORE_READ(b, nsproxy);
+
+	if (x == y)
+		return x != NULL;
+	if (!x || !y) /* exiting: a runtime that is gone */
+		return false;
+	return BPF_CORE_READ(x, mnt_ns) == BPF_CORE_READ(y, mnt_ns) &&
+	       BPF_CORE_READ(x, pid_ns_for_children) == BPF_CORE_READ(y, pid_ns_for_children) &&
+	       BPF_CORE_READ(x, net_ns) == BPF_CORE_READ(y, net_ns) &&
+	       BPF_CORE_READ(x, uts_ns) == BPF_CORE_READ(y, uts_ns) &&
+	       BPF_CORE_READ(x, ipc_ns) == BPF_CORE_READ(y, ipc_ns) &&
+	       BPF_CORE_READ(x, cgroup_ns) == BPF_CORE_READ(y, cgroup_ns);
+}
+
+/*
+ * State of a task in set-up once it has executed a program. The runtime's
+ * init executes itself and createContainer hooks in its own namespaces; the
+ * workload is executed in others than the runtime's. A container without
+ * namespaces of its own has only its init pid to tell, which the
+ * createRuntime hook names; after that hook init executes nothing but the
+ * entrypoint.
+ */
+static __always_inline __u32 state_after_exec(struct task_struct *task, const struct task_seal *seal,
+					      const struct slot *slot)
+{
+	struct task_struct *parent = task->real_parent;
+	struct task_seal *parents;
+
+	if (seal->state == TASK_ARMED)
+		return TASK_ARMED;
+	if (slot->state == SLOT_MAPPED && slot->init_pid && slot->init_pid == (__u32)task->tgid)
+		return TASK_ARMED;
+	if (!parent)
+		return TASK_ARMED;
+	if (same_namespaces(task, parent))
+		return seal->state;
+	if (slot->state == SLOT_MAPPED) {
+		parents = thread_group_seal(parent);
+		if (parents && parents->slot == seal->slot && parents->state != TASK_ARMED)
+			return TASK_HOOK;
+	}
+	return TASK_ARMED;
+}
+
+/* Whether policies of the seal's slot apply to the task now. */
+static __always_inline bool task_exempt(const struct task_seal *seal, const struct slot *slot)
+{
+	if (seal->state == TASK_HOOK)
+		return slot->state == SLOT_MAPPED;
+	return seal->state == TASK_SETUP;
+}
+
+#endif

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * Follows tasks: passes seals to children, tells set-up from the workload at
+ * exec, and reports the life of every process.
+ *
+ *   sched_process_fork  the child gets the parent's seal; a child born into a
+ *                       sealed cgroup (CLONE_INTO_CGROUP) gets the cgroup's
+ *   sched_process_exec  set-up ends, the container is armed
+ *   sched_process_exit  the seal's use of its slot ends
+ *   iter/task           seals tasks of a cgroup that was sealed after them
+ */
+#include "../lib/task.h"
+#include "../lib/path.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+static __always_inline void report_fork(struct task_struct *parent, struct task_struct *child, __u32 slot)
+{
+	struct event_fork *event;
+
+	event_reserve(event, EVENT_FORK, child, slot);
+	if (!event)
+		return;
+	event->parent_tgid = BPF_CORE_READ(child, real_parent, tgid);
+	event->parent_start = BPF_CORE_READ(child, real_parent, group_leader, start_boottime);
+	event->pad = 0;
+	bpf_ringbuf_submit(event, 0);
+}
+
+/* A child of a task without a seal: born by CLONE_INTO_CGROUP, or of a thread that migration did not name. */
+static __always_inline bool seal_of_birth(struct task_struct *parent, struct task_struct *child,
+					  struct task_seal *init)
+{
+	struct cgroup *cgroup = task_cgroup(child);
+	struct cgroup_seal *seal = cgroup_seal(cgroup);
+	struct slot *slot;
+
+	if (!seal)
+		return false;
+	slot = slot_get(seal->slot);
+	init->slot = seal->slot;
+	init->state = TASK_ARMED;
+	if (cgroup != task_cgroup(parent) || (slot && slot->state != SLOT_ARMED))
+		init->state = TASK_SETUP;
+	return true;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct task_seal *seal = thread_group_seal(parent), init = {};
+	__u32 slot = SLOT_HOST;
+
+	if (seal) {
+		init = *seal;
+		slot = init.slot;
+		task_seal_set(child, &init);
+	} else if (seal_of_birth(parent, child, &init)) {
+		slot = init.slot;
+		task_seal_set(child, &init);
+	}
+	if (child->pid == child->tgid)
+		report_fork(parent, child, slot);
+	return 0;
+}
+
+/* Everything an exec event holds, and the paths it is made of. */
+struct exec_scratch {
+	struct event_exec event;
+	char data[3 * STRING_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SCRATCH_LEVELS);
+	__type(key, __u32); /* scratch level */
+	__type(value, struct exec_scratch);
+} exec_scratches SEC(".maps");
+
+/* Appends a walked path at offset used; its length, or 0 with the flag set. */
+static __always_inline __u32 append_path(struct exec_scratch *s, __u32 used, struct path_walk *w, __u32 truncated)
+{
+	if (!w)
+		return 0;
+	if (w->len >= STRING_MAX) {
+		s->event.flags |= truncated;
+		return 0;
+	}
+	bpf_probe_read_kernel(&s->data[bound_index(used, 2 * STRING_MAX)], bound_index(w->len, STRING_MAX), w->string);
+	return w->len;
+}
+
+/* The arguments as the program finds them, NUL between them. */
+static __always_inline __u32 append_args(struct exec_scratch *s, __u32 used, struct task_struct *task)
+{
+	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
+	unsigned long end = BPF_CORE_READ(task, mm, arg_end);
+	unsigned long len = end - start;
+
+	if (!start || end <= start)
+		return 0;
+	if (len >= STRING_MAX) {
+		s->event.flags |= EXEC_ARGS_TRUNCATED;
+		len = STRING_MAX - 1;
+	}
+	if (bpf_probe_read_user(&s->data[bound_index(used, STRING_MAX)], bound_index(len, STRING_MAX), (void *)start)) {
+		s->event.flags |= EXEC_ARGS_UNREADABLE;
+		return 0;
+	}
+	return len;
+}
+
+static __always_inline __u32 audit_uid(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->loginuid))
+		return BPF_CORE_READ(task, loginuid.val);
+	return -1;
+}
+
+static __always_inline void report_exec(struct task_struct *task, __u32 level, __u32 slot)
+{
+	struct exec_scratch *s = bpf_map_lookup_elem(&exec_scratches, &level);
+	struct path_walk *binary = bpf_map_lookup_elem(&path_walks, &level);
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	__u32 used, len;
+
+	if (!s || !binary)
+		return;
+	s->event.flags = 0;
+	s->event.binary_len = used = append_path(s, 0, binary, EXEC_BINARY_TRUNCATED);
+	s->event.args_len = len = append_args(s, used, task);
+	used += len;
+	s->event.cwd_len = len = fs ? append_path(s, used, path_of(&fs->pwd, level), EXEC_CWD_TRUNCATED) : 0;
+	used += len;
+	s->event.parent_tgid = BPF_CORE_READ(task, real_parent, tgid);
+	s->event.parent_start = BPF_CORE_READ(task, real_parent, group_leader, start_boottime);
+	s->event.auid = audit_uid(task);
+	s->event.pad = s->event.pad2 = 0;
+	used = bound_index(used, 4 * STRING_MAX);
+	if (used > 3 * STRING_MAX)
+		used = 3 * STRING_MAX;
+	event_header_init(&s->event.h, EVENT_EXEC, sizeof(s->event) + used, task, slot);
+	if (bpf_ringbuf_output(&events, s, sizeof(s->event) + used, 0))
+		event_lost(slot);
+}
+
+static __always_inline void slot_arm(__u32 id, struct slot *slot, struct task_struct *task)
+{
+	struct event_header *event;
+
+	if (slot->state != SLOT_MAPPED)
+		return;
+	slot->state = SLOT_ARMED;
+	slot->armed_ns = bpf_ktime_get_boot_ns();
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		event_lost(id);
+		return;
+	}
+	event_header_init(event, EVENT_ARMED, sizeof(*event), task, id);
+	bpf_ringbuf_submit(event, 0);
+}
+
+/* A task that was in its sealed cgroup before its seal was there to see it enter. */
+static __always_inline struct task_seal *seal_found_at_exec(struct task_struct *task)
+{
+	struct task_seal init = { .state = TASK_SETUP };
+	struct cgroup_seal *cgroup = cgroup_seal(task_cgroup(task));
+	struct slot *slot;
+
+	if (!cgroup)
+		return NULL;
+	slot = slot_get(cgroup->slot);
+	init.slot = cgroup->slot;
+	if (slot && slot->state == SLOT_ARMED)
+		init.state = TASK_ARMED;
+	task_seal_set(task, &init);
+	return task_seal(task);
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+{
+	struct task_seal *seal = task_seal(task);
+	struct string_hash binary = {};
+	struct file *file;
+	struct slot *slot;
+	__u32 level, slot_id = SLOT_HOST, next;
+
+	level = scratch_enter();
+	if (level >= SCRATCH_LEVELS)
+		return 0;
+	file = BPF_CORE_READ(bprm, file);
+	path_hash(file ? &file->f_path : NULL, level, &binary);
+	if (!seal)
+		seal = seal_found_at_exec(task);
+	if (seal) {
+		slot_id = seal->slot;
+		slot = slot_get(slot_id);
+		if (slot) {
+			if (!slot->first_exec_ns)
+				slot->first_exec_ns = bpf_ktime_get_boot_ns();
+			next = state_after_exec(task, seal, slot);
+			if (next == TASK_ARMED && seal->state != TASK_ARMED)
+				slot_arm(slot_id, slot, task);
+			seal->state = next;
+		}
+		seal->binary = binary;
+		/* Born when no slot was free: the agent has refused it, and nothing of it may run. */
+		if (slot_id == SLOT_NO_ROOM && seal->state == TASK_ARMED && bpf_send_signal(9))
+			kernel_error(KERR_SIGNAL);
+	}
+	report_exec(task, level, slot_id);
+	scratch_leave();
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(sched_process_exit, struct task_struct *task)
+{
+	struct task_seal *seal = task_seal(task);
+	struct event_exit *event;
+	__u32 slot = seal ? seal->slot : SLOT_HOST;
+
+	/* The last thread of the group; two that end at once both report, and the agent takes the first. */
+	if (BPF_CORE_READ(task, signal, live.counter) == 0) {
+		event_reserve(event, EVENT_EXIT, task, slot);
+		if (event) {
+			event->code = BPF_CORE_READ(task, exit_code);
+			event->pad = 0;
+			bpf_ringbuf_submit(event, 0);
+		}
+	}
+	task_seal_drop(task);
+	return 0;
+}
+
+/*
+ * Seals every task that is in a sealed cgroup and carries no seal. One pass
+ * is enough: what such a task forks during the pass is sealed at its birth.
+ */
+SEC("iter/task")
+int adopt_tasks(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct task_seal init = { .state = TASK_ARMED };
+	struct cgroup_seal *cgroup;
+	struct file *file;
+	struct slot *slot;
+	__u32 level;
+
+	if (!task || task_seal(task))
+		return 0;
+	cgroup = cgroup_seal(task_cgroup(task));
+	if (!cgroup)
+		return 0;
+	slot = slot_get(cgroup->slot);
+	if (!slot)
+		return 0;
+	init.slot = cgroup->slot;
+	if (slot->state == SLOT_MAPPED)
+		init.state = TASK_SETUP;
+	/*
+	 * The only program here that can be preempted. Those that preempt it
+	 * end before it goes on, and the agent runs one pass at a time, so the
+	 * levels still nest.
+	 */
+	level = scratch_enter();
+	if (level >= SCRATCH_LEVELS)
+		return 0;
+	file = BPF_CORE_READ(task, mm, exe_file);
+	path_hash(file ? &file->f_path : NULL, level, &init.binary);
+	scratch_leave();
+	task_seal_set(task, &init);
+	return 0;
+}
