@@ -65,3 +65,8 @@ type position struct {
 func (p position) fault(format string, args ...any) *FieldError {
 	return &FieldError{Path: p.path, Line: p.line, Reason: fmt.Sprintf(format, args...)}
 }
+
+// below is a field inside the one at p, whose own line is not known any more.
+func (p position) below(format string, args ...any) position {
+	return position{path: p.path + fmt.Sprintf(format, args...), line: p.line}
+}

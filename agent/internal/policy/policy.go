@@ -83,6 +83,9 @@ type Policy struct {
 	HostSelector bool
 	// Tracepoints are the hooks of the section tracepoints.
 	Tracepoints []Tracepoint
+	// Warnings are what loads but is not done as written: a message or a tag that
+	// was cut, a path that no binary can have.
+	Warnings []*FieldError
 	// Text is the YAML text that the policy was parsed from.
 	Text string
 }
@@ -97,9 +100,7 @@ func (p *Policy) Key() string {
 
 // Enforces tells whether any selector has an enforcement action.
 func (p *Policy) Enforces() bool {
-	return slices.ContainsFunc(p.Tracepoints, func(t Tracepoint) bool {
-		return slices.ContainsFunc(t.Selectors, Selector.Enforces)
-	})
+	return slices.ContainsFunc(p.Tracepoints, Tracepoint.Enforces)
 }
 
 // WithMode is a copy of the policy in mode m, which is Enforce or Monitor. It is
@@ -134,6 +135,9 @@ type Tracepoint struct {
 	// at is where the hook stands in the text.
 	at position
 }
+
+// Enforces tells whether any selector of the hook has an enforcement action.
+func (t Tracepoint) Enforces() bool { return slices.ContainsFunc(t.Selectors, Selector.Enforces) }
 
 // Arg is one argument that a hook reads.
 type Arg struct {

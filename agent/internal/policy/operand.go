@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxString  = 4096
+	maxPrefix  = 256
+	maxPostfix = 128
+)
+
+// resolve types the filter's values, given the type of its argument. report
+// gets what does not fit: the position of a value, or -1 for the operator.
+func (f *ArgFilter) resolve(t ArgType, report func(value int, reason string)) {
+	f.Strings, f.Ranges = nil, nil
+	switch {
+	case t == ArgAuto:
+		// What the values mean is not known before the tracepoint's format is read.
+	case t == ArgString:
+		f.resolveStrings(report)
+	default:
+		f.resolveIntegers(t, report)
+	}
+}
+
+func (f *ArgFilter) resolveStrings(report func(int, string)) {
+	switch f.Op.Positive() {
+	case OpEqual, OpPrefix, OpPostfix:
+	default:
+		report(-1, fmt.Sprintf("%s compares integers, and the argument is a string", f.Op))
+		return
+	}
+	f.Strings = make([]string, 0, len(f.Values))
+	for i, v := range f.Values {
+		s, reason := typedString(f.Op, v)
+		if reason != "" {
+			report(i, reason)
+			continue
+		}
+		f.Strings = append(f.Strings, s)
+	}
+	slices.Sort(f.Strings)
+	f.Strings = slices.Compact(f.Strings)
+}
+
+// typedString is a string as it is compared, or the reason why it cannot be.
+func typedString(op Operator, s string) (typed, reason string) {
+	max := maxString
+	switch op.Positive() {
+	case OpPrefix:
+		max = maxPrefix
+	case OpPostfix:
+		max = maxPostfix
+	default:
+		// The language lets an equal value carry the NUL that ends it in memory.
+		s = strings.TrimSuffix(s, "\x00")
+	}
+	switch {
+	case s == "":
+		return "", "is empty"
+	case len(s) > max:
+		return "", fmt.Sprintf("is %d bytes long; %s takes at most %d", len(s), op, max)
+	case strings.IndexByte(s, 0) >= 0:
+		return "", fmt.Sprintf("%s has a NUL, which ends a string", quote(s))
+	}
+	return s, ""
+}
+
+func (f *ArgFilter) resolveIntegers(t ArgType, report func(int, string)) {
+	switch f.Op.Positive() {
+	case OpEqual, OpGreaterThan, OpLessThan, OpInRange:
+	default:
+		report(-1, fmt.Sprintf("%s compares strings, and the argument is of type %s", f.Op, t))
+		return
+	}
+	f.Ranges = make([]Range, 0, len(f.Values))
+	for i, v := range f.Values {
+		r, any, reason := interval(f.Op.Positive(), t, v)
+		switch {
+		case reason != "":
+			report(i, reason)
+		case any:
+			f.Ranges = append(f.Ranges, r)
+		}
+	}
+	order := compareUnsigned
+	if t.Signed() {
+		order = compareSigned
+	}
+	slices.SortFunc(f.Ranges, func(a, b Range) int { return cmp.Or(order(a.Lo, b.Lo), order(a.Hi, b.Hi)) })
+	if f.Op.Positive() == OpEqual {
+		f.Ranges = slices.Compact(f.Ranges)
+		return
+	}
+	f.Ranges = merge(f.Ranges, t.Limits().Hi, order)
+}
+
+// interval is what one value of a comparison stands for; any is false when that
+// is no integer at all, as with the largest one of the type and GreaterThan.
+func interval(op Operator, t ArgType, s string) (r Range, any bool, reason string) {
+	lo, hi := s, s
+	if op == OpInRange {
+		var two bool
+		if lo, hi, two = strings.Cut(s, ":"); !two {
+			return r, false, fmt.Sprintf("%s is no range: write min:max", quote(s))
+		}
+	}
+	if r.Lo, reason = number(t, lo); reason != "" {
+		return r, false, reason
+	}
+	if r.Hi, reason = number(t, hi); reason != "" {
+		return r, false, reason
+	}
+	limits := t.Limits()
+	switch op {
+	case OpGreaterThan:
+		return Range{Lo: r.Lo + 1, Hi: limits.Hi}, r.Lo != limits.Hi, ""
+	case OpLessThan:
+		return Range{Lo: limits.Lo, Hi: r.Hi - 1}, r.Hi != limits.Lo, ""
+	case OpInRange:
+		if t.Signed() && int64(r.Lo) > int64(r.Hi) || !t.Signed() && r.Lo > r.Hi {
+			return r, false, fmt.Sprintf("%s is no range: its end is before its start", quote(s))
+		}
+	}
+	return r, true, ""
+}
+
+// number reads decimal, 0x, 0 (octal) and 0b numbers.
+func number(t ArgType, s string) (bits uint64, reason string) {
+	var err error
+	if t.Signed() {
+		var signed int64
+		signed, err = strconv.ParseInt(s, 0, 8*t.Size())
+		bits = uint64(signed)
+	} else {
+		bits, err = strconv.ParseUint(strings.TrimPrefix(s, "+"), 0, 8*t.Size())
+		if _, negative := strconv.ParseInt(s, 0, 64); err != nil && negative == nil {
+			err = strconv.ErrRange
+		}
+	}
+	switch {
+	case err == nil:
+		return bits, ""
+	case !errors.Is(err, strconv.ErrRange):
+		return 0, fmt.Sprintf("%s is no integer", quote(s))
+	case t.Signed():
+		return 0, fmt.Sprintf("%s is outside %s, %d to %d", clip(s), t, int64(t.Limits().Lo), int64(t.Limits().Hi))
+	}
+	return 0, fmt.Sprintf("%s is outside %s, 0 to %d", clip(s), t, t.Limits().Hi)
+}
+
+// merge joins sorted ranges that overlap or touch.
+func merge(ranges []Range, last uint64, order func(a, b uint64) int) []Range {
+	if len(ranges) == 0 {
+		return ranges
+	}
+	merged := ranges[:1]
+	for _, r := range ranges[1:] {
+		end := &merged[len(merged)-1].Hi
+		// The end of the type has no successor to touch.
+		if *end == last || order(r.Lo, *end+1) <= 0 {
+			if order(r.Hi, *end) > 0 {
+				*end = r.Hi
+			}
+			continue
+		}
+		merged = append(merged, r)
+	}
+	return merged
+}
+
+func compareUnsigned(a, b uint64) int { return cmp.Compare(a, b) }
+
+func compareSigned(a, b uint64) int { return cmp.Compare(int64(a), int64(b)) }
