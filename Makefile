@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every verb sets up what it needs first (.tools/need); as root on Debian it
+# installs missing packages, elsewhere it names them and fails.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# How long make test-long fuzzes each target.
+FUZZTIME ?= 10m
+# Narrows make test, as in: make test ARGS='-run TestSeal'.
+ARGS ?=
+
+GO       ?= go
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+BINARIES := bin/boltseald bin/boltseal bin/boltseal-hook
+
+# -buildvcs=false: the version comes from above, and git refuses to describe a
+# checkout that belongs to another user.
+GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $@
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: build generate verify lint test test-long demo bench install clean help $(BINARIES)
+
+build: $(BINARIES) ## build bin/boltseald, bin/boltseal and bin/boltseal-hook (needs Go alone)
+
+bin/boltseald bin/boltseal: bin/%:
+	@.tools/need build
+	$(GOBUILD) ./agent/cmd/$*
+
+bin/boltseal-hook:
+	@.tools/need build
+	$(GOBUILD) ./hook
+
+generate: ## regenerate protobuf code, kernel objects and their Go bindings
+	@.tools/need generate
+	$(GO) generate ./...
+
+verify: ## prove that all generated files and go.mod are what their sources say
+	@.tools/need verify
+	@.tools/verify
+
+lint: ## gofmt, go vet and golangci-lint, each rule with its reason in .golangci.yml
+	@.tools/need lint
+	@.tools/lint
+
+test: ## unit, kernel and runc tests; as root all of them, else those that can run
+	@.tools/need test
+	@$(GO) run ./test/testenv/cmd/testsum $(ARGS)
+
+test-long: ## fuzz every target for FUZZTIME (10m) in turn
+	@.tools/need test-long
+	@.tools/fuzz $(FUZZTIME)
+
+demo: build ## seal two real runc containers and kill a forbidden act in one of them
+	@.tools/need demo
+	@bin/boltseal demo
+
+bench: build ## measure the seal path, the hook and a site, each beside its baseline
+	@.tools/need bench
+	@$(GO) run ./test/bench
+
+install: build ## install the binaries below DESTDIR/PREFIX (/usr/local)
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -m 0755 $(BINARIES) '$(DESTDIR)$(PREFIX)/bin/'
+
+clean: ## remove what build made
+	rm -rf bin
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
