@@ -6,6 +6,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 const (
@@ -109,7 +111,7 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 // index that an argument declares; the first of that index is meant. Both
 // missing means index 0, the default of the language.
 func (h hook) argPosition(v, index, positions value) (int, bool) {
-	if positions.node != nil && !isDefault(positions.node) {
+	if positions.node != nil && !(positions.node.Kind == yaml.SequenceNode && len(positions.node.Content) == 0) {
 		return h.listedPosition(positions)
 	}
 	var want int64
@@ -205,15 +207,16 @@ func (h hook) binaryFilter(v value) BinaryFilter {
 }
 
 func (h hook) binaryOperator(v value) Operator {
-	name, _ := h.text(v)
+	name, ok := h.text(v)
+	if !ok {
+		return 0
+	}
 	for _, op := range []Operator{OpIn, OpNotIn, OpPrefix, OpNotPrefix, OpPostfix, OpNotPostfix} {
 		if op.String() == name {
 			return op
 		}
 	}
-	if name != "" {
-		h.fault(v, "unknown operator %s; there are In, NotIn, Prefix, NotPrefix, Postfix, NotPostfix", quote(name))
-	}
+	h.fault(v, "unknown operator %s; there are In, NotIn, Prefix, NotPrefix, Postfix, NotPostfix", quote(name))
 	return 0
 }
 

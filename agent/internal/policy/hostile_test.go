@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// bombs are texts that are small for what they ask of a parser.
+func bombs() map[string]string {
+	lines := func(n int, line func(i int) string) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(line(i))
+		}
+		return b.String()
+	}
+	const whole = MaxTextBytes - 100
+	return map[string]string{
+		"one byte too long": strings.Repeat("#", MaxTextBytes+1),
+		"open brackets":     strings.Repeat("[", whole),
+		"nested lists":      strings.Repeat("[", 9_999) + strings.Repeat("]", 9_999),
+		"short items":       "[" + strings.Repeat("a,", MaxNodes-2) + "]",
+		"too many items":    "[" + strings.Repeat("a,", MaxNodes) + "]",
+		"short pairs":       "{" + strings.Repeat("a:,", MaxNodes/3-1) + "}",
+		"distinct keys":     lines(MaxNodes/2-1, func(i int) string { return fmt.Sprintf("k%d: x\n", i) }),
+		"comments":          "a:\n" + strings.Repeat("- a # c\n# d\n\n", 100_000-1),
+		"too many comments": "a:\n" + strings.Repeat("- a # c\n# d\n\n", 600_000),
+		"blank lines":       strings.Repeat("\n", whole),
+		"documents":         strings.Repeat("---\n", MaxNodes-1),
+		"tag directives":    lines(100_000, func(i int) string { return fmt.Sprintf("%%TAG !a%d! tagx\n", i) }) + "---\na",
+		"unicode line ends": strings.Repeat("%TAG !a! tagx\u0085", 100_000) + "---\na",
+		"one long scalar":   "spec: " + strings.Repeat("x", whole),
+		"one long number":   "spec: " + strings.Repeat("1", whole),
+		"escapes":           "spec: \"" + strings.Repeat("\\\n", whole/2) + "\"",
+		"indentation":       lines(4_000, func(i int) string { return strings.Repeat(" ", i) + "a:\n" }),
+		"itself":            wrap("  tracepoints: &a [*a, *a, *a]\n"),
+		"itself, merged":    wrap("  podSelector: &a {matchLabels: {<<: *a, b: c}, <<: *a}\n" + hookTail),
+		"merged doubling": "a0: &a0 {x: y}\n" + lines(60, func(i int) string {
+			return fmt.Sprintf("a%d: &a%d {<<: [*a%d, *a%d]}\n", i+1, i+1, i, i)
+		}) + "metadata: *a60\nspec: *a60\n",
+		"laughs": "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + lines(20, func(i int) string {
+			return fmt.Sprintf("a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i+1, i+1, i, i, i, i, i, i, i, i)
+		}) + "spec: {tracepoints: *a20}\n",
+		"values by alias": valuesByAlias(64, 50_000),
+	}
+}
+
+// valuesByAlias is a sound policy but for its size: uses filters with the same values.
+func valuesByAlias(uses, values int) string {
+	hook := func(list string) string {
+		return "  - {subsystem: s, event: e, args: [{index: 0, type: string}], " +
+			"selectors: [{matchArgs: [{operator: Equal, values: " + list + "}]}]}\n"
+	}
+	first := hook("&v [" + strings.Repeat("x, ", values-1) + "x]")
+	return wrap("  tracepoints:\n" + first + strings.Repeat(hook("*v"), uses-1))
+}
+
+// TestAliasBudget holds that what aliases expand to is counted, to the node.
+func TestAliasBudget(t *testing.T) {
+	if _, err := Parse([]byte(valuesByAlias(9, 50_000))); err != nil {
+		t.Errorf("450,000 values: %v", err)
+	}
+	_, err := Parse([]byte(valuesByAlias(64, 50_000)))
+	faults := Faults(err)
+	if len(faults) != 1 || !strings.Contains(faults[0].Reason, "aliases expand the text to more than 500000 nodes") {
+		t.Errorf("3,200,000 values: %v", err)
+	}
+}
+
+// TestBombs holds that the worst texts are refused in bounded time and memory.
+// The bounds are several times what was measured, as the machine may be busy.
+func TestBombs(t *testing.T) {
+	const timeLimit, memoryLimit = 5 * time.Second, 600 << 20
+	for name, text := range bombs() {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			start := time.Now()
+			p, err := Parse([]byte(text))
+			took := time.Since(start)
+			runtime.ReadMemStats(&after)
+			if p != nil || len(Faults(err)) == 0 {
+				t.Errorf("parsed: %v, %v", p, err)
+			}
+			if took > timeLimit {
+				t.Errorf("took %v, more than %v", took, timeLimit)
+			}
+			if used := after.TotalAlloc - before.TotalAlloc; used > memoryLimit {
+				t.Errorf("allocated %d MiB, more than %d", used>>20, memoryLimit>>20)
+			}
+			t.Logf("%d bytes, %v, %d MiB", len(text), took.Round(time.Millisecond), (after.TotalAlloc-before.TotalAlloc)>>20)
+		})
+	}
+}
+
+// TestLargePolicy holds that what is meant to fit does.
+func TestLargePolicy(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(filter("{index: 6, operator: Equal, values: ["))
+	text := strings.TrimSuffix(b.String(), "\n")
+	b.Reset()
+	b.WriteString(text)
+	for i := range MaxValues {
+		fmt.Fprintf(&b, "\n          /etc/some/directory/file-%d,", i)
+	}
+	b.WriteString("]}\n")
+	p, err := Parse([]byte(b.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(p.Tracepoints[0].Selectors[0].Args[0].Strings); n != MaxValues {
+		t.Errorf("%d values, want %d", n, MaxValues)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(full))
+	f.Add([]byte(wrap(hookTail)))
+	f.Add([]byte(filter("{index: 8, operator: InRange, values: ['1:2', 0x10]}")))
+	f.Add([]byte(wrap("  tracepoints: &a [*a, {<<: *a}]\n")))
+	f.Add([]byte("%TAG ! tag:x,\n---\n? !!binary [a\n"))
+	f.Add([]byte(binaries("{operator: NotPrefix, values: [/usr/, /opt/]}")))
+	f.Add([]byte(action("{action: Signal, argSig: 0x10}")))
+	f.Add([]byte(hookWith("    tags: [&a ab, *a]\n    message: >\n      two\n      lines\n")))
+	f.Add([]byte("{\"apiVersion\": \"cilium.io/v1alpha1\", \"kind\": \"TracingPolicyNamespaced\", \"metadata\": " +
+		"{\"name\": \"a\", \"namespace\": \"b\"}, \"spec\": {\"tracepoints\": [{\"subsystem\": \"s\", \"event\": \"e\"}]}}"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := Parse(text)
+		if err != nil {
+			if p != nil || len(Faults(err)) == 0 || err.Error() == "" {
+				t.Fatalf("refused with %v, policy %v", err, p)
+			}
+			return
+		}
+		checkInvariants(t, p)
+		again, err := Parse([]byte(p.Text))
+		if err != nil || !reflect.DeepEqual(p, again) {
+			t.Errorf("parsed again: %v\n%+v\n%+v", err, p, again)
+		}
+	})
+}
+
+// checkInvariants holds what the readers of a Policy rely on.
+func checkInvariants(t *testing.T, p *Policy) {
+	t.Helper()
+	if p.Name == "" || p.Kind == 0 || p.Mode == 0 || (p.Kind == Namespaced) != (p.Namespace != "") {
+		t.Errorf("envelope: %+v", p)
+	}
+	if (p.Mode == MonitorOnly) == p.Enforces() || p.Kind == Namespaced && p.HostSelector {
+		t.Errorf("mode %s, enforces %v, host %v", p.Mode, p.Enforces(), p.HostSelector)
+	}
+	if len(p.Tracepoints) == 0 {
+		t.Error("no hook")
+	}
+	for _, tp := range p.Tracepoints {
+		if tp.Subsystem == "" || tp.Event == "" || len(tp.Selectors) == 0 || len(tp.Args) > maxArgs {
+			t.Errorf("hook: %+v", tp)
+		}
+		for _, s := range tp.Selectors {
+			if len(s.Actions) == 0 {
+				t.Error("selector without actions")
+			}
+			for _, a := range s.Actions {
+				if a.Kind == 0 || (a.Kind == Signal) != (a.Signal > 0) || a.Signal > maxSignal {
+					t.Errorf("action: %+v", a)
+				}
+			}
+			for _, b := range s.Binaries {
+				if b.Op == 0 || len(b.Values) == 0 {
+					t.Errorf("binary filter: %+v", b)
+				}
+			}
+			for _, f := range s.Args {
+				checkFilter(t, tp, f)
+			}
+		}
+	}
+}
+
+func checkFilter(t *testing.T, tp Tracepoint, f ArgFilter) {
+	t.Helper()
+	if f.Arg < 0 || f.Arg >= len(tp.Args) || f.Op == 0 || len(f.Values) == 0 {
+		t.Fatalf("filter: %+v", f)
+	}
+	typ := tp.Args[f.Arg].Type
+	if (f.Strings != nil) != (typ == ArgString) || (f.Ranges != nil) != typ.Integer() {
+		t.Errorf("values of a filter on %s: %+v", typ, f)
+	}
+	if order := f.Op.Positive() != OpGreaterThan && f.Op.Positive() != OpLessThan; order && typ != ArgAuto && len(f.Strings)+len(f.Ranges) == 0 {
+		t.Errorf("filter without values: %+v", f)
+	}
+	before := compareUnsigned
+	if typ.Signed() {
+		before = compareSigned
+	}
+	for i, r := range f.Ranges {
+		if before(r.Lo, r.Hi) > 0 || before(r.Lo, typ.Limits().Lo) < 0 || before(r.Hi, typ.Limits().Hi) > 0 {
+			t.Errorf("range %v of %s", r, typ)
+		}
+		if i > 0 && before(f.Ranges[i-1].Hi, r.Lo) >= 0 {
+			t.Errorf("ranges %v overlap or are not sorted", f.Ranges)
+		}
+	}
+}
