@@ -65,11 +65,16 @@ func (c *Container) Alive() bool { return c.Removed.IsZero() }
 
 // Repo is the repository part of the image: the reference without tag and
 // digest. A registry's port stays: "localhost:5000/a/b:1.0@sha256:..." gives
-// "localhost:5000/a/b". It is empty when Image is.
+// "localhost:5000/a/b". It is empty when Image is, or is an image's id
+// ("sha256:" and 64 digits), which is in no repository.
 func (c *Container) Repo() string { return Repo(c.Image) }
 
 // Repo cuts tag and digest off an image reference; see [Container.Repo].
 func Repo(image string) string {
+	const idPrefix, idLength = "sha256:", len("sha256:") + 64
+	if strings.HasPrefix(image, idPrefix) && len(image) == idLength {
+		return ""
+	}
 	name, _, _ := strings.Cut(image, "@")
 	// Only a colon after the last slash starts a tag; one before it is a port.
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
