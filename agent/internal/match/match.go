@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package match decides which policies are for which container. It is pure;
+// package policy documents the meaning of the selectors.
+package match
+
+import (
+	"github.com/boltseal/boltseal/agent/internal/container"
+	"github.com/boltseal/boltseal/agent/internal/policy"
+)
+
+const (
+	// namespaceKey is the key under which a podSelector sees the pod's namespace.
+	namespaceKey = "k8s:io.kubernetes.pod.namespace"
+
+	nameKey = "name"
+	repoKey = "repo"
+)
+
+// Selects tells whether p is for c. It allocates nothing, as it is asked for
+// every policy with every container.
+func Selects(p *policy.Policy, c *container.Container) bool {
+	if p.Kind == policy.Namespaced && (c.Pod == nil || c.Pod.Namespace != p.Namespace) {
+		return false
+	}
+	if p.PodSelector == nil && p.ContainerSelector == nil {
+		// With the host alone selected, containers are not meant.
+		return !p.HostSelector
+	}
+	if p.PodSelector != nil && (c.Pod == nil || !p.PodSelector.Matches((*podLabels)(c.Pod))) {
+		return false
+	}
+	return p.ContainerSelector == nil || p.ContainerSelector.Matches((*containerLabels)(c))
+}
+
+// SelectsHost tells whether p is for the processes that are in no container.
+func SelectsHost(p *policy.Policy) bool {
+	if p.Kind == policy.Namespaced {
+		return false
+	}
+	return p.HostSelector || p.PodSelector == nil && p.ContainerSelector == nil
+}
+
+// SelectsAll tells whether p is for every container whatever it is, so that it
+// also holds for one that nothing is known about.
+func SelectsAll(p *policy.Policy) bool {
+	return p.Kind == policy.Cluster && p.PodSelector == nil &&
+		(p.ContainerSelector == nil && !p.HostSelector || p.ContainerSelector != nil && p.ContainerSelector.Empty())
+}
+
+// podLabels are the keys of a podSelector.
+type podLabels container.Pod
+
+func (p *podLabels) Lookup(key string) (string, bool) {
+	// A label of this name must not pass for the namespace.
+	if key == namespaceKey {
+		return p.Namespace, true
+	}
+	value, ok := p.Labels[key]
+	return value, ok
+}
+
+// containerLabels are the keys of a containerSelector.
+type containerLabels container.Container
+
+func (c *containerLabels) Lookup(key string) (string, bool) {
+	switch key {
+	case nameKey:
+		return c.Name, true
+	case repoKey:
+		return container.Repo(c.Image), true
+	}
+	if value, ok := c.Labels[key]; ok {
+		return value, true
+	}
+	value, ok := c.Annotations[key]
+	return value, ok
+}

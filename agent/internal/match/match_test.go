@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package match
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/boltseal/boltseal/agent/internal/container"
+	"github.com/boltseal/boltseal/agent/internal/policy"
+)
+
+func parse(t testing.TB, kind, selectors string) *policy.Policy {
+	t.Helper()
+	namespace := ""
+	if kind == "TracingPolicyNamespaced" {
+		namespace = ", namespace: prod"
+	}
+	p, err := policy.Parse(fmt.Appendf(nil, "apiVersion: cilium.io/v1alpha1\nkind: %s\nmetadata: {name: p%s}\nspec: {%s, "+
+		"tracepoints: [{subsystem: s, event: e}]}\n", kind, namespace, selectors))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// The containers of the table, in the order of its columns.
+func columns() []*container.Container {
+	return []*container.Container{
+		{ID: "bare"},
+		{
+			ID: "web", Name: "web", Image: "localhost:5000/shop/web:1.2",
+			Labels:      map[string]string{"team": "a", "both": "label"},
+			Annotations: map[string]string{"both": "annotation", "io.kubernetes.cri.container-name": "web", "name": "other"},
+		},
+		{
+			ID: "prod", Name: "app", Image: "docker.io/library/busybox",
+			Pod: &container.Pod{Namespace: "prod", Labels: map[string]string{"app": "db", namespaceKey: "dev"}},
+		},
+		{ID: "dev", Name: "app", Pod: &container.Pod{Namespace: "dev", Labels: map[string]string{"app": "web"}}},
+	}
+}
+
+func TestSelection(t *testing.T) {
+	t.Parallel()
+	const cluster, namespaced = "TracingPolicy", "TracingPolicyNamespaced"
+	const none, all = "podSelector: null", "----"
+	for _, c := range []struct {
+		kind, selectors string
+		// want has the host, then each column's initial where it is selected.
+		want string
+	}{
+		{cluster, none, "h bwpd"},
+		{cluster, "hostSelector: {}", "h ----"},
+		{cluster, "podSelector: {}", "- --pd"},
+		{cluster, "podSelector: {}, hostSelector: {}", "h --pd"},
+		{cluster, "containerSelector: {}", "- bwpd"},
+		{cluster, "containerSelector: {}, hostSelector: {}", "h bwpd"},
+		{cluster, "containerSelector: {}, podSelector: {}", "- --pd"},
+		{cluster, "podSelector: {matchLabels: {app: web}}", "- ---d"},
+		{cluster, "podSelector: {matchLabels: {'k8s:io.kubernetes.pod.namespace': prod}}", "- --p-"},
+		{cluster, "podSelector: {matchLabels: {'k8s:io.kubernetes.pod.namespace': dev}}", "- ---d"},
+		{cluster, "podSelector: {matchLabels: {app: web, x: y}}", "- " + all},
+		{cluster, "podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [web]}]}", "- --p-"},
+		{cluster, "podSelector: {matchExpressions: [{key: x, operator: NotIn, values: [web]}]}", "- --pd"},
+		{cluster, "podSelector: {matchExpressions: [{key: app, operator: In, values: [db, web]}]}", "- --pd"},
+		{cluster, "podSelector: {matchExpressions: [{key: app, operator: Exists}]}", "- --pd"},
+		{cluster, "podSelector: {matchExpressions: [{key: app, operator: DoesNotExist}]}", "- " + all},
+		{cluster, "containerSelector: {matchLabels: {name: web}}", "- -w--"},
+		{cluster, "containerSelector: {matchLabels: {name: other}}", "- " + all},
+		{cluster, "containerSelector: {matchLabels: {repo: 'localhost:5000/shop/web'}}", "- -w--"},
+		{cluster, "containerSelector: {matchExpressions: [{key: repo, operator: In, values: [docker.io/library/busybox]}]}", "- --p-"},
+		{cluster, "containerSelector: {matchExpressions: [{key: name, operator: NotIn, values: [app]}]}", "- bw--"},
+		{cluster, "containerSelector: {matchLabels: {team: a}}", "- -w--"},
+		{cluster, "containerSelector: {matchLabels: {both: label}}", "- -w--"},
+		{cluster, "containerSelector: {matchLabels: {both: annotation}}", "- " + all},
+		{cluster, "containerSelector: {matchLabels: {io.kubernetes.cri.container-name: web}}", "- -w--"},
+		{cluster, "containerSelector: {matchExpressions: [{key: team, operator: DoesNotExist}]}", "- b-pd"},
+		{cluster, "containerSelector: {matchLabels: {name: app}}, podSelector: {matchLabels: {app: db}}", "- --p-"},
+		{cluster, "containerSelector: {matchLabels: {name: web}}, podSelector: {}", "- " + all},
+		{namespaced, none, "- --p-"},
+		{namespaced, "podSelector: {}", "- --p-"},
+		{namespaced, "containerSelector: {}", "- --p-"},
+		{namespaced, "podSelector: {matchLabels: {app: web}}", "- " + all},
+		{namespaced, "containerSelector: {matchLabels: {name: app}}", "- --p-"},
+	} {
+		t.Run(c.kind+" "+c.selectors, func(t *testing.T) {
+			t.Parallel()
+			p := parse(t, c.kind, c.selectors)
+			got := []byte("- ----")
+			if SelectsHost(p) {
+				got[0] = 'h'
+			}
+			every := true
+			for i, ctr := range columns() {
+				if Selects(p, ctr) {
+					got[2+i] = ctr.ID[0]
+				} else {
+					every = false
+				}
+			}
+			if string(got) != c.want {
+				t.Errorf("selects %q, want %q", got, c.want)
+			}
+			if SelectsAll(p) != every {
+				t.Errorf("SelectsAll is %v, and of these containers it is %v", !every, every)
+			}
+		})
+	}
+}
+
+func TestSelectsAllocatesNothing(t *testing.T) {
+	p := parse(t, "TracingPolicy", "podSelector: {matchLabels: {app: db}}, containerSelector: {matchLabels: {repo: docker.io/library/busybox}}")
+	c := columns()[2]
+	if !Selects(p, c) {
+		t.Fatal("not selected")
+	}
+	if n := testing.AllocsPerRun(100, func() { Selects(p, c) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkSelects(b *testing.B) {
+	p := parse(b, "TracingPolicy", "podSelector: {matchLabels: {app: db}}, containerSelector: {matchLabels: {repo: docker.io/library/busybox}}")
+	c := columns()[2]
+	for b.Loop() {
+		Selects(p, c)
+	}
+}
