@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command boltseal-hook is an OCI hook. Registered for createRuntime it tells the
+// boltseal agent about the container that is being created and lets it start
+// only when the agent has sealed it, or when the fail policy says so.
+//
+//	boltseal-hook [flags] STAGE
+//
+// It reads the OCI state from standard input and config.json from the state's
+// bundle (package bundle), makes one call to the agent, and turns whatever came
+// of it into a decision (package agentclient has the table). Exit status 0 lets
+// the container start; 1 keeps it from starting and says why on standard error;
+// 2 is a call that was spelled wrongly, and keeps it from starting, too.
+//
+// # Stages
+//
+//	createRuntime            does the work
+//	prestart                 does the work (its name before OCI runtime-spec 1.0.2)
+//	poststart, poststop      nothing to do: exit 0, one log line
+//	createContainer,         refused: they run inside the container's namespaces,
+//	startContainer           where the state's pid is another process (runc says 1,
+//	                         the host's init) and the agent's socket may be gone
+//	anything else            refused, with the usage
+//
+// # Time
+//
+// The deadline covers everything from the start of the process, and the process
+// never outlives it: reading standard input, the bundle and the answer are all
+// given up in time for the decision to be written down. Give the hook's own
+// "timeout" in the runtime's configuration a larger value, so that it is the
+// fail policy that answers and not the runtime.
+//
+// # Configuration
+//
+// /etc/boltseal/hook.json, or --config; flags win. Every key is optional, an
+// unknown key or a broken value blocks every container:
+//
+//	{
+//	  "address": "unix:///run/boltseal/boltseal.sock",
+//	  "deadline": "2s",
+//	  "log_file": "",
+//	  "spool_dir": "/run/boltseal/spool",
+//	  "booted_file": "/run/boltseal/booted",
+//	  "fail_policy": {
+//	    "default": "block",
+//	    "not_since_boot": "",
+//	    "rules": [
+//	      {"match": {"image": ["registry.example/boltseal/*"]}, "policy": "allow"},
+//	      {"match": {"namespace": ["kube-system"], "labels": {"tier": "node-*"}}, "policy": "allow"}
+//	    ]
+//	  }
+//	}
+//
+// log_file gets one JSON line per run ("-" is standard error); the hook does not
+// rotate it. Without one, only failures are told, as text on standard error.
+package main

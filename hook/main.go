@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"time"
+)
+
+// Exit statuses. A runtime only asks whether it is 0.
+const (
+	exitStart = 0
+	exitBlock = 1
+	exitUsage = 2
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
+}
+
+// streams are the standard streams of the process.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run is main without the process.
+func run(args []string, std streams) int {
+	start := time.Now()
+	opts, err := parseArgs(args)
+	if err != nil {
+		fmt.Fprintf(std.err, "boltseal-hook: %v\n%s", err, usage)
+		return exitUsage
+	}
+	switch {
+	case opts.help:
+		fmt.Fprint(std.out, usage)
+		return exitStart
+	case opts.stage == "version":
+		fmt.Fprintln(std.out, "boltseal-hook", version())
+		return exitStart
+	}
+	return within(start, opts, std)
+}
+
+// within runs the stage and ends when its deadline does, whatever hangs.
+func within(start time.Time, opts options, std streams) int {
+	cfg, cfgErr := loadConfig(opts)
+	h := &hook{start: start, stage: opts.stage, config: cfg, std: std}
+	if cfgErr != nil {
+		return h.configFault(cfgErr)
+	}
+	// The work gives up a little earlier than the process, so that there is time
+	// to spool and to log what became of it.
+	reserve := min(cfg.deadline/10, maxReserve)
+	ctx, cancel := context.WithDeadline(context.Background(), start.Add(cfg.deadline-reserve))
+	defer cancel()
+	done := make(chan int, 1)
+	go func() { done <- h.run(ctx) }()
+
+	hard := time.NewTimer(time.Until(start.Add(cfg.deadline - reserve/2)))
+	defer hard.Stop()
+	select {
+	case status := <-done:
+		return status
+	case <-hard.C:
+		return h.giveUp(reserve / 2)
+	}
+}
+
+// version returns the module's version as the Go tool recorded it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	text := info.Main.Version
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			text += " " + setting.Value
+		}
+	}
+	return text
+}
