@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	configFlag = "config"
+
+	// nodeNameEnv is how Kubernetes manifests tell a pod the name of its node.
+	nodeNameEnv = "NODE_NAME"
+
+	maxFileBytes = 1 << 20
+)
+
+// Register adds the agent's flags, and --config for the file, to flags.
+func Register(flags *pflag.FlagSet) {
+	c := Default()
+	bind(flags, &c)
+	flags.String(configFlag, DefaultPath, "YAML file of settings, keyed like these flags")
+}
+
+// bind adds a flag for each setting, which sets the field of c.
+func bind(flags *pflag.FlagSet, c *Config) {
+	flags.StringVar(&c.ServerAddress, "server-address", c.ServerAddress, "unix socket of the API")
+	flags.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+	flags.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
+	flags.StringArrayVar(&c.PolicyFiles, "policy-file", c.PolicyFiles, "policy to load at start; may be repeated")
+	flags.StringVar(&c.PolicyDir, "policy-dir", c.PolicyDir, "directory of policies (*.yaml) to load at start")
+	flags.StringVar(&c.CgroupRoot, "cgroup-root", c.CgroupRoot, "mount point of the cgroup2 hierarchy (default: find out)")
+	flags.StringVar(&c.NodeName, "node-name", c.NodeName, "name of this host in events (default: $"+nodeNameEnv+", or the host name)")
+	flags.StringSliceVar(&c.RuntimeNames, "runtime-names", c.RuntimeNames, "process names of container runtimes, whose cgroups are taken for containers")
+	flags.StringSliceVar(&c.CgroupPrefixes, "cgroup-prefixes", c.CgroupPrefixes, "what may stand before the id in the name of a container's cgroup")
+	flags.IntVar(&c.MaxContainers, "max-containers", c.MaxContainers, "containers alive at once")
+	flags.IntVar(&c.RingBytes, "ring-bytes", c.RingBytes, "size of the kernel's event ring, a power of two")
+	flags.StringVar(&c.SpoolDir, "spool-dir", c.SpoolDir, "where hooks leave requests while the agent is away")
+	flags.DurationVar(&c.RemovedGrace, "removed-grace", c.RemovedGrace, "how long a removed container is remembered")
+	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
+	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
+}
+
+// Load puts the configuration together and validates it. The flags are those of
+// Register, parsed; env is os.LookupEnv. A file that --config names must exist,
+// the one at DefaultPath need not. A setting of the file replaces a default
+// whole, as does a flag one of the file: lists are not joined.
+func Load(flags *pflag.FlagSet, env func(string) (string, bool)) (Config, error) {
+	c := Default()
+	if err := c.loadFile(flags); err != nil {
+		return Config{}, err
+	}
+	if name, ok := env(nodeNameEnv); ok && name != "" {
+		c.NodeName = name
+	}
+	if err := c.applyFlags(flags); err != nil {
+		return Config{}, err
+	}
+	if err := c.Validate(); err != nil {
+		return Config{}, fmt.Errorf("invalid configuration: %w", err)
+	}
+	return c, nil
+}
+
+func (c *Config) loadFile(flags *pflag.FlagSet) error {
+	path, err := flags.GetString(configFlag)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) && !flags.Changed(configFlag) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	if len(text) > maxFileBytes {
+		return fmt.Errorf("read configuration %s: more than %d bytes", path, maxFileBytes)
+	}
+	if err := c.decode(text); err != nil {
+		return fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	return nil
+}
+
+// decode takes the settings of a file; an empty one has none.
+func (c *Config) decode(text []byte) error {
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+		return readable(err)
+	}
+	var second yaml.Node
+	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
+		return errors.New("more than one YAML document")
+	}
+	return nil
+}
+
+// readable has the YAML package's faults, all of them, without its Go words.
+func readable(err error) error {
+	var typed *yaml.TypeError
+	if !errors.As(err, &typed) {
+		return err
+	}
+	faults := make([]error, len(typed.Errors))
+	for i, text := range typed.Errors {
+		if before, ok := strings.CutSuffix(text, " not found in type config.Config"); ok {
+			text = strings.Replace(before, ": field ", ": unknown key ", 1)
+		}
+		faults[i] = errors.New(text)
+	}
+	return errors.Join(faults...)
+}
+
+// applyFlags takes over the flags that were given.
+func (c *Config) applyFlags(flags *pflag.FlagSet) error {
+	own := pflag.NewFlagSet("config", pflag.ContinueOnError)
+	bind(own, c)
+	var faults []error
+	flags.Visit(func(given *pflag.Flag) {
+		target := own.Lookup(given.Name)
+		if target == nil {
+			return // a flag of the caller's own, or --config
+		}
+		if list, ok := given.Value.(pflag.SliceValue); ok {
+			// A list does not survive its own String and Set.
+			if to, ok := target.Value.(pflag.SliceValue); ok {
+				faults = append(faults, to.Replace(list.GetSlice()))
+				return
+			}
+		}
+		faults = append(faults, target.Value.Set(given.Value.String()))
+	})
+	return errors.Join(faults...)
+}
