@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// Tracepoints finds and attaches tracepoints.
+type Tracepoints interface {
+	// Attach attaches a program to an event until the closer is closed.
+	Attach(prog *ebpf.Program, subsystem, event string) (io.Closer, error)
+}
+
+// Slots is where versions are put in force.
+type Slots interface {
+	SetVersion(slot, version uint32)
+}
+
+// Options configures an engine.
+type Options struct {
+	// Keys is the secret of the string hash, the same that the base programs have.
+	Keys *compile.Keys
+	// Base is the maps of the base programs, by name.
+	Base        map[string]*ebpf.Map
+	Slots       Slots
+	Tracepoints Tracepoints
+}
+
+// PolicyID names a loaded policy; ids are not used again.
+type PolicyID uint64
+
+// Engine is the programs and maps of policies. It is safe for concurrent use;
+// changes are made one at a time.
+type Engine struct {
+	options Options
+	maps    *maps
+
+	mu       sync.Mutex
+	pools    *compile.Pools
+	sites    map[compile.Site]*site
+	byID     [bpf.WireLimitsSITES_MAX]*site
+	policies map[PolicyID]*loaded
+	lastID   PolicyID
+	// counters says which elements of policy_counters are in use.
+	counters [bpf.WireLimitsPOLICIES_MAX]bool
+	versions versions
+	// release is what the last unloads made free; it is called, and values are
+	// inserted again, after a grace period.
+	release []func()
+}
+
+// loaded is one policy in the kernel.
+type loaded struct {
+	id       PolicyID
+	policy   *compile.Policy
+	counters uint32
+	hooks    []loadedHook
+	// values is the number of matched values, for the memory they take.
+	values int
+}
+
+type loadedHook struct {
+	site *site
+	hook *compile.Hook
+	// first is the bit of the hook's first rule.
+	first int
+}
+
+// Open creates the maps. Nothing is attached until a policy names a site.
+func Open(o Options) (*Engine, error) {
+	m, err := openMaps(o.Base)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{
+		options:  o,
+		maps:     m,
+		pools:    compile.NewPools(uint32(m.classes.Len()), uint32(m.bounds.Len())),
+		sites:    map[compile.Site]*site{},
+		policies: map[PolicyID]*loaded{},
+		versions: newVersions(),
+	}, nil
+}
+
+// Close detaches all sites: enforcement ends.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var errs []error
+	for _, s := range e.sites {
+		if s.program != nil {
+			errs = append(errs, s.program.Close())
+		}
+	}
+	return errors.Join(append(errs, e.maps.Close())...)
+}
+
+// Load gives a policy's rules bits at their sites and attaches sites that have
+// no program yet. Nothing is in force before [Engine.Apply]. On error nothing of
+// the policy stays; it wraps compile.ErrNoRoom when a limit is reached.
+func (e *Engine) Load(p *compile.Policy) (id PolicyID, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.settle(); err != nil {
+		return 0, err
+	}
+	counters, err := e.takeCounters()
+	if err != nil {
+		return 0, err
+	}
+	l := &loaded{policy: p, counters: counters}
+	for i := range p.Hooks {
+		if err := e.loadHook(l, &p.Hooks[i]); err != nil {
+			return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
+		}
+	}
+	e.lastID++
+	l.id = e.lastID
+	e.policies[l.id] = l
+	return l.id, nil
+}
+
+func (e *Engine) loadHook(l *loaded, h *compile.Hook) error {
+	s, err := e.site(h.Site)
+	if err != nil {
+		return err
+	}
+	l.hooks = append(l.hooks, loadedHook{site: s, hook: h, first: -1})
+	if _, err := s.table.Extend(h); err != nil {
+		return err
+	}
+	if len(h.Rules) > 0 {
+		first, err := s.table.Room(len(h.Rules))
+		if err != nil {
+			return fmt.Errorf("site %s: %w", h.Site, err)
+		}
+		l.hooks[len(l.hooks)-1].first = first
+		for i := range h.Rules {
+			e.give(l, s, h, first, i)
+		}
+	}
+	if err := e.write(s); err != nil {
+		return err
+	}
+	if s.program == nil || s.program.reads < len(s.table.Reads()) {
+		return s.attach(e.maps, e.options.Tracepoints, e.options.Keys)
+	}
+	return nil
+}
+
+// give gives a rule its bit and says what it does.
+func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
+	rule, bit := &h.Rules[i], first+i
+	s.table.Add(bit, h, rule)
+	act := bpf.WireAct{Policy: l.counters, Group: uint16(first + 1), Signal: rule.Signal}
+	if rule.Signal != 0 {
+		act.Flags |= uint8(bpf.WireActionFlagsACTION_SIGNAL)
+	}
+	if rule.Post {
+		act.Flags |= uint8(bpf.WireActionFlagsACTION_POST)
+	} else {
+		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOPOST)
+	}
+	e.maps.acts.Store(int(s.id)*compile.MaxRules+bit, act)
+	s.own(bit, owner{from: e.versions.last + 1, policy: l.policy, hook: h, rule: rule})
+	for _, f := range rule.Filters {
+		l.values += len(f.Strings) + len(f.Numbers)
+	}
+}
+
+func (e *Engine) write(s *site) error {
+	changes, err := s.table.Changes()
+	if err != nil {
+		return err
+	}
+	if err := e.maps.write(changes); err != nil {
+		return err
+	}
+	if release := changes.Done(); release != nil {
+		e.release = append(e.release, release)
+	}
+	return nil
+}
+
+// Unload takes a policy out that no set applied has any more. Sites without
+// rules are detached.
+func (e *Engine) Unload(id PolicyID) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.policies[id]
+	if l == nil {
+		return nil
+	}
+	if e.versions.use(id) {
+		return fmt.Errorf("unload policy %s: it is in force", l.policy.Key())
+	}
+	delete(e.policies, id)
+	return e.unload(l)
+}
+
+func (e *Engine) unload(l *loaded) error {
+	var errs []error
+	for _, h := range l.hooks {
+		if h.first >= 0 {
+			for i := range h.hook.Rules {
+				h.site.table.Remove(h.first + i)
+				h.site.disown(h.first+i, e.versions.last)
+			}
+			errs = append(errs, e.write(h.site))
+		}
+		errs = append(errs, e.detachIdle(h.site))
+	}
+	e.counters[l.counters] = false
+	return errors.Join(errs...)
+}
+
+// site is the site of a tracepoint, made when there is none.
+func (e *Engine) site(name compile.Site) (*site, error) {
+	if s := e.sites[name]; s != nil {
+		return s, nil
+	}
+	id := slices.Index(e.byID[:], nil)
+	if id < 0 {
+		id = slices.IndexFunc(e.byID[:], func(s *site) bool { return s.detached })
+	}
+	if id < 0 {
+		return nil, fmt.Errorf("%w: all %d sites are in use", compile.ErrNoRoom, len(e.byID))
+	}
+	s := &site{name: name, id: uint32(id)}
+	s.table = compile.NewTable(s.id, e.options.Keys, e.pools)
+	e.maps.sites.Store(id, s.table.Initial())
+	e.sites[name], e.byID[id] = s, s
+	return s, nil
+}
+
+// detachIdle detaches a site that no policy names and forgets it.
+func (e *Engine) detachIdle(s *site) error {
+	for bit := range compile.MaxRules {
+		if h, _ := s.table.Rule(bit); h != nil {
+			return nil
+		}
+	}
+	for _, l := range e.policies {
+		for _, h := range l.hooks {
+			if h.site == s {
+				return nil
+			}
+		}
+	}
+	delete(e.sites, s.name)
+	s.detached = true // stays in byID: its last events may still be queued
+	if s.program == nil {
+		return nil
+	}
+	err := s.program.Close()
+	s.program = nil
+	return err
+}
+
+func (e *Engine) takeCounters() (uint32, error) {
+	for i, used := range e.counters {
+		if used {
+			continue
+		}
+		zero := make([]bpf.WirePolicyCounters, ebpf.MustPossibleCPU())
+		if err := e.maps.coll.Maps[bpf.TracepointMapPolicyCounters].Update(uint32(i), zero, ebpf.UpdateAny); err != nil {
+			return 0, fmt.Errorf("reset counters: %w", err)
+		}
+		e.counters[i] = true
+		return uint32(i), nil
+	}
+	return 0, fmt.Errorf("%w: %d policies are loaded", compile.ErrNoRoom, len(e.counters))
+}
+
+// settle waits until what was withdrawn before is out of every evaluation's
+// sight, so that its memory and its bits can be used again.
+func (e *Engine) settle() error {
+	if len(e.release) == 0 {
+		return nil
+	}
+	if err := gracePeriod(); err != nil {
+		return err
+	}
+	for _, release := range e.release {
+		release()
+	}
+	e.release = nil
+	return nil
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// owner is who has or had a bit, for versions from..to.
+type owner struct {
+	from, to uint32 // to 0: still
+	policy   *compile.Policy
+	hook     *compile.Hook
+	rule     *compile.Rule
+}
+
+// ownersKept is how many past owners of a bit are remembered: events that were
+// queued while the bit changed hands are still told apart.
+const ownersKept = 8
+
+func (s *site) own(bit int, o owner) {
+	owners := append(s.owners[bit], o)
+	s.owners[bit] = owners[max(0, len(owners)-ownersKept):]
+}
+
+func (s *site) disown(bit int, last uint32) {
+	if n := len(s.owners[bit]); n > 0 {
+		s.owners[bit][n-1].to = max(last, 1)
+	}
+}
+
+// Rule is what an event's rule bit stands for.
+type Rule struct {
+	Policy *compile.Policy
+	Hook   *compile.Hook
+	Rule   *compile.Rule
+	// Dimensions is, for each argument of the hook, the word of the event's
+	// record that holds it.
+	Dimensions []int
+	// Strings is, for each argument of the hook that is a string, the number of
+	// its string in the record, and -1 for others.
+	Strings []int
+}
+
+// Resolve says which rule a bit of an event was, at the version that judged it.
+func (e *Engine) Resolve(siteID, version uint32, bit int) (Rule, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if siteID >= uint32(len(e.byID)) || e.byID[siteID] == nil || bit < 0 || bit >= compile.MaxRules {
+		return Rule{}, false
+	}
+	s := e.byID[siteID]
+	for i := len(s.owners[bit]) - 1; i >= 0; i-- {
+		o := s.owners[bit][i]
+		if version >= o.from && (o.to == 0 || version <= o.to) {
+			return s.rule(o), true
+		}
+	}
+	return Rule{}, false
+}
+
+func (s *site) rule(o owner) Rule {
+	r := Rule{Policy: o.policy, Hook: o.hook, Rule: o.rule}
+	reads := s.table.Reads()
+	for arg := range o.hook.Args {
+		dim := s.table.Dimension(o.hook, arg)
+		number := -1
+		if reads[dim].IsString() {
+			number = 0
+			for _, before := range reads[:dim] {
+				if before.IsString() {
+					number++
+				}
+			}
+		}
+		r.Dimensions = append(r.Dimensions, dim)
+		r.Strings = append(r.Strings, number)
+	}
+	return r
+}
+
+// Counters is how often a policy's rules matched and what they did.
+type Counters struct {
+	Post, NoPost, Signal, MonitorSignal uint64
+}
+
+// Counters sums a policy's counters over all CPUs.
+func (e *Engine) Counters(id PolicyID) (c Counters, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.policies[id]
+	if l == nil {
+		return c, fmt.Errorf("policy %d is not loaded", id)
+	}
+	var perCPU []bpf.WirePolicyCounters
+	if err := e.maps.coll.Maps[bpf.TracepointMapPolicyCounters].Lookup(l.counters, &perCPU); err != nil {
+		return c, fmt.Errorf("read counters of policy %s: %w", l.policy.Key(), err)
+	}
+	for _, on := range perCPU {
+		c.Post += on.Post
+		c.NoPost += on.Nopost
+		c.Signal += on.Signal
+		c.MonitorSignal += on.MonitorSignal
+	}
+	return c, nil
+}
+
+// Sizes of hash elements: the element's header, key and value, rounded to the
+// allocator's sizes (kernel/bpf/hashtab.c, memalloc.c).
+const (
+	valueBytes = 96
+	setBytes   = 256
+	ruleBytes  = 8
+)
+
+// KernelMemory is what a policy takes in the kernel, in bytes: its values, its
+// actions and its part of the sets. Computed from the sizes of elements, not
+// measured; sites and fixed maps are shared and not in it.
+func (e *Engine) KernelMemory(id PolicyID) uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	l := e.policies[id]
+	if l == nil {
+		return 0
+	}
+	rules := 0
+	for _, h := range l.hooks {
+		rules += len(h.hook.Rules)
+	}
+	return uint64(l.values*valueBytes + rules*ruleBytes + len(l.hooks)*setBytes)
+}
+
+// SiteInfo is one attached site.
+type SiteInfo struct {
+	Name  string
+	Rules int
+	// Programs is the number of programs that are attached for it.
+	Programs int
+}
+
+// Sites lists the attached sites by name.
+func (e *Engine) Sites() []SiteInfo {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	infos := make([]SiteInfo, 0, len(e.sites))
+	for _, s := range e.sites {
+		info := SiteInfo{Name: s.name.String()}
+		if s.program != nil {
+			info.Programs = len(s.program.closers)
+		}
+		for bit := range compile.MaxRules {
+			if h, _ := s.table.Rule(bit); h != nil {
+				info.Rules++
+			}
+		}
+		infos = append(infos, info)
+	}
+	slices.SortFunc(infos, func(a, b SiteInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return infos
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/boltseal/boltseal/agent/internal/bpfarray"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// maps is what all sites share.
+type maps struct {
+	coll *ebpf.Collection
+	// shared is every map that a site's program gets instead of its own.
+	shared map[string]*ebpf.Map
+
+	sites   *bpfarray.Array[bpf.WireSite]
+	classes *bpfarray.Array[compile.Bits]
+	bounds  *bpfarray.Array[bpf.WireBound]
+	acts    *bpfarray.Array[bpf.WireAct]
+}
+
+// openMaps creates the maps of policies beside those of the base programs.
+func openMaps(base map[string]*ebpf.Map) (m *maps, err error) {
+	spec, err := bpf.LoadTracepoint()
+	if err != nil {
+		return nil, fmt.Errorf("read site programs: %w", err)
+	}
+	delete(spec.Maps, bpf.TracepointMapRetries)
+	for name := range spec.Programs {
+		if name != bpf.TracepointProgReclass {
+			delete(spec.Programs, name)
+		}
+	}
+	replace := map[string]*ebpf.Map{}
+	for name := range spec.Maps {
+		if base[name] != nil {
+			replace[name] = base[name]
+		}
+	}
+	m = &maps{shared: map[string]*ebpf.Map{}}
+	if m.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
+		return nil, fmt.Errorf("create maps of policies: %w", err)
+	}
+	for name, created := range m.coll.Maps {
+		if name[0] != '.' {
+			m.shared[name] = created
+		}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	if m.sites, err = bpfarray.Map[bpf.WireSite](m.coll.Maps[bpf.TracepointMapSites]); err != nil {
+		return nil, err
+	}
+	if m.classes, err = bpfarray.Map[compile.Bits](m.coll.Maps[bpf.TracepointMapClasses]); err != nil {
+		return nil, err
+	}
+	if m.bounds, err = bpfarray.Map[bpf.WireBound](m.coll.Maps[bpf.TracepointMapBounds]); err != nil {
+		return nil, err
+	}
+	m.acts, err = bpfarray.Map[bpf.WireAct](m.coll.Maps[bpf.TracepointMapActs])
+	return m, err
+}
+
+func (m *maps) Close() error {
+	var errs []error
+	if m.sites != nil {
+		errs = append(errs, m.sites.Close())
+	}
+	if m.classes != nil {
+		errs = append(errs, m.classes.Close())
+	}
+	if m.bounds != nil {
+		errs = append(errs, m.bounds.Close())
+	}
+	if m.acts != nil {
+		errs = append(errs, m.acts.Close())
+	}
+	m.coll.Close()
+	return errors.Join(errs...)
+}
+
+// write makes the kernel have the changes, in their order. When it fails, what
+// was written concerns only rules that are in no version.
+func (m *maps) write(c *compile.Changes) error {
+	for _, w := range c.Classes {
+		m.classes.Store(int(w.ID), w.Bits)
+	}
+	for _, w := range c.Bounds {
+		for i, b := range w.Bounds {
+			m.bounds.Store(int(w.Offset)+i, b)
+		}
+	}
+	if err := m.insert(c.Insert); err != nil {
+		return err
+	}
+	for _, w := range c.Reclass {
+		if err := m.reclass(w); err != nil {
+			return err
+		}
+	}
+	if len(c.Dims) > 0 {
+		site := m.sites.Load(int(c.Site))
+		for _, w := range c.Dims {
+			site.Dims[w.Index] = w.Value
+		}
+		m.sites.Store(int(c.Site), site)
+	}
+	return m.remove(c.Delete)
+}
+
+// batch is how many values one system call takes: the kernel copies keys and
+// values of a batch, and holds neither longer than that.
+const batch = 4096
+
+func (m *maps) insert(writes []compile.ValueWrite) error {
+	values := m.coll.Maps[bpf.TracepointMapMatchValues]
+	for len(writes) > 0 {
+		n := min(batch, len(writes))
+		keys, classes := make([]compile.ValueKey, n), make([]uint32, n)
+		for i, w := range writes[:n] {
+			keys[i], classes[i] = w.Key, w.Class
+		}
+		if err := m.insertBatch(values, keys, classes); err != nil {
+			return err
+		}
+		writes = writes[n:]
+	}
+	return nil
+}
+
+func (m *maps) insertBatch(values *ebpf.Map, keys []compile.ValueKey, classes []uint32) error {
+	// One value is cheaper without a batch, and hash maps have batches since 5.6.
+	if len(keys) > 1 {
+		_, err := values.BatchUpdate(keys, classes, &ebpf.BatchOptions{ElemFlags: uint64(ebpf.UpdateAny)})
+		if err == nil || !errors.Is(err, ebpf.ErrNotSupported) {
+			return noRoom("insert values", err)
+		}
+	}
+	for i := range keys {
+		if err := values.Update(keys[i], classes[i], ebpf.UpdateAny); err != nil {
+			return noRoom("insert value", err)
+		}
+	}
+	return nil
+}
+
+// noRoom names the full map: hash maps answer E2BIG.
+func noRoom(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %w", operation, compile.ErrNoRoom, err)
+}
+
+func (m *maps) reclass(w compile.ValueWrite) error {
+	args := [5]uint64{uint64(w.Key.Tag)<<32 | uint64(w.Key.Len), w.Key.Lane[0], w.Key.Lane[1], w.Key.Lane[2], uint64(w.Class)}
+	found, err := m.coll.Programs[bpf.TracepointProgReclass].Run(&ebpf.RunOptions{Context: args})
+	if err != nil {
+		return fmt.Errorf("change class of a value: %w", err)
+	}
+	if found != 1 {
+		return errors.New("change class of a value: the value is not in the kernel")
+	}
+	return nil
+}
+
+func (m *maps) remove(keys []compile.ValueKey) error {
+	values := m.coll.Maps[bpf.TracepointMapMatchValues]
+	for _, key := range keys {
+		if err := values.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("delete value: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// Member is one policy of a set.
+type Member struct {
+	Policy PolicyID
+	// Enforce carries the policy's enforcement actions out; otherwise they are
+	// counted.
+	Enforce bool
+}
+
+// Assignment puts a set in force for slots.
+type Assignment struct {
+	Slots []uint32
+	Set   []Member
+}
+
+// versions is the sets that slots are in.
+type versions struct {
+	last  uint32
+	bySet map[string]*version
+	// slots is what each slot is in; nil: no rules.
+	slots [bpf.WireLimitsSLOTS_MAX]*version
+}
+
+type version struct {
+	id    uint32
+	set   string
+	slots int
+	sites []uint32
+	// members is the policies of the set.
+	members []PolicyID
+}
+
+func newVersions() versions { return versions{bySet: map[string]*version{}} }
+
+// use tells whether a policy is in a set that is in force.
+func (v *versions) use(id PolicyID) bool {
+	for _, of := range v.bySet {
+		if slices.Contains(of.members, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// setKey names a set, whatever the order of its members.
+func setKey(set []Member) string {
+	names := make([]string, len(set))
+	for i, m := range set {
+		names[i] = fmt.Sprint(m.Policy, m.Enforce)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
+}
+
+// Apply puts sets in force: for each slot all rules change at once, at all
+// sites. Slots that are not named stay as they are. When it returns, nothing
+// acts by what was in force before. On error no slot has changed.
+func (e *Engine) Apply(assignments []Assignment) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	next := make([]*version, len(assignments))
+	var made []*version
+	for i, a := range assignments {
+		v, fresh, err := e.version(a.Set)
+		if err != nil {
+			return errors.Join(err, e.retire(made))
+		}
+		if next[i] = v; fresh {
+			made = append(made, v)
+		}
+	}
+	withdrawn := false
+	var idle []*version
+	for i, a := range assignments {
+		for _, slot := range a.Slots {
+			old := e.versions.slots[slot]
+			if old == next[i] {
+				continue
+			}
+			e.flip(slot, next[i])
+			if old == nil {
+				continue
+			}
+			withdrawn = true
+			if old.slots--; old.slots == 0 {
+				idle = append(idle, old)
+			}
+		}
+	}
+	for _, v := range made {
+		if v.slots == 0 {
+			idle = append(idle, v)
+		}
+	}
+	if !withdrawn {
+		return e.retire(idle)
+	}
+	if err := gracePeriod(); err != nil {
+		return err
+	}
+	return e.retire(idle)
+}
+
+func (e *Engine) flip(slot uint32, v *version) {
+	e.versions.slots[slot] = v
+	if v == nil {
+		e.options.Slots.SetVersion(slot, 0)
+		return
+	}
+	v.slots++
+	e.options.Slots.SetVersion(slot, v.id)
+}
+
+// version is the version of a set; nil when the set has no rules at any site.
+func (e *Engine) version(set []Member) (v *version, fresh bool, err error) {
+	key := setKey(set)
+	if v := e.versions.bySet[key]; v != nil {
+		return v, false, nil
+	}
+	bySite := map[uint32]*bpf.WireSetRules{}
+	v = &version{set: key}
+	for _, m := range set {
+		l := e.policies[m.Policy]
+		if l == nil {
+			return nil, false, fmt.Errorf("policy %d is not loaded", m.Policy)
+		}
+		v.members = append(v.members, m.Policy)
+		for _, h := range l.hooks {
+			h.into(bySite, m.Enforce)
+		}
+	}
+	if len(bySite) == 0 {
+		return nil, false, nil
+	}
+	e.versions.last++
+	v.id = e.versions.last
+	rules := e.maps.coll.Maps[bpf.TracepointMapSetRules]
+	for site, bits := range bySite {
+		if err := rules.Update(bpf.WireSetKey{Version: v.id, Site: site}, *bits, ebpf.UpdateNoExist); err != nil {
+			return nil, false, errors.Join(noRoom("insert rules of a set", err), e.deleteRules(v))
+		}
+		v.sites = append(v.sites, site)
+	}
+	e.versions.bySet[key] = v
+	return v, true, nil
+}
+
+func (h *loadedHook) into(bySite map[uint32]*bpf.WireSetRules, enforce bool) {
+	for i := range h.hook.Rules {
+		bits := bySite[h.site.id]
+		if bits == nil {
+			bits = &bpf.WireSetRules{}
+			bySite[h.site.id] = bits
+		}
+		bits.Rules = compile.With(bits.Rules, h.first+i)
+		if enforce && h.hook.Rules[i].Enforces() {
+			bits.Enforce = compile.With(bits.Enforce, h.first+i)
+		}
+	}
+}
+
+// retire deletes versions that no evaluation can name any more.
+func (e *Engine) retire(idle []*version) error {
+	var errs []error
+	for _, v := range idle {
+		if v.slots > 0 {
+			continue
+		}
+		delete(e.versions.bySet, v.set)
+		errs = append(errs, e.deleteRules(v))
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) deleteRules(v *version) error {
+	var errs []error
+	for _, site := range v.sites {
+		err := e.maps.coll.Maps[bpf.TracepointMapSetRules].Delete(bpf.WireSetKey{Version: v.id, Site: site})
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, fmt.Errorf("delete rules of a set: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}

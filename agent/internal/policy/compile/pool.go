@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// ErrNoRoom says that a fixed limit of the kernel maps is reached. The error
+// that wraps it names the limit.
+var ErrNoRoom = errors.New("no room")
+
+// Bits is a set of rules of one site.
+type Bits = bpf.WireRuleBits
+
+// With is the set with one rule more.
+func With(b Bits, rule int) Bits {
+	b.Word[rule/64] |= 1 << (rule % 64)
+	return b
+}
+
+// Without is the set with one rule less.
+func Without(b Bits, rule int) Bits {
+	b.Word[rule/64] &^= 1 << (rule % 64)
+	return b
+}
+
+// Has tells whether a rule is in the set.
+func Has(b Bits, rule int) bool { return b.Word[rule/64]&(1<<(rule%64)) != 0 }
+
+// Empty tells whether no rule is in the set.
+func Empty(b Bits) bool { return b == Bits{} }
+
+// Pools hands out what all sites share: classes and room for range tables.
+// What is given back must be out of every evaluation's sight first. Not safe
+// for concurrent use.
+type Pools struct {
+	classes map[Bits]uint32
+	sets    []Bits
+	refs    []int
+	free    []uint32
+	// room is the free ranges of the bounds map, sorted and disjoint.
+	room []span
+}
+
+type span struct{ off, n uint32 }
+
+// NewPools makes pools for maps of these sizes.
+func NewPools(classes, bounds uint32) *Pools {
+	p := &Pools{
+		classes: map[Bits]uint32{},
+		sets:    make([]Bits, classes),
+		refs:    make([]int, classes),
+		room:    []span{{0, bounds}},
+	}
+	for id := range classes {
+		p.free = append(p.free, classes-1-id)
+	}
+	return p
+}
+
+// class takes a reference to the class of a set; fresh: its value must be
+// written before anything names it.
+func (p *Pools) class(b Bits) (id uint32, fresh bool, err error) {
+	id, ok := p.classes[b]
+	if !ok {
+		if len(p.free) == 0 {
+			return 0, false, fmt.Errorf("%w: %d classes of values are in use", ErrNoRoom, len(p.sets))
+		}
+		id, p.free = p.free[len(p.free)-1], p.free[:len(p.free)-1]
+		p.classes[b], p.sets[id] = id, b
+	}
+	p.refs[id]++
+	return id, !ok, nil
+}
+
+// drop gives a reference back. The id can be handed out again at once, so the
+// caller drops only what no evaluation can reach.
+func (p *Pools) drop(id uint32) {
+	if p.refs[id]--; p.refs[id] == 0 {
+		delete(p.classes, p.sets[id])
+		p.free = append(p.free, id)
+	}
+}
+
+// bounds takes room for n elements.
+func (p *Pools) bounds(n uint32) (span, error) {
+	for i := range p.room {
+		if s := &p.room[i]; s.n >= n {
+			got := span{s.off, n}
+			s.off, s.n = s.off+n, s.n-n
+			return got, nil
+		}
+	}
+	return span{}, fmt.Errorf("%w: no %d consecutive bounds of integers are free", ErrNoRoom, n)
+}
+
+func (p *Pools) dropBounds(s span) {
+	if s.n == 0 {
+		return
+	}
+	i, _ := slices.BinarySearchFunc(p.room, s, func(a, b span) int { return int(a.off) - int(b.off) })
+	p.room = slices.Insert(p.room, i, s)
+	joined := p.room[:1]
+	for _, next := range p.room[1:] {
+		if last := &joined[len(joined)-1]; last.off+last.n == next.off {
+			last.n += next.n
+		} else {
+			joined = append(joined, next)
+		}
+	}
+	p.room = joined
+}

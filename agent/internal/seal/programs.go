@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package seal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// Options configures the base programs.
+type Options struct {
+	// HashKeys is the secret of the string hash.
+	HashKeys [bpf.WireLimitsHASH_KEYS]uint32
+	// RuntimeComms are the names of processes (at most 15 bytes) whose cgroups
+	// are taken for containers; NamePrefixes are what may stand before the 64
+	// digits in the name of a container's cgroup. At most 16 each.
+	RuntimeComms, NamePrefixes []string
+	// RingBytes is the size of the event ring, a power of two of at least a page.
+	RingBytes uint32
+	// Slots is the number of containers that there is room for, 0 for the most
+	// that the kernel maps have.
+	Slots uint32
+}
+
+// pattern is the kernel's struct pattern.
+type pattern [16]byte
+
+// programs is everything that is loaded and attached.
+type programs struct {
+	cgroup, process *ebpf.Collection
+	adopt           *link.Iter
+	closers         []io.Closer
+}
+
+// Maps that sites share with the base programs, by name.
+var sharedMaps = []string{
+	bpf.CgroupMapSlots, bpf.CgroupMapSeals, bpf.CgroupMapEvents, bpf.CgroupMapKernelErrors,
+	bpf.CgroupMapLostEvents, bpf.CgroupMapTaskSeals,
+	bpf.ProcessMapScratchDepth, bpf.ProcessMapPathWalks,
+}
+
+func load(o Options) (p *programs, err error) {
+	// Accounting of map memory against RLIMIT_MEMLOCK ended in 5.11.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise memory lock limit: %w", err)
+	}
+	p = &programs{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	spec, err := bpf.LoadCgroup()
+	if err != nil {
+		return nil, fmt.Errorf("read cgroup programs: %w", err)
+	}
+	if err := o.setPatterns(spec); err != nil {
+		return nil, err
+	}
+	spec.Maps[bpf.CgroupMapEvents].MaxEntries = o.RingBytes
+	if p.cgroup, err = ebpf.NewCollection(spec); err != nil {
+		return nil, fmt.Errorf("load cgroup programs: %w", err)
+	}
+	if spec, err = bpf.LoadProcess(); err != nil {
+		return nil, fmt.Errorf("read process programs: %w", err)
+	}
+	if err := spec.Variables[bpf.ProcessVarHashKeys].Set(o.HashKeys); err != nil {
+		return nil, fmt.Errorf("set hash keys: %w", err)
+	}
+	shared := map[string]*ebpf.Map{}
+	for name := range spec.Maps {
+		if m := p.cgroup.Maps[name]; m != nil && spec.Maps[name].Type == m.Type() && name[0] != '.' {
+			shared[name] = m
+		}
+	}
+	p.process, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	if err != nil {
+		return nil, fmt.Errorf("load process programs: %w", err)
+	}
+	return p, nil
+}
+
+func (o Options) setPatterns(spec *ebpf.CollectionSpec) error {
+	for variable, texts := range map[string][]string{
+		bpf.CgroupVarRuntimeComms: o.RuntimeComms,
+		bpf.CgroupVarNamePrefixes: o.NamePrefixes,
+	} {
+		var patterns [16]pattern
+		if len(texts) > len(patterns) {
+			return fmt.Errorf("set %s: %d patterns: at most %d", variable, len(texts), len(patterns))
+		}
+		for i, text := range texts {
+			if text == "" || len(text) >= len(patterns[i]) {
+				return fmt.Errorf("set %s: pattern %q: 1 to %d bytes", variable, text, len(patterns[i])-1)
+			}
+			copy(patterns[i][:], text)
+		}
+		if err := spec.Variables[variable].Set(patterns); err != nil {
+			return fmt.Errorf("set %s: %w", variable, err)
+		}
+	}
+	if err := spec.Variables[bpf.CgroupVarRuntimeCommCount].Set(uint32(len(o.RuntimeComms))); err != nil {
+		return fmt.Errorf("set runtime names: %w", err)
+	}
+	if err := spec.Variables[bpf.CgroupVarNamePrefixCount].Set(uint32(len(o.NamePrefixes))); err != nil {
+		return fmt.Errorf("set name prefixes: %w", err)
+	}
+	return nil
+}
+
+// attach attaches the programs in an order in which no task is lost: those that
+// keep seals with tasks come before those that make them.
+func (p *programs) attach() error {
+	for _, prog := range []*ebpf.Program{
+		p.process.Programs[bpf.ProcessProgSchedProcessExit],
+		p.process.Programs[bpf.ProcessProgSchedProcessFork],
+		p.process.Programs[bpf.ProcessProgSchedProcessExec],
+		p.cgroup.Programs[bpf.CgroupProgCgroupRmdir],
+		p.cgroup.Programs[bpf.CgroupProgCgroupAttachTask],
+		p.cgroup.Programs[bpf.CgroupProgCgroupMkdir],
+	} {
+		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+		if err != nil {
+			return fmt.Errorf("attach %s: %w", prog, err)
+		}
+		p.closers = append(p.closers, l)
+	}
+	adopt, err := link.AttachIter(link.IterOptions{Program: p.process.Programs[bpf.ProcessProgAdoptTasks]})
+	if err != nil {
+		return fmt.Errorf("attach task iterator: %w", err)
+	}
+	p.adopt = adopt
+	p.closers = append(p.closers, adopt)
+	return nil
+}
+
+// Close detaches and unloads everything, the last attached first.
+func (p *programs) Close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i].Close())
+	}
+	p.closers = nil
+	if p.process != nil {
+		p.process.Close()
+	}
+	if p.cgroup != nil {
+		p.cgroup.Close()
+	}
+	return errors.Join(errs...)
+}
