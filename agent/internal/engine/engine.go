@@ -204,6 +204,9 @@ func (e *Engine) Unload(id PolicyID) error {
 	if e.versions.use(id) {
 		return fmt.Errorf("unload policy %s: it is in force", l.policy.Key())
 	}
+	if err := e.forget(); err != nil {
+		return err
+	}
 	delete(e.policies, id)
 	return e.unload(l)
 }

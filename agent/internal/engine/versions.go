@@ -34,6 +34,8 @@ type versions struct {
 	bySet map[string]*version
 	// slots is what each slot is in; nil: no rules.
 	slots [bpf.WireLimitsSLOTS_MAX]*version
+	// idle is versions that no slot names, but evaluations under way may.
+	idle []*version
 }
 
 type version struct {
@@ -50,7 +52,7 @@ func newVersions() versions { return versions{bySet: map[string]*version{}} }
 // use tells whether a policy is in a set that is in force.
 func (v *versions) use(id PolicyID) bool {
 	for _, of := range v.bySet {
-		if slices.Contains(of.members, id) {
+		if of.slots > 0 && slices.Contains(of.members, id) {
 			return true
 		}
 	}
@@ -68,9 +70,11 @@ func setKey(set []Member) string {
 }
 
 // Apply puts sets in force: for each slot all rules change at once, at all
-// sites. Slots that are not named stay as they are. When it returns, nothing
-// acts by what was in force before. On error no slot has changed.
-func (e *Engine) Apply(assignments []Assignment) error {
+// sites. Slots that are not named stay as they are. On error no slot has
+// changed. With wait, nothing acts by what was in force before when it returns,
+// which takes a grace period (some milliseconds) if anything was withdrawn; a
+// slot that nothing runs in yet needs no wait.
+func (e *Engine) Apply(assignments []Assignment, wait bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next := make([]*version, len(assignments))
@@ -107,13 +111,14 @@ func (e *Engine) Apply(assignments []Assignment) error {
 			idle = append(idle, v)
 		}
 	}
-	if !withdrawn {
-		return e.retire(idle)
+	e.versions.idle = append(e.versions.idle, idle...)
+	if !withdrawn || !wait {
+		return nil
 	}
-	if err := gracePeriod(); err != nil {
-		return err
+	if len(e.versions.idle) == 0 {
+		return gracePeriod()
 	}
-	return e.retire(idle)
+	return e.forget()
 }
 
 func (e *Engine) flip(slot uint32, v *version) {
@@ -174,12 +179,25 @@ func (h *loadedHook) into(bySite map[uint32]*bpf.WireSetRules, enforce bool) {
 	}
 }
 
+// forget deletes the versions that no slot names.
+func (e *Engine) forget() error {
+	if len(e.versions.idle) == 0 {
+		return nil
+	}
+	if err := gracePeriod(); err != nil {
+		return err
+	}
+	idle := e.versions.idle
+	e.versions.idle = nil
+	return e.retire(idle)
+}
+
 // retire deletes versions that no evaluation can name any more.
 func (e *Engine) retire(idle []*version) error {
 	var errs []error
 	for _, v := range idle {
-		if v.slots > 0 {
-			continue
+		if v.slots > 0 || e.versions.bySet[v.set] != v {
+			continue // taken up again, or retired already
 		}
 		delete(e.versions.bySet, v.set)
 		errs = append(errs, e.deleteRules(v))

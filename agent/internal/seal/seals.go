@@ -40,8 +40,8 @@ type Seals struct {
 	max      uint32
 
 	mu sync.Mutex
-	// expected is the path that a slot's container is expected at.
-	expected map[uint32]string
+	// expected is the paths that a slot's container is expected at.
+	expected map[uint32][]string
 	// held is the slots that the agent took out of the queue or learnt of.
 	held map[uint32]bool
 }
@@ -52,7 +52,7 @@ func Open(o Options) (s *Seals, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s = &Seals{programs: p, expected: map[uint32]string{}, held: map[uint32]bool{}}
+	s = &Seals{programs: p, expected: map[uint32][]string{}, held: map[uint32]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -162,33 +162,34 @@ func (s *Seals) Expect(slot uint32, path string) error {
 		if expectations.Lookup(key, &read) == nil && read != slot {
 			return fmt.Errorf("expect %q: %w", path, ErrOtherContainer)
 		}
+		return nil
 	case err != nil:
 		// The map says E2BIG when it is full.
 		return fmt.Errorf("expect %q: %w: %w", path, ErrNoRoom, err)
 	}
 	s.setState(slot, bpf.WireSlotStateSLOT_EXPECTED, bpf.WireSlotStateSLOT_FREE)
-	s.expected[slot] = path
+	s.expected[slot] = append(s.expected[slot], path)
 	return nil
 }
 
-// Unexpect takes an expectation back that no cgroup was made for.
+// Unexpect takes back what a slot's container is expected at; the path that its
+// cgroup was made at is no expectation any more.
 func (s *Seals) Unexpect(slot uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	path, ok := s.expected[slot]
-	if !ok {
-		return nil
-	}
-	key, err := pathKey(path)
-	if err != nil {
-		return err
+	var errs []error
+	for _, path := range s.expected[slot] {
+		key, err := pathKey(path)
+		if err != nil {
+			return err
+		}
+		err = s.programs.cgroup.Maps[bpf.CgroupMapExpectations].Delete(key)
+		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			errs = append(errs, fmt.Errorf("withdraw expectation of %q: %w", path, err))
+		}
 	}
 	delete(s.expected, slot)
-	err = s.programs.cgroup.Maps[bpf.CgroupMapExpectations].Delete(key)
-	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("withdraw expectation of %q: %w", path, err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // setState changes a slot's state if it is the one named; the state shares a
