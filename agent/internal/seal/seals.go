@@ -32,6 +32,10 @@ var (
 // Host is the slot of every task that carries no seal.
 const Host = uint32(bpf.WireReservedSlotsSLOT_HOST)
 
+// NoRoom is the slot of containers that were born when no slot was free. Nothing
+// of them may run.
+const NoRoom = uint32(bpf.WireReservedSlotsSLOT_NO_ROOM)
+
 // Seals is the sealing of one host. It is safe for concurrent use. Close ends
 // enforcement: nothing is pinned.
 type Seals struct {

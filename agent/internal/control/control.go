@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/boltseal/boltseal/agent/internal/cgroup"
+	"github.com/boltseal/boltseal/agent/internal/container"
+	"github.com/boltseal/boltseal/agent/internal/engine"
+	"github.com/boltseal/boltseal/agent/internal/match"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/agent/internal/seal"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// Errors that callers tell apart.
+var (
+	// ErrNotFound says that there is no such policy.
+	ErrNotFound = errors.New("not found")
+	// ErrRefused says that a request claims what is not a container's: the host's
+	// cgroup, the agent's, or another container's. No fail policy allows it.
+	ErrRefused = errors.New("refused")
+	// ErrInvalid says that a request is malformed.
+	ErrInvalid = errors.New("invalid")
+)
+
+// Engine is what control needs of package engine.
+type Engine interface {
+	Load(*compile.Policy) (engine.PolicyID, error)
+	Unload(engine.PolicyID) error
+	Apply(assignments []engine.Assignment, wait bool) error
+	Counters(engine.PolicyID) (engine.Counters, error)
+	KernelMemory(engine.PolicyID) uint64
+}
+
+// Seals is what control needs of package seal.
+type Seals interface {
+	Take() (uint32, error)
+	Hold(slot uint32)
+	Free(slot uint32) error
+	Expect(slot uint32, path string) error
+	Unexpect(slot uint32) error
+	Confirm(seal.Claim) (slot uint32, by bpf.WireSealedBy, err error)
+	SealedAs(cgroup uint64) (bpf.WireCgroupSeal, bool, error)
+	Slot(slot uint32) bpf.WireSlot
+	Slots() uint32
+	Gone() ([]uint32, error)
+}
+
+// Options configures a Controller.
+type Options struct {
+	Registry *container.Registry
+	Engine   Engine
+	Seals    Seals
+	Cgroups  cgroup.Root
+	Formats  compile.Formats
+	Log      *slog.Logger
+	// CgroupPrefixes is what may stand before the 64 digits in the name of a
+	// container's cgroup.
+	CgroupPrefixes []string
+	// ExpectFor is how long an announced container may take to be made.
+	ExpectFor time.Duration
+	// RemovedGrace is how long a removed container is remembered.
+	RemovedGrace time.Duration
+}
+
+// Controller holds policies and containers together. It is safe for concurrent
+// use.
+type Controller struct {
+	Options
+
+	mu       sync.Mutex
+	policies map[string]*held
+	// subjects is the containers' slots; host and idle are the two others.
+	subjects map[uint32]*subject
+	host     *subject
+	idle     *subject
+	// guesses is slots whose container is known by its cgroup alone.
+	guesses map[uint32]string
+}
+
+// subject is what policies are for.
+type subject struct {
+	container *container.Container
+	keys      map[string]bool
+	slots     func() []uint32
+}
+
+// New makes a controller without policies.
+func New(o Options) *Controller {
+	c := &Controller{
+		Options:  o,
+		policies: map[string]*held{},
+		subjects: map[uint32]*subject{},
+		guesses:  map[uint32]string{},
+	}
+	c.host = &subject{keys: map[string]bool{}, slots: func() []uint32 { return []uint32{seal.Host} }}
+	c.idle = &subject{keys: map[string]bool{}, slots: c.idleSlots}
+	return c
+}
+
+// idleSlots is all slots that no container holds, with that of containers that
+// found no room.
+func (c *Controller) idleSlots() []uint32 {
+	slots := make([]uint32, 0, c.Seals.Slots())
+	for slot := seal.Host + 1; slot < c.Seals.Slots(); slot++ {
+		if c.subjects[slot] == nil {
+			slots = append(slots, slot)
+		}
+	}
+	return slots
+}
+
+func (c *Controller) everySubject() []*subject {
+	all := make([]*subject, 0, len(c.subjects)+2)
+	all = append(all, c.host, c.idle)
+	for _, s := range c.subjects {
+		all = append(all, s)
+	}
+	return all
+}
+
+// wants tells whether a policy is for a subject.
+func (c *Controller) wants(s *subject, h *held) bool {
+	if !h.enabled {
+		return false
+	}
+	switch s {
+	case c.host:
+		return match.SelectsHost(h.compiled.Policy)
+	case c.idle:
+		return match.SelectsAll(h.compiled.Policy)
+	}
+	return match.Selects(h.compiled.Policy, s.container)
+}
+
+// keysFor is the policies that are for a subject.
+func (c *Controller) keysFor(s *subject) map[string]bool {
+	keys := map[string]bool{}
+	for key, h := range c.policies {
+		if c.wants(s, h) {
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
+// set is what the engine puts in force for keys.
+func (c *Controller) set(keys map[string]bool) []engine.Member {
+	members := make([]engine.Member, 0, len(keys))
+	for key := range keys {
+		h := c.policies[key]
+		members = append(members, engine.Member{Policy: h.id, Enforce: h.enforce})
+	}
+	return members
+}
+
+// apply puts subjects' keys in force.
+func (c *Controller) apply(subjects []*subject, wait bool) error {
+	assignments := make([]engine.Assignment, 0, len(subjects))
+	for _, s := range subjects {
+		assignments = append(assignments, engine.Assignment{Slots: s.slots(), Set: c.set(s.keys)})
+	}
+	return c.Engine.Apply(assignments, wait)
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"context"
+	"errors"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/agent/internal/container"
+	"github.com/boltseal/boltseal/agent/internal/seal"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// sweepEvery is how often slots are looked over whose end no event told: the
+// ring may have been full.
+const sweepEvery = time.Second
+
+// Run frees what is gone until the context ends.
+func (c *Controller) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			c.Sweep(now)
+		}
+	}
+}
+
+// Sweep frees slots of containers that are gone, withdraws announcements that no
+// cgroup came for, and forgets containers that were removed long ago.
+func (c *Controller) Sweep(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	gone, err := c.Seals.Gone()
+	if err != nil {
+		c.Log.Error("look for containers that are gone", "error", err)
+	}
+	for _, slot := range gone {
+		if known, ok := c.Registry.BySlot(slot); ok && known.Alive() {
+			c.remove(known)
+		}
+		c.free(slot)
+	}
+	for slot, s := range c.subjects {
+		if s.container.CgroupID != 0 || now.Sub(s.container.Added) < c.ExpectFor {
+			continue
+		}
+		if state := c.Seals.Slot(slot).State; state > uint32(bpf.WireSlotStateSLOT_EXPECTED) {
+			continue // made meanwhile
+		}
+		c.Log.Warn("announced container never came", "container", s.container.ID, "cgroup", s.container.CgroupPath)
+		c.remove(s.container)
+		c.free(slot)
+	}
+	c.Registry.Forget(now.Add(-c.RemovedGrace))
+}
+
+func (c *Controller) free(slot uint32) {
+	if err := c.vacate(slot); err != nil {
+		c.Log.Error("free slot", "slot", slot, "error", err)
+	}
+}
+
+// Sealed handles the kernel's word that it sealed a cgroup: what was announced
+// has its cgroup now, and what was not is known by its cgroup's name until a
+// hook tells more.
+func (c *Controller) Sealed(slot uint32, cgroupID uint64, cgroupPath string, by bpf.WireSealedBy) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case by == bpf.WireSealedBySEALED_BY_NOBODY || slot == seal.NoRoom:
+		c.Log.Error("container found no room for its seal: ending it", "cgroup", cgroupPath)
+		if err := c.Cgroups.Kill(cgroupPath); err != nil {
+			c.Log.Error("end unsealed container", "cgroup", cgroupPath, "error", err)
+		}
+		return
+	case slot == seal.Host:
+		return
+	}
+	c.Seals.Hold(slot)
+	if known, ok := c.Registry.BySlot(slot); ok && known.Alive() {
+		if _, guessed := c.guesses[slot]; !guessed && known.CgroupID != 0 {
+			return
+		}
+		next := *known
+		next.CgroupID, next.CgroupPath = cgroupID, cgroupPath
+		if err := c.Registry.Put(&next); err != nil {
+			c.Log.Error("register sealed container", "container", next.ID, "error", err)
+			return
+		}
+		if s := c.subjects[slot]; s != nil {
+			s.container = &next
+		}
+		return
+	}
+	if c.Seals.Slot(slot).CgroupId != cgroupID {
+		return // told late: the slot has moved on
+	}
+	c.guess(slot, cgroupID, cgroupPath, false)
+}
+
+// guess registers a container of which only the cgroup is known.
+func (c *Controller) guess(slot uint32, cgroupID uint64, cgroupPath string, late bool) {
+	id := c.idOf(cgroupPath)
+	next := container.Container{
+		ID: id, Name: id, CgroupID: cgroupID, CgroupPath: cgroupPath, Slot: slot, Late: late, Added: time.Now(),
+	}
+	if err := c.enforceFor(&next); err != nil {
+		c.Log.Error("enforce for unannounced container", "cgroup", cgroupPath, "error", err)
+		return
+	}
+	if err := c.Registry.Put(&next); err != nil {
+		c.Log.Error("register unannounced container", "cgroup", cgroupPath, "error", err)
+		return
+	}
+	c.guesses[slot] = id
+}
+
+// idOf is what a cgroup's name says of the container's id.
+func (c *Controller) idOf(cgroupPath string) string {
+	name := strings.TrimSuffix(path.Base(cgroupPath), ".scope")
+	for _, prefix := range c.CgroupPrefixes {
+		if rest, ok := strings.CutPrefix(name, prefix); ok && isID(rest) {
+			return rest
+		}
+	}
+	return name
+}
+
+const idDigits = 64
+
+func isID(s string) bool {
+	return len(s) == idDigits && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// Gone handles the kernel's word that a container's cgroup was removed. The slot
+// is freed by Sweep, when no task carries it any more.
+func (c *Controller) Gone(slot uint32, cgroupID uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known, ok := c.Registry.BySlot(slot); ok && known.Alive() && known.CgroupID == cgroupID {
+		c.remove(known)
+	}
+}
+
+// Unsealed handles the kernel's word that it could not seal a task of a
+// container: it must not run on, for it could leave its cgroup.
+func (c *Controller) Unsealed(tgid, slot uint32) {
+	at, err := c.Cgroups.OfPID(int(tgid))
+	if err != nil {
+		return // gone
+	}
+	if sealed, ok, err := c.Seals.SealedAs(at.ID); err != nil || !ok || sealed.Slot != slot {
+		return // the id is another process's by now
+	}
+	c.Log.Error("task could not be sealed: killing it", "pid", tgid, "cgroup", at.Path)
+	if err := unix.Kill(int(tgid), unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		c.Log.Error("kill unsealed task", "pid", tgid, "error", err)
+	}
+}
+
+// AdoptRunning seals containers that ran before the agent did, as far as their
+// cgroups' names tell them. They are late.
+func (c *Controller) AdoptRunning() error {
+	var found []string
+	err := c.Cgroups.Walk(func(p string, _ uint64) error {
+		name := strings.TrimSuffix(path.Base(p), ".scope")
+		if isID(name) || slices.ContainsFunc(c.CgroupPrefixes, func(prefix string) bool {
+			rest, ok := strings.CutPrefix(name, prefix)
+			return ok && isID(rest)
+		}) {
+			found = append(found, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
+		next := container.Container{ID: c.idOf(p), Name: c.idOf(p), Late: true}
+		if err := c.adopt(next, p); err != nil {
+			c.Log.Warn("adopt running container", "cgroup", p, "error", err)
+		}
+	}
+	return nil
+}
+
+func (c *Controller) adopt(next container.Container, p string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id, err := c.Cgroups.ID(p)
+	if err != nil {
+		return err
+	}
+	if _, sealed, err := c.Seals.SealedAs(id); err != nil || sealed {
+		return err // below a container, or announced meanwhile
+	}
+	if next.Slot, err = c.Seals.Take(); err != nil {
+		return err
+	}
+	if _, _, err = c.Seals.Confirm(seal.Claim{Cgroup: id, Slot: next.Slot, Running: true}); err != nil {
+		return errors.Join(err, c.vacate(next.Slot))
+	}
+	c.guess(next.Slot, id, p, true)
+	return nil
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package control
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/boltseal/boltseal/agent/internal/engine"
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+)
+
+// held is a policy that is loaded.
+type held struct {
+	id       engine.PolicyID
+	compiled *compile.Policy
+	enabled  bool
+	enforce  bool
+}
+
+// AddPolicy puts a policy in force. One of the same name and namespace is
+// replaced in one step: no act passes between the two. When it returns without
+// error the policy is enforced; on error nothing has changed.
+func (c *Controller) AddPolicy(yaml []byte) (*policy.Policy, error) {
+	p, err := policy.Parse(yaml)
+	if err != nil {
+		return nil, fmt.Errorf("%w policy: %w", ErrInvalid, err)
+	}
+	compiled, err := compile.Compile(p, c.Formats)
+	if err != nil {
+		return nil, fmt.Errorf("%w policy %s: %w", ErrInvalid, p.Key(), err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id, err := c.Engine.Load(compiled)
+	if err != nil {
+		return nil, err
+	}
+	next := &held{id: id, compiled: compiled, enabled: true, enforce: p.Mode == policy.Enforce}
+	old := c.policies[p.Key()]
+	if err := c.exchange(p.Key(), next); err != nil {
+		return nil, errors.Join(err, c.Engine.Unload(id))
+	}
+	if old != nil {
+		err = c.Engine.Unload(old.id)
+	}
+	return p, err
+}
+
+// exchange puts a policy in the place of the one with its key; nil: in none.
+func (c *Controller) exchange(key string, next *held) error {
+	old := c.policies[key]
+	var changed []*subject
+	before := map[*subject]map[string]bool{}
+	for _, s := range c.everySubject() {
+		wanted := next != nil && c.wants(s, next)
+		if !wanted && !s.keys[key] {
+			continue
+		}
+		before[s] = s.keys
+		s.keys = withKey(s.keys, key, wanted)
+		changed = append(changed, s)
+	}
+	c.put(key, next)
+	err := c.apply(changed, true)
+	if err != nil {
+		c.put(key, old)
+		for s, keys := range before {
+			s.keys = keys
+		}
+	}
+	return err
+}
+
+func (c *Controller) put(key string, h *held) {
+	if h == nil {
+		delete(c.policies, key)
+		return
+	}
+	c.policies[key] = h
+}
+
+func withKey(keys map[string]bool, key string, in bool) map[string]bool {
+	next := make(map[string]bool, len(keys)+1)
+	for k := range keys {
+		next[k] = true
+	}
+	if in {
+		next[key] = true
+	} else {
+		delete(next, key)
+	}
+	return next
+}
+
+func policyKey(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+func (c *Controller) find(namespace, name string) (string, *held, error) {
+	key := policyKey(namespace, name)
+	h := c.policies[key]
+	if h == nil {
+		return key, nil, fmt.Errorf("policy %q: %w", key, ErrNotFound)
+	}
+	return key, h, nil
+}
+
+// DeletePolicy takes a policy out of force. When it returns nothing acts by it.
+func (c *Controller) DeletePolicy(namespace, name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key, h, err := c.find(namespace, name)
+	if err != nil {
+		return err
+	}
+	if err := c.exchange(key, nil); err != nil {
+		return err
+	}
+	return c.Engine.Unload(h.id)
+}
+
+// ConfigurePolicy enables or disables a policy or changes its mode, nil leaving
+// either as it is, in one step. When it returns the change is in force.
+func (c *Controller) ConfigurePolicy(namespace, name string, enable *bool, mode *policy.Mode) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key, h, err := c.find(namespace, name)
+	if err != nil {
+		return err
+	}
+	next := *h
+	if enable != nil {
+		next.enabled = *enable
+	}
+	if mode != nil {
+		changed, err := h.compiled.Policy.WithMode(*mode)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		compiled := *h.compiled
+		compiled.Policy = changed
+		next.compiled, next.enforce = &compiled, *mode == policy.Enforce
+	}
+	return c.exchange(key, &next)
+}
+
+// PolicyStatus is one policy as it is listed.
+type PolicyStatus struct {
+	ID       uint64
+	Policy   *policy.Policy
+	Enabled  bool
+	Sites    []string
+	Counters engine.Counters
+	// KernelMemory is in bytes, computed from the sizes of map elements.
+	KernelMemory uint64
+	// Containers is the number of containers that the policy is for.
+	Containers int
+}
+
+// Policies lists the policies by key.
+func (c *Controller) Policies() ([]PolicyStatus, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	list := make([]PolicyStatus, 0, len(c.policies))
+	for key, h := range c.policies {
+		counters, err := c.Engine.Counters(h.id)
+		if err != nil {
+			return nil, err
+		}
+		s := PolicyStatus{
+			ID: uint64(h.id), Policy: h.compiled.Policy, Enabled: h.enabled,
+			Counters: counters, KernelMemory: c.Engine.KernelMemory(h.id),
+		}
+		for _, hook := range h.compiled.Hooks {
+			s.Sites = append(s.Sites, hook.Site.String())
+		}
+		for _, subject := range c.subjects {
+			if subject.keys[key] {
+				s.Containers++
+			}
+		}
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b PolicyStatus) int { return cmp.Compare(a.Policy.Key(), b.Policy.Key()) })
+	return list, nil
+}
+
+// PoliciesOf lists the keys of the policies in force for a slot.
+func (c *Controller) PoliciesOf(slot uint32) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.subjects[slot]
+	if s == nil {
+		return nil
+	}
+	keys := make([]string, 0, len(s.keys))
+	for key := range s.keys {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
