@@ -157,6 +157,9 @@ func TestRemovedAnswersUntilForgotten(t *testing.T) {
 	if c, _ := r.BySlot(10); c != again {
 		t.Errorf("slot that was given again: %v", c)
 	}
+	if n := r.Len(); n != 1 {
+		t.Errorf("%d containers", n)
+	}
 	if n := r.Forget(now); n != 0 {
 		t.Errorf("forgot %d that were not removed before", n)
 	}
@@ -171,6 +174,21 @@ func TestRemovedAnswersUntilForgotten(t *testing.T) {
 	}
 	if c, _ := r.Remove("a", time.Time{}); c.Alive() {
 		t.Error("removed at the zero time, and alive")
+	}
+}
+
+// TestRemovedHoldsNoKeys holds that the late answers of a removed container
+// stand in nobody's way.
+func TestRemovedHoldsNoKeys(t *testing.T) {
+	t.Parallel()
+	r := New(0)
+	mustPut(t, r, &Container{ID: "a", CgroupID: 1, Slot: 10})
+	if _, err := r.Remove("a", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	b := mustPut(t, r, &Container{ID: "b", CgroupID: 1, Slot: 10})
+	if c, _ := r.ByCgroup(1); c != b {
+		t.Errorf("by cgroup: %v", c)
 	}
 }
 

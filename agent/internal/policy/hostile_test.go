@@ -73,6 +73,28 @@ func TestAliasBudget(t *testing.T) {
 	}
 }
 
+// TestBounds holds that texts are measured before they are parsed.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		text              string
+		nodes, directives int
+	}{
+		{"", 1, 0},
+		{"a-b#c?d", 1, 0},
+		{"[a, b]", 3, 0},
+		{"{a: b}", 4, 0},
+		{"- a\n-\n- ? b", 5, 0},
+		{"a # c\n# d\n", 5, 0},
+		{"%TAG a\n%YAML\n50 %\nb%", 1, 2},
+		{"x\u0085%TAG", 1, 1},
+	} {
+		if nodes, directives := bounds([]byte(c.text)); nodes != c.nodes || directives != c.directives {
+			t.Errorf("%q: %d nodes, %d directives; want %d, %d", c.text, nodes, directives, c.nodes, c.directives)
+		}
+	}
+}
+
 // TestBombs holds that the worst texts are refused in bounded time and memory.
 // The bounds are several times what was measured, as the machine may be busy.
 func TestBombs(t *testing.T) {

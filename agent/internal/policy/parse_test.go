@@ -273,7 +273,7 @@ func TestFaultsAreBounded(t *testing.T) {
 
 func TestWarnings(t *testing.T) {
 	t.Parallel()
-	p, err := Parse([]byte(hookWith(`    message: "` + strings.Repeat("é", 200) + `"
+	p, err := Parse([]byte(hookWith(`    message: "x` + strings.Repeat("é", 200) + `"
     tags: ["` + strings.Repeat("t", 200) + `"]
     selectors:
     - matchBinaries: [{operator: In, values: [/bin/../sh]}]
@@ -282,7 +282,7 @@ func TestWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	tp := p.Tracepoints[0]
-	if tp.Message != strings.Repeat("é", 128) || tp.Tags[0] != strings.Repeat("t", 128) {
+	if tp.Message != "x"+strings.Repeat("é", 127) || tp.Tags[0] != strings.Repeat("t", 128) {
 		t.Errorf("message of %d bytes, tag of %d", len(tp.Message), len(tp.Tags[0]))
 	}
 	var lines []int
