@@ -129,7 +129,7 @@ func TestFlagsOverrideFile(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"log-levle: info\nring: 1\n":                "line 1: unknown key log-levle\nline 2: unknown key ring",
+		"log-levels: info\nring: 1\n":               "line 1: unknown key log-levels\nline 2: unknown key ring",
 		"max-containers: many\n":                    "line 1: cannot unmarshal",
 		"log-level: info\nlog-level: debug\n":       `line 2: mapping key "log-level" already defined at line 1`,
 		"log-level: info\n---\nlog-level: debug\n":  "more than one YAML document",

@@ -51,6 +51,7 @@ func SelectsAll(p *policy.Policy) bool {
 // podLabels are the keys of a podSelector.
 type podLabels container.Pod
 
+// Lookup is policy.Labels.
 func (p *podLabels) Lookup(key string) (string, bool) {
 	// A label of this name must not pass for the namespace.
 	if key == namespaceKey {
@@ -63,6 +64,7 @@ func (p *podLabels) Lookup(key string) (string, bool) {
 // containerLabels are the keys of a containerSelector.
 type containerLabels container.Container
 
+// Lookup is policy.Labels.
 func (c *containerLabels) Lookup(key string) (string, bool) {
 	switch key {
 	case nameKey:

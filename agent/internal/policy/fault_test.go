@@ -3,6 +3,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -180,7 +181,7 @@ func TestLaterParts(t *testing.T) {
 			t.Parallel()
 			_, err := Parse(fmt.Appendf(nil, c.text, c.on))
 			faults := Faults(err)
-			if len(faults) != 1 || faults[0].Path != c.path || faults[0].Err != ErrUnsupported {
+			if len(faults) != 1 || faults[0].Path != c.path || !errors.Is(faults[0], ErrUnsupported) {
 				t.Errorf("refusal: %v", err)
 			}
 			if _, err := Parse(fmt.Appendf(nil, c.text, c.off)); err != nil {

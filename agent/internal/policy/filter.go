@@ -97,11 +97,11 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 	sound := true
 	f.resolve(h.args[f.Arg].Type, func(i int, reason string) {
 		sound = false
-		if at := operator; i < 0 {
-			h.fault(at, "%s", reason)
-		} else {
-			h.fault(items[i], "%s", reason)
+		at := operator
+		if i >= 0 {
+			at = items[i]
 		}
+		h.fault(at, "%s", reason)
 	})
 	return f, sound
 }

@@ -194,33 +194,39 @@ func (d *decoder) requirement(v value) (Requirement, bool) {
 	if !ok || !whole || key.node == nil || operator.node == nil {
 		return r, false
 	}
-	r.Key, ok = d.text(key)
-	name, known := d.text(operator)
-	if !ok || !known {
-		return r, false
-	}
-	switch name {
-	case "In":
-		r.Op = LabelIn
-	case "NotIn":
-		r.Op = LabelNotIn
-	case "Exists":
-		r.Op = LabelExists
-	case "DoesNotExist":
-		r.Op = LabelDoesNotExist
-	default:
-		d.fault(operator, "unknown operator %s; there are In, NotIn, Exists, DoesNotExist", quote(name))
+	r.Key, whole = d.text(key)
+	r.Op, ok = d.labelOperator(operator)
+	if !ok || !whole {
 		return r, false
 	}
 	switch compares := r.Op == LabelIn || r.Op == LabelNotIn; {
 	case compares && len(r.Values) == 0:
-		d.fault(v, "%s needs at least one value", name)
+		d.fault(v, "%s needs at least one value", operator.node.Value)
 		return r, false
 	case !compares && len(r.Values) > 0:
-		d.fault(v, "%s takes no values", name)
+		d.fault(v, "%s takes no values", operator.node.Value)
 		return r, false
 	}
 	return r, true
+}
+
+func (d *decoder) labelOperator(v value) (RequirementOp, bool) {
+	name, ok := d.text(v)
+	if !ok {
+		return 0, false
+	}
+	switch name {
+	case "In":
+		return LabelIn, true
+	case "NotIn":
+		return LabelNotIn, true
+	case "Exists":
+		return LabelExists, true
+	case "DoesNotExist":
+		return LabelDoesNotExist, true
+	}
+	d.fault(v, "unknown operator %s; there are In, NotIn, Exists, DoesNotExist", quote(name))
+	return 0, false
 }
 
 func (d *decoder) labelKey(v value, key string) bool {
