@@ -39,19 +39,21 @@ func (e *FieldError) Error() string {
 // Unwrap is Err, so that errors.Is finds ErrUnsupported.
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// Faults are the faults in an error of this package, in the order of the text;
-// nil when err holds none.
+// Faults are all faults in an error of this package, also in a wrapped one, in
+// the order of the text; nil when err holds none.
 func Faults(err error) []*FieldError {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+	// Not errors.As, which stops at the first of them.
+	switch e := err.(type) { //nolint:errorlint // this walks the tree of wrapped errors itself
+	case *FieldError:
+		return []*FieldError{e}
+	case interface{ Unwrap() []error }:
 		var all []*FieldError
-		for _, e := range joined.Unwrap() {
-			all = append(all, Faults(e)...)
+		for _, one := range e.Unwrap() {
+			all = append(all, Faults(one)...)
 		}
 		return all
-	}
-	var one *FieldError
-	if errors.As(err, &one) {
-		return []*FieldError{one}
+	case interface{ Unwrap() error }:
+		return Faults(e.Unwrap())
 	}
 	return nil
 }

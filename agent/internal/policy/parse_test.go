@@ -266,6 +266,9 @@ func TestFaultsAreBounded(t *testing.T) {
 	if n := len(Faults(err)); n != maxFaults+1 || !strings.Contains(err.Error(), "more than 100 faults") {
 		t.Errorf("%d faults: %.300v", n, err)
 	}
+	if n := len(Faults(fmt.Errorf("add policy: %w", err))); n != maxFaults+1 {
+		t.Errorf("%d faults in a wrapped error", n)
+	}
 	if Faults(nil) != nil || Faults(errors.New("x")) != nil {
 		t.Error("faults of an error that holds none")
 	}
