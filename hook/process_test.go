@@ -117,7 +117,8 @@ func (h *host) exec(stdin io.Reader, args ...string) ran {
 	ctx, cancel := context.WithTimeout(h.t.Context(), 40*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self, args...)
-	cmd.Env = append(os.Environ(), runAsHook+"=1")
+	// A race-enabled process would sleep for a second before it exits.
+	cmd.Env = append(os.Environ(), runAsHook+"=1", "GORACE=atexit_sleep_ms=0")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &stdout, &stderr
 	cmd.WaitDelay = time.Second
