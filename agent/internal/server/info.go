@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package server
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/boltseal/boltseal/api/v1/boltseal"
+	"github.com/boltseal/boltseal/api/v1/tetragon"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// GetVersion tells the agent's version.
+func (s *Server) GetVersion(context.Context, *tetragon.GetVersionRequest) (*tetragon.GetVersionResponse, error) {
+	return &tetragon.GetVersionResponse{Version: s.Version}, nil
+}
+
+// GetHealth answers as long as the agent serves.
+func (s *Server) GetHealth(context.Context, *tetragon.GetHealthStatusRequest) (*tetragon.GetHealthStatusResponse, error) {
+	return &tetragon.GetHealthStatusResponse{HealthStatus: []*tetragon.HealthStatus{{
+		Event:   tetragon.HealthStatusType_HEALTH_STATUS_TYPE_STATUS,
+		Status:  tetragon.HealthStatusResult_HEALTH_STATUS_RUNNING,
+		Details: "running",
+	}}}, nil
+}
+
+// GetInfo tells the build and what the kernel can do, by the names that clients
+// know.
+func (s *Server) GetInfo(context.Context, *tetragon.GetInfoRequest) (*tetragon.GetInfoResponse, error) {
+	response := &tetragon.GetInfoResponse{Version: s.Version, Name: "boltseal", Build: buildInfo()}
+	for _, name := range slices.Sorted(maps.Keys(s.Probes)) {
+		response.Probes = append(response.Probes, &tetragon.GetInfoResponse_Probe{
+			Name: name, Enabled: wrapperspb.Bool(s.Probes[name]),
+		})
+	}
+	return response, nil
+}
+
+func buildInfo() *tetragon.GetInfoResponse_BuildInfo {
+	build := &tetragon.GetInfoResponse_BuildInfo{GoVersion: runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return build
+	}
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			build.Commit = setting.Value
+		case "vcs.time":
+			build.Time = setting.Value
+		case "vcs.modified":
+			build.Modified = setting.Value
+		}
+	}
+	return build
+}
+
+// GetEvents streams events until the client goes away.
+func (s *Server) GetEvents(r *tetragon.GetEventsRequest, stream tetragon.FineGuidanceSensors_GetEventsServer) error {
+	return failure(s.Events.Stream(stream.Context(), r, stream.Send))
+}
+
+// GetStatus tells what the agent and this kernel can do.
+func (s *Server) GetStatus(context.Context, *boltseal.GetStatusRequest) (*boltseal.GetStatusResponse, error) {
+	policies, err := s.Control.Policies()
+	if err != nil {
+		return nil, failure(err)
+	}
+	counts, err := s.Kernel.Errors()
+	if err != nil {
+		return nil, failure(err)
+	}
+	response := &boltseal.GetStatusResponse{
+		Version:       s.Version,
+		GoVersion:     runtime.Version(),
+		KernelRelease: kernelRelease(),
+		StartedAt:     timestamppb.New(s.Started),
+		Pid:           uint32(os.Getpid()),
+		CgroupRoot:    s.CgroupRoot,
+		Containers:    uint32(s.Containers.Len()),
+		Policies:      uint32(len(policies)),
+		SlotsMax:      s.Kernel.Slots() - uint32(bpf.WireReservedSlotsSLOTS_RESERVED),
+		KernelErrors:  map[string]uint64{},
+	}
+	for i, count := range counts {
+		response.KernelErrors[kernelErrorNames[i]] = count
+	}
+	for slot := uint32(bpf.WireReservedSlotsSLOTS_RESERVED); slot < s.Kernel.Slots(); slot++ {
+		if s.Kernel.Slot(slot).State != uint32(bpf.WireSlotStateSLOT_FREE) {
+			response.SlotsUsed++
+		}
+	}
+	for _, site := range s.Sites() {
+		response.Sites = append(response.Sites, &boltseal.Site{
+			Name: site.Name, Rules: uint32(site.Rules), Programs: uint32(site.Programs),
+		})
+	}
+	for _, f := range s.Features {
+		response.Features = append(response.Features, feature(f))
+	}
+	return response, nil
+}
+
+func feature(f Feature) *boltseal.Feature {
+	out := &boltseal.Feature{Name: f.Name, State: boltseal.FeatureState_FEATURE_STATE_AVAILABLE}
+	if f.Err == nil {
+		return out
+	}
+	out.Reason = f.Err.Error()
+	out.State = boltseal.FeatureState_FEATURE_STATE_UNSUPPORTED
+	if !f.Known {
+		out.State = boltseal.FeatureState_FEATURE_STATE_UNKNOWN
+	}
+	return out
+}
+
+// kernelErrorNames are the names of enum kernel_error for people.
+var kernelErrorNames = [bpf.WireKernelErrorKERR_MAX]string{
+	bpf.WireKernelErrorKERR_SEALS_FULL: "seals_full",
+	bpf.WireKernelErrorKERR_NO_SLOT:    "no_slot",
+	bpf.WireKernelErrorKERR_TASK_SEAL:  "task_seal",
+	bpf.WireKernelErrorKERR_RING_FULL:  "ring_full",
+	bpf.WireKernelErrorKERR_SIGNAL:     "signal",
+	bpf.WireKernelErrorKERR_SCRATCH:    "scratch",
+	bpf.WireKernelErrorKERR_RETRY:      "retry",
+	bpf.WireKernelErrorKERR_PATH_DEPTH: "path_depth",
+	bpf.WireKernelErrorKERR_GUARDED:    "guarded",
+}
+
+func kernelRelease() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return ""
+	}
+	release, _, _ := strings.Cut(string(name.Release[:]), "\x00")
+	return cmp.Or(release, "unknown")
+}
