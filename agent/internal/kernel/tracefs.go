@@ -35,13 +35,13 @@ type Tracefs struct {
 // CAP_SYS_ADMIN). Where that is refused a mount that exists is taken. When
 // there is none either the error is ErrNoTracefs with each attempt's cause.
 func OpenTracefs() (*Tracefs, error) {
-	root, err := detachedTracefs()
+	root, err := detachedMount("tracefs", unix.TRACEFS_MAGIC)
 	if err == nil {
 		return &Tracefs{root: root, where: "detached mount"}, nil
 	}
 	causes := []error{ErrNoTracefs, err}
 	for _, dir := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
-		root, err := mountedTracefs(dir)
+		root, err := openMount(dir, unix.TRACEFS_MAGIC)
 		if err == nil {
 			return &Tracefs{root: root, where: dir}, nil
 		}
@@ -109,42 +109,43 @@ func isEventName(s string) bool {
 	return s != "" && len(s) <= 255 && strings.Trim(s, letters) == ""
 }
 
-// detachedTracefs makes a mount that is attached to no directory.
-func detachedTracefs() (*os.File, error) {
-	ctx, err := unix.Fsopen("tracefs", unix.FSOPEN_CLOEXEC)
+// detachedMount mounts a kernel file system, attached to no directory.
+func detachedMount(fstype string, magic int64) (*os.File, error) {
+	ctx, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return nil, fmt.Errorf("fsopen tracefs: %w", err)
+		return nil, fmt.Errorf("fsopen %s: %w", fstype, err)
 	}
 	defer unix.Close(ctx)
 	if err := unix.FsconfigCreate(ctx); err != nil {
-		return nil, fmt.Errorf("create tracefs: %w", err)
+		return nil, fmt.Errorf("create %s: %w", fstype, err)
 	}
 	const attributes = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
 	mount, err := unix.Fsmount(ctx, unix.FSMOUNT_CLOEXEC, attributes)
 	if err != nil {
-		return nil, fmt.Errorf("fsmount tracefs: %w", err)
+		return nil, fmt.Errorf("fsmount %s: %w", fstype, err)
 	}
-	return checkedTracefs(mount, "detached tracefs")
+	return checkedMount(mount, fstype, magic)
 }
 
-func mountedTracefs(dir string) (*os.File, error) {
+// openMount opens a kernel file system where it is mounted.
+func openMount(dir string, magic int64) (*os.File, error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: dir, Err: err}
 	}
-	return checkedTracefs(fd, dir)
+	return checkedMount(fd, dir, magic)
 }
 
-// checkedTracefs takes fd over. An empty directory on a host without tracefs
-// must not look like a kernel without events.
-func checkedTracefs(fd int, name string) (*os.File, error) {
+// checkedMount takes fd over. An empty directory where nothing is mounted must
+// not look like a kernel without events.
+func checkedMount(fd int, name string, magic int64) (*os.File, error) {
 	f := os.NewFile(uintptr(fd), name)
 	var sfs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &sfs); err != nil {
 		return nil, errors.Join(fmt.Errorf("stat %s: %w", name, err), f.Close())
 	}
-	if sfs.Type != unix.TRACEFS_MAGIC {
-		return nil, errors.Join(fmt.Errorf("%s: no tracefs is mounted there", name), f.Close())
+	if sfs.Type != magic {
+		return nil, errors.Join(fmt.Errorf("%s: the file system is not mounted there", name), f.Close())
 	}
 	return f, nil
 }
