@@ -61,7 +61,7 @@ func (s *Seals) Confirm(c Claim) (slot uint32, by bpf.WireSealedBy, err error) {
 			return 0, 0, err
 		}
 	}
-	return slot, by, s.readBack(c.Cgroup, slot)
+	return slot, by, s.readBack(c, slot)
 }
 
 func (s *Seals) sealExisting(c Claim) (slot uint32, err error) {
@@ -109,14 +109,17 @@ func (s *Seals) setInit(slot, pid uint32) {
 	}
 }
 
-func (s *Seals) readBack(cgroup uint64, slot uint32) error {
-	seal, ok, err := s.SealedAs(cgroup)
+func (s *Seals) readBack(c Claim, slot uint32) error {
+	seal, ok, err := s.SealedAs(c.Cgroup)
 	if err != nil {
 		return err
 	}
 	got := s.Slot(slot)
-	if !ok || seal.Slot != slot || got.CgroupId != cgroup || got.SealedNs == 0 {
-		return fmt.Errorf("cgroup %d in slot %d: %w", cgroup, slot, ErrReadBack)
+	switch {
+	case !ok || seal.Slot != slot || got.CgroupId != c.Cgroup || got.SealedNs == 0:
+		return fmt.Errorf("cgroup %d in slot %d: %w", c.Cgroup, slot, ErrReadBack)
+	case c.InitPID != 0 && got.Tasks <= 0:
+		return fmt.Errorf("cgroup %d in slot %d: no task carries the seal: %w", c.Cgroup, slot, ErrReadBack)
 	}
 	return nil
 }
