@@ -5,6 +5,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"strconv"
@@ -145,7 +146,8 @@ func runExec(args []string) int {
 
 // describe names the errno in err, if it has one.
 func describe(err error) string {
-	if errno, ok := err.(unix.Errno); ok {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
 		return errnoName(errno)
 	}
 	return err.Error()

@@ -95,13 +95,10 @@ func cgroupsOf(name string) []string {
 	for _, root := range roots {
 		// Directories come and go while the tree is read; what is gone is no left-over.
 		_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.IsDir() {
-				return nil
-			}
-			if strings.Contains(strings.TrimPrefix(path, root), name) {
+			if err == nil && entry.IsDir() && strings.Contains(strings.TrimPrefix(path, root), name) {
 				found = append(found, path)
 			}
-			return nil
+			return nil //nolint:nilerr // see above
 		})
 	}
 	sort.Slice(found, func(i, j int) bool { return len(found[i]) > len(found[j]) })

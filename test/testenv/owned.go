@@ -5,7 +5,9 @@
 package testenv
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +34,7 @@ func (s *session) own(path string) error {
 		for part := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
 			dir = filepath.Join(dir, part)
 			// A path that a runtime refuses, a hostile one, is nobody's.
-			if _, err := os.Lstat(dir); os.IsNotExist(err) && !strings.Contains(dir, "\n") {
+			if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) && !strings.Contains(dir, "\n") {
 				fmt.Fprintln(&lines, dir)
 			}
 		}

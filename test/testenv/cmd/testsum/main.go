@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+// Command testsum runs the project's tests and says what ran, what did not and
+// why; the last line is the sum. Arguments are passed on to go test.
+//
+// Packages below test/ start agents and containers: they run one after the other
+// and never from the cache. All others run with the race detector where there is
+// a C compiler for it.
+//
+// On a machine that is able to run every test it sets BOLTSEAL_TEST_STRICT=1, so
+// that what is missing fails instead of being skipped; set the variable to 0 or
+// 1 to decide otherwise.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/probe"
+)
+
+func main() {
+	// Ctrl-C reaches go test as well. It ends the tests, and the sum is still told.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ok, err := run(ctx, os.Stdout, os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "testsum:", err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+// run runs all tests and reports whether each of them passed or was rightly skipped.
+func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
+	strict, err := decideStrict(w)
+	if err != nil {
+		return false, err
+	}
+	inner, outer, err := packages(ctx)
+	if err != nil {
+		return false, err
+	}
+	race := []string{"-race"}
+	if _, err := exec.LookPath("gcc"); err != nil {
+		race = nil
+		fmt.Fprintln(w, "race detector: not used, because gcc is missing (Debian packages gcc, libc6-dev)")
+	}
+	s := newSummary()
+	for _, phase := range [][]string{append(race, inner...), append([]string{"-count=1", "-p=1"}, outer...)} {
+		if err := test(ctx, w, s, append(args[:len(args):len(args)], phase...)); err != nil {
+			return false, err
+		}
+	}
+	if strict && len(args) == 0 {
+		s.mustRun(outer)
+	}
+	s.print(w)
+	return s.failed() == 0, ctx.Err()
+}
+
+// decideStrict sets the variable that tests look at, unless it is set.
+func decideStrict(w io.Writer) (bool, error) {
+	if value, set := os.LookupEnv(testenv.StrictVariable); set {
+		fmt.Fprintf(w, "%s=%s is set\n", testenv.StrictVariable, value)
+		return value == "1", nil
+	}
+	if err := probe.Able(); err != nil {
+		fmt.Fprintf(w, "not every test can run here: %v\n", err)
+		return false, nil
+	}
+	fmt.Fprintln(w, "this machine is able to run every test: one that cannot run fails")
+	return true, os.Setenv(testenv.StrictVariable, "1")
+}
+
+// packages lists the packages outside and below test/.
+func packages(ctx context.Context) (inner, outer []string, err error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "./...").Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, exit.Stderr)
+		}
+		return nil, nil, fmt.Errorf("go list: %w", err)
+	}
+	for pkg := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(pkg, module+"/test/") {
+			outer = append(outer, pkg)
+		} else {
+			inner = append(inner, pkg)
+		}
+	}
+	return inner, outer, nil
+}
+
+const module = "github.com/boltseal/boltseal"
+
+// test runs go test and adds what it says to the summary.
+func test(ctx context.Context, w io.Writer, s *summary, args []string) error {
+	// Not bound to ctx: a signal reaches go test by itself, and it ends in order.
+	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	if ctx.Err() != nil {
+		return nil
+	}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	readErr := s.read(out, w)
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || s.failed() == 0 && ctx.Err() == nil) {
+		return fmt.Errorf("go test: %w", err) // it failed, and not because a test did
+	}
+	return readErr
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/boltseal/boltseal/test/testenv"
+)
+
+// event is one line of go test -json.
+type event struct {
+	Action, Package, Test, Output, ImportPath, FailedBuild string
+
+	Elapsed float64
+}
+
+// key names a test, or with no test a package.
+type key struct{ pkg, test string }
+
+func (k key) String() string {
+	return strings.TrimPrefix(strings.TrimPrefix(k.pkg, module), "/") + " " + k.test
+}
+
+// summary is what is known about the tests so far.
+type summary struct {
+	results map[key]string           // pass, fail or skip
+	output  map[key]*strings.Builder // of what has not ended, and of skips
+	builds  map[string]*strings.Builder
+	reports []string
+	unrun   []string
+}
+
+func newSummary() *summary {
+	return &summary{results: map[key]string{}, output: map[key]*strings.Builder{}, builds: map[string]*strings.Builder{}}
+}
+
+// read takes a stream of events in, and writes what failed, and a line for each
+// package that has ended, to w.
+func (s *summary) read(r io.Reader, w io.Writer) error {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if len(line) > 0 {
+			var e event
+			if bad := json.Unmarshal(line, &e); bad != nil {
+				fmt.Fprintf(w, "%s", line) // go test itself speaks
+			} else {
+				s.take(e, w)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read go test: %w", err)
+		}
+	}
+}
+
+func (s *summary) take(e event, w io.Writer) {
+	k := key{e.Package, e.Test}
+	switch e.Action {
+	case "build-output":
+		add(s.builds, e.ImportPath, e.Output)
+	case "output":
+		add(s.output, k, e.Output)
+		if _, text, found := strings.Cut(e.Output, ": "+testenv.ReportPrefix); found {
+			s.reports = append(s.reports, k.String()+": "+strings.TrimSpace(text))
+		}
+	case "pass", "fail", "skip":
+		if e.Test != "" {
+			s.ended(k, e, w)
+		} else {
+			s.packageEnded(k, e, w)
+		}
+	}
+}
+
+func add[K comparable](m map[K]*strings.Builder, k K, text string) {
+	b := m[k]
+	if b == nil {
+		b = &strings.Builder{}
+		m[k] = b
+	}
+	b.WriteString(text)
+}
+
+func (s *summary) ended(k key, e event, w io.Writer) {
+	s.results[k] = e.Action
+	if e.Action == "skip" && s.reason(k) == "" {
+		s.results[k] = "fail"
+		fmt.Fprintf(w, "--- %s was skipped without a reason\n", k)
+	}
+	if e.Action == "fail" {
+		fmt.Fprint(w, s.text(k))
+	}
+	if e.Action != "skip" {
+		delete(s.output, k)
+	}
+}
+
+func (s *summary) packageEnded(k key, e event, w io.Writer) {
+	if e.Action == "skip" {
+		return // a package without tests
+	}
+	if e.Action == "fail" {
+		if b := s.builds[e.FailedBuild]; b != nil {
+			fmt.Fprint(w, b.String())
+		}
+		// A test that was running when the process died has no result.
+		for open := range s.output {
+			if _, ended := s.results[open]; open.pkg == k.pkg && open.test != "" && !ended {
+				s.results[open] = "fail"
+				fmt.Fprint(w, s.text(open))
+			}
+		}
+		fmt.Fprint(w, s.text(k))
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(s.results)), func(t key) bool { return t.pkg == k.pkg && s.results[t] == "fail" }) {
+			s.results[k] = "fail" // not a test: the build, TestMain, or a race outside of tests
+		}
+	}
+	passed := 0
+	for t, result := range s.results {
+		if t.pkg == k.pkg && result == "pass" {
+			passed++
+		}
+	}
+	fmt.Fprintf(w, "%-4s %s: %d passed, %.1fs\n", map[string]string{"pass": "ok", "fail": "FAIL"}[e.Action], strings.TrimPrefix(k.pkg, module+"/"), passed, e.Elapsed)
+}
+
+func (s *summary) text(k key) string {
+	if b := s.output[k]; b != nil {
+		return b.String()
+	}
+	return ""
+}
+
+// reason returns what a skipped test said, without the lines of the framework.
+func (s *summary) reason(k key) string {
+	var said []string
+	for line := range strings.Lines(s.text(k)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "=== ") || strings.HasPrefix(line, "--- ") {
+			continue
+		}
+		// file_test.go:12: text
+		if _, text, found := strings.Cut(line, ": "); found && strings.Contains(line[:len(line)-len(text)], ".go:") {
+			line = text
+		} else if strings.HasSuffix(line, ":") && strings.Contains(line, ".go:") {
+			continue // a place and no text
+		}
+		said = append(said, line)
+	}
+	return strings.Join(said, " ")
+}
+
+// mustRun counts each package below test/ in which no test passed as a failure:
+// a run without its kernel tests proves nothing.
+func (s *summary) mustRun(packages []string) {
+	for _, pkg := range packages {
+		some, passed := false, false
+		for k, result := range s.results {
+			if k.pkg == pkg {
+				some = true
+				passed = passed || result == "pass"
+			}
+		}
+		if some && !passed {
+			s.unrun = append(s.unrun, strings.TrimPrefix(pkg, module+"/"))
+		}
+	}
+}
+
+// counts returns how many tests had each result. A test with subtests counts by
+// them, unless it failed and none of them did.
+func (s *summary) counts() map[string]int {
+	parents := map[key]bool{}     // tests that have subtests
+	failedBelow := map[key]bool{} // and those of them with a failed one
+	for k, result := range s.results {
+		for i := strings.LastIndexByte(k.test, '/'); i > 0; i = strings.LastIndexByte(k.test[:i], '/') {
+			parent := key{k.pkg, k.test[:i]}
+			parents[parent] = true
+			failedBelow[parent] = failedBelow[parent] || result == "fail"
+		}
+	}
+	counts := map[string]int{}
+	for k, result := range s.results {
+		if !parents[k] || result == "fail" && !failedBelow[k] {
+			counts[result]++
+		}
+	}
+	return counts
+}
+
+func (s *summary) failed() int { return s.counts()["fail"] + len(s.unrun) }
+
+// print writes the figures that tests reported, the skips by reason, what
+// failed, and the sum as the last line.
+func (s *summary) print(w io.Writer) {
+	skips := map[string][]string{}
+	var failures []string
+	for k, result := range s.results {
+		switch result {
+		case "skip":
+			skips[s.reason(k)] = append(skips[s.reason(k)], k.String())
+		case "fail":
+			failures = append(failures, k.String())
+		}
+	}
+	for _, pkg := range s.unrun {
+		failures = append(failures, pkg+": none of its tests ran, and this machine is able to run them")
+	}
+	list(w, "reported", slices.Sorted(slices.Values(s.reports)))
+	for _, reason := range slices.Sorted(maps.Keys(skips)) {
+		list(w, "skipped: "+reason, slices.Sorted(slices.Values(skips[reason])))
+	}
+	list(w, "failed", slices.Sorted(slices.Values(failures)))
+	counts := s.counts()
+	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", counts["pass"], s.failed(), counts["skip"])
+}
+
+func list(w io.Writer, title string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s:\n", title)
+	for _, line := range lines {
+		fmt.Fprintf(w, "  %s\n", line)
+	}
+}

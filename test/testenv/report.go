@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package testenv
+
+import (
+	"fmt"
+	"testing"
+)
+
+// ReportPrefix begins the lines that make test shows also when all is well.
+const ReportPrefix = "report: "
+
+// Report says a figure that a reader of make test should see, such as how many
+// containers were started and how many survived.
+func Report(tb testing.TB, format string, args ...any) {
+	tb.Helper()
+	tb.Log(ReportPrefix + fmt.Sprintf(format, args...))
+}
