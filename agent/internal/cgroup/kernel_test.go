@@ -202,7 +202,7 @@ func TestOfPID(t *testing.T) {
 	root, base := tree(t)
 	p := base + "/a b: (deleted)"
 	mkdir(t, root, p)
-	cmd := spawn(t, root, p, "read x")
+	cmd := spawn(t, root, p, "exec sleep 60")
 	want, err := root.ID(p)
 	if err != nil {
 		t.Fatal(err)
@@ -228,7 +228,7 @@ func TestOfPIDInRemovedCgroup(t *testing.T) {
 	root, base := tree(t)
 	p := base + "/gone"
 	mkdir(t, root, p)
-	cmd := spawn(t, root, p, "read x")
+	cmd := spawn(t, root, p, "exec sleep 60")
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,12 @@ func (p *prober) uprobeMulti() error {
 		if err != nil {
 			return nil, err
 		}
-		return exe.UprobeMulti(nil, prog, &link.UprobeMultiOptions{Addresses: []uint64{offset}, PID: uint32(os.Getpid())})
+		l, err := exe.UprobeMulti(nil, prog, &link.UprobeMultiOptions{Addresses: []uint64{offset}, PID: uint32(os.Getpid())})
+		if errors.Is(err, unix.EINVAL) {
+			// The library adds what callers may have done wrong.
+			return nil, unsupported("attaching to several instructions at once is refused (%v)", unix.EINVAL)
+		}
+		return l, err
 	}, hitUprobe})
 }
 

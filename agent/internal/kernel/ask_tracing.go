@@ -160,8 +160,8 @@ func (p *prober) lsm() error {
 	}, deny()...)
 	var no *reasonError
 	if errors.As(err, &no) && p.modules != nil && !slices.Contains(p.modules, "bpf") {
-		active := strings.Join(p.modules, ",")
-		return unsupported(`%s: "bpf" is not among the active security modules (%s); boot with lsm=%s,bpf`, no.reason, active, active)
+		return unsupported(`%s: "bpf" is not among the active security modules (%s); the boot parameter lsm= has to name it too`,
+			no.reason, strings.Join(p.modules, ","))
 	}
 	return err
 }
