@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// ErrMalformed says that bytes are no record that the programs write.
+var ErrMalformed = errors.New("malformed record")
+
+// Sizes of the fixed parts of records. A test holds them against the types
+// that are generated from the programs.
+const (
+	headerSize = 48
+	cgroupSize = headerSize + 16 + pathSize
+	forkSize   = headerSize + 16
+	execSize   = headerSize + 32
+	exitSize   = headerSize + 8
+	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsARGS_MAX) + 4*int(bpf.WireLimitsSTRING_ARGS_MAX) + 4 + 2*rulesSize
+
+	pathSize  = int(bpf.WireLimitsPATH_KEY_MAX) + 1
+	rulesSize = 8 * int(bpf.WireLimitsRULE_WORDS)
+)
+
+// Decode decodes one record. The value shares no memory with it. Errors wrap
+// ErrMalformed and say what is wrong.
+func Decode(record []byte) (Event, error) {
+	if len(record) < headerSize {
+		return nil, fmt.Errorf("%w: %d bytes are shorter than a header", ErrMalformed, len(record))
+	}
+	c := cursor{record}
+	kind := bpf.WireEventType(c.u16())
+	c.skip(2)
+	if size := c.u32(); uint64(size) != uint64(len(record)) {
+		return nil, fmt.Errorf("%w: type %d: %d bytes, header says %d", ErrMalformed, kind, len(record), size)
+	}
+	e, err := decodeBody(kind, c.header(), c)
+	if err != nil {
+		return nil, fmt.Errorf("%w: type %d: %w", ErrMalformed, kind, err)
+	}
+	return e, nil
+}
+
+func decodeBody(kind bpf.WireEventType, h Header, c cursor) (Event, error) {
+	switch kind {
+	case bpf.WireEventTypeEVENT_CGROUP_SEALED:
+		return decodeSealed(h, c)
+	case bpf.WireEventTypeEVENT_CGROUP_GONE:
+		return decodeGone(h, c)
+	case bpf.WireEventTypeEVENT_FORK:
+		return decodeFork(h, c)
+	case bpf.WireEventTypeEVENT_EXEC:
+		return decodeExec(h, c)
+	case bpf.WireEventTypeEVENT_EXIT:
+		return decodeExit(h, c)
+	case bpf.WireEventTypeEVENT_SITE:
+		return decodeSite(h, c)
+	case bpf.WireEventTypeEVENT_TASK_UNSEALED:
+		return &TaskUnsealed{h}, c.rest(0)
+	case bpf.WireEventTypeEVENT_ARMED:
+		return &Armed{h}, c.rest(0)
+	}
+	return nil, errors.New("unknown type")
+}
+
+func decodeSealed(h Header, c cursor) (Event, error) {
+	if err := c.rest(cgroupSize - headerSize); err != nil {
+		return nil, err
+	}
+	e := &CgroupSealed{Header: h, Slot: c.u32(), By: bpf.WireSealedBy(c.u32()), ID: c.u64()}
+	if e.By > bpf.WireSealedBySEALED_BY_AGENT {
+		return nil, fmt.Errorf("unknown sealer %d", e.By)
+	}
+	path, _, ended := bytes.Cut(c.bytes, []byte{0})
+	if !ended {
+		return nil, errors.New("path has no end")
+	}
+	e.Path = string(path)
+	return e, nil
+}
+
+func decodeGone(h Header, c cursor) (Event, error) {
+	if err := c.rest(cgroupSize - headerSize); err != nil {
+		return nil, err
+	}
+	e := &CgroupGone{Header: h, Slot: c.u32()}
+	c.skip(4)
+	e.ID = c.u64()
+	return e, nil
+}
+
+func decodeFork(h Header, c cursor) (Event, error) {
+	if err := c.rest(forkSize - headerSize); err != nil {
+		return nil, err
+	}
+	return &Fork{Header: h, Parent: c.parent()}, nil
+}
+
+func decodeExit(h Header, c cursor) (Event, error) {
+	if err := c.rest(exitSize - headerSize); err != nil {
+		return nil, err
+	}
+	return &Exit{Header: h, Code: c.u32()}, nil
+}
+
+func decodeExec(h Header, c cursor) (Event, error) {
+	if len(c.bytes) < execSize-headerSize {
+		return nil, c.rest(execSize - headerSize)
+	}
+	e := &Exec{Header: h, Parent: c.parent(), AUID: c.u32(), Flags: bpf.WireExecFlags(c.u32())}
+	binaryLen, argsLen, cwdLen := int(c.u16()), int(c.u16()), int(c.u16())
+	c.skip(2 + 4)
+	if err := c.rest(binaryLen + argsLen + cwdLen); err != nil {
+		return nil, err
+	}
+	// One allocation for all three.
+	text := string(c.bytes)
+	e.Binary, text = text[:binaryLen], text[binaryLen:]
+	e.Args = splitArgs(text[:argsLen])
+	e.Cwd = text[argsLen:]
+	return e, nil
+}
+
+// splitArgs splits at the NULs, which end arguments: the last one has none when
+// the arguments were cut.
+func splitArgs(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(text, "\x00"), "\x00")
+}
+
+func decodeSite(h Header, c cursor) (Event, error) {
+	if len(c.bytes) < siteSize-headerSize {
+		return nil, c.rest(siteSize - headerSize)
+	}
+	e := &Site{Header: h, Site: c.u32(), Version: c.u32()}
+	for i := range e.Regs {
+		e.Regs[i] = c.u64()
+	}
+	var lengths [len(e.Strings)]int
+	sum := 0
+	for i := range e.Strings {
+		switch n := bpf.WireStringStatus(c.u32()); {
+		case n == bpf.WireStringStatusSTRING_UNREADABLE:
+			e.Strings[i].Status = StringUnreadable
+		case n == bpf.WireStringStatusSTRING_TRUNCATED:
+			e.Strings[i].Status = StringTruncated
+		case uint32(n) >= uint32(bpf.WireLimitsSTRING_MAX):
+			return nil, fmt.Errorf("string %d has %d bytes", i, uint32(n))
+		default:
+			lengths[i] = int(n)
+			sum += int(n)
+		}
+	}
+	e.AtExit = c.u32() != 0
+	c.rules(&e.Posted)
+	c.rules(&e.Signalled)
+	if err := c.rest(sum); err != nil {
+		return nil, err
+	}
+	text := string(c.bytes)
+	for i, n := range lengths {
+		e.Strings[i].Value, text = text[:n], text[n:]
+	}
+	return e, nil
+}
+
+// cursor reads from the front of a record. Whoever reads has checked that there
+// is enough.
+type cursor struct{ bytes []byte }
+
+// rest checks that exactly n bytes are left.
+func (c *cursor) rest(n int) error {
+	if len(c.bytes) != n {
+		return fmt.Errorf("%d bytes where there should be %d", len(c.bytes), n)
+	}
+	return nil
+}
+
+func (c *cursor) skip(n int) { c.bytes = c.bytes[n:] }
+
+func (c *cursor) u16() uint16 {
+	v := binary.LittleEndian.Uint16(c.bytes)
+	c.skip(2)
+	return v
+}
+
+func (c *cursor) u32() uint32 {
+	v := binary.LittleEndian.Uint32(c.bytes)
+	c.skip(4)
+	return v
+}
+
+func (c *cursor) u64() uint64 {
+	v := binary.LittleEndian.Uint64(c.bytes)
+	c.skip(8)
+	return v
+}
+
+// header reads what follows type and size.
+func (c *cursor) header() Header {
+	return Header{
+		Ktime: c.u64(), Tgid: c.u32(), Tid: c.u32(), Start: c.u64(), Slot: c.u32(), UID: c.u32(), CgroupID: c.u64(),
+	}
+}
+
+// parent reads the parent with its padding, where there is some.
+func (c *cursor) parent() Parent {
+	start := c.u64()
+	return Parent{Start: start, Tgid: c.u32()}
+}
+
+func (c *cursor) rules(b *RuleBits) {
+	for i := range b {
+		b[i] = c.u64()
+	}
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package event
+
+import (
+	"iter"
+	"math/bits"
+
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// Event is one record: *CgroupSealed, *CgroupGone, *Fork, *Exec, *Exit, *Site,
+// *TaskUnsealed or *Armed.
+type Event interface {
+	// Head is what all events have.
+	Head() *Header
+}
+
+// Header is what all events have: when, who, and in which container.
+type Header struct {
+	// Ktime is when it happened, in ns since boot.
+	Ktime uint64
+	// Tgid and Tid are process and thread.
+	Tgid, Tid uint32
+	// Start is when the process started, in ns since boot. Tgid and Start
+	// together name a process; a tgid alone is used again.
+	Start uint64
+	// Slot is the container's index in the kernel's maps; see [bpf.WireReservedSlots]
+	// for those that are no container's.
+	Slot uint32
+	// UID is the real user id.
+	UID uint32
+	// CgroupID is the cgroup of the task in the unified hierarchy.
+	CgroupID uint64
+}
+
+// Head returns h itself.
+func (h *Header) Head() *Header { return h }
+
+// CgroupSealed tells that the kernel sealed a container's root cgroup.
+type CgroupSealed struct {
+	// Header is about the task that made the cgroup.
+	Header
+	// Slot is what the cgroup was sealed with; Header.Slot is the same.
+	Slot uint32
+	// By is why. [bpf.WireSealedBySEALED_BY_NOBODY]: there was no room, the
+	// cgroup is not sealed.
+	By bpf.WireSealedBy
+	// ID is the cgroup's id; Header.CgroupID is that of its maker.
+	ID uint64
+	// Path is below the root of the unified hierarchy and starts with "/". It is
+	// cut when it has 511 bytes.
+	Path string
+}
+
+// CgroupGone tells that a container's root cgroup was removed.
+type CgroupGone struct {
+	// Header is about the task that removed it.
+	Header
+	// Slot is the container's.
+	Slot uint32
+	// ID is the id that the cgroup had.
+	ID uint64
+}
+
+// Parent names the process that another one is a child of: the real parent at
+// the time of the event.
+type Parent struct {
+	// Tgid and Start name the process, as in [Header].
+	Tgid  uint32
+	Start uint64
+}
+
+// Fork tells that a process (not a thread) was born; the header is the child's.
+type Fork struct {
+	Header
+	// Parent is the child's parent, which is not the forking process when
+	// CLONE_PARENT was used.
+	Parent Parent
+}
+
+// Exec tells that a process has executed a file.
+type Exec struct {
+	Header
+	// Parent is the process's parent.
+	Parent Parent
+	// AUID is the login user id; 4294967295 when there is none.
+	AUID uint32
+	// Flags tell what is missing.
+	Flags bpf.WireExecFlags
+	// Binary is the path of the executed file in the mount namespace of the
+	// process, not its root; empty when Flags say that it was too long.
+	Binary string
+	// Args are argv with argv[0]. When Flags say that they were cut, the last one
+	// is.
+	Args []string
+	// Cwd is the working directory, like Binary.
+	Cwd string
+}
+
+// Exit tells that the last thread of a process has exited. Two threads that end
+// at once can both report it.
+type Exit struct {
+	Header
+	// Code is what wait4 gives: signal in the low seven bits, status above bit 7.
+	Code uint32
+}
+
+// Site tells that rules of a site matched.
+type Site struct {
+	Header
+	// Site is the kernel's number of the site; Version is that of the rule set by
+	// which it was judged.
+	Site, Version uint32
+	// Regs are the words of the arguments that the site reads.
+	Regs [bpf.WireLimitsARGS_MAX]uint64
+	// Strings are those arguments that are strings, in the order of Regs. Those
+	// that the site does not read are empty.
+	Strings [bpf.WireLimitsSTRING_ARGS_MAX]String
+	// AtExit tells that the strings were read when the call returned.
+	AtExit bool
+	// Posted are the rules that ask for an event, Signalled those whose signal
+	// was sent.
+	Posted, Signalled RuleBits
+}
+
+// StringStatus tells whether a string could be read.
+type StringStatus uint8
+
+// What became of a string.
+const (
+	// StringRead: the string is whole.
+	StringRead StringStatus = iota
+	// StringUnreadable: its memory could not be read.
+	StringUnreadable
+	// StringTruncated: it is longer than 4095 bytes; none of it was kept.
+	StringTruncated
+)
+
+// String is a string argument.
+type String struct {
+	// Status tells whether there is a value.
+	Status StringStatus
+	// Value is empty unless Status is StringRead. It is what the memory held: any
+	// bytes but NUL.
+	Value string
+}
+
+// RuleBits is a set of rules of one site.
+type RuleBits [bpf.WireLimitsRULE_WORDS]uint64
+
+// Has tells whether the rule with the given number is in the set.
+func (b *RuleBits) Has(rule int) bool {
+	return rule >= 0 && rule/64 < len(b) && b[rule/64]&(1<<(rule%64)) != 0
+}
+
+// All are the numbers of the rules in the set, ascending.
+func (b *RuleBits) All() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i, word := range b {
+			for ; word != 0; word &= word - 1 {
+				if !yield(i*64 + bits.TrailingZeros64(word)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// TaskUnsealed tells that a task of a container could not be sealed: without
+// its seal it could leave the container's policies by leaving its cgroup.
+type TaskUnsealed struct{ Header }
+
+// Armed tells that a container's entrypoint has been executed.
+type Armed struct{ Header }
