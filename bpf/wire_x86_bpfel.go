@@ -260,13 +260,13 @@ type WireSite struct {
 }
 
 type WireSiteConfig struct {
-	_         structs.HostLayout
-	Id        uint32
-	Args      uint32
-	ExecEntry uint8
-	HasExit   uint8
-	Pad       uint16
-	Arg       [8]WireArgConfig
+	_       structs.HostLayout
+	Id      uint32
+	Args    uint32
+	IsExec  uint8
+	HasExit uint8
+	Pad     uint16
+	Arg     [8]WireArgConfig
 }
 
 type WireSlot struct {

@@ -203,7 +203,7 @@ struct arg_config {
 struct site_config {
 	__u32 id;
 	__u32 args;
-	__u8 exec_entry; /* the context is execve's or execveat's entry */
+	__u8 is_exec;  /* the site sees a program being executed */
 	__u8 has_exit;   /* an exit program reads again what entry could not */
 	__u16 pad;
 	struct arg_config arg[ARGS_MAX];

@@ -64,7 +64,7 @@ static __always_inline struct set_rules *rules_for(struct subject *subject)
 	if (!rules || !seal || !task_exempt(seal, slot))
 		return rules;
 	/* The exec that ends set-up is the workload's first act. */
-	if (config.exec_entry && state_after_exec(task, seal, slot) == TASK_ARMED)
+	if (config.is_exec && state_after_exec(task, seal, slot) == TASK_ARMED)
 		return rules;
 	return NULL;
 }

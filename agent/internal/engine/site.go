@@ -73,7 +73,7 @@ func (s *site) load(m *maps, keys *compile.Keys) (*program, error) {
 	if config.HasExit == 0 {
 		delete(spec.Programs, bpf.TracepointProgSyscallExit)
 	}
-	if config.ExecEntry == 0 {
+	if config.IsExec == 0 || config.HasExit == 0 {
 		delete(spec.Programs, bpf.TracepointProgExecDone)
 	}
 	replace := map[string]*ebpf.Map{}
@@ -111,8 +111,8 @@ func siteConfig(s *site) bpf.WireSiteConfig {
 		config.Arg[i] = arg
 		config.Args++
 	}
-	if s.name.ExecEntry() {
-		config.ExecEntry = 1
+	if s.name.IsExec() {
+		config.IsExec = 1
 	}
 	return config
 }

@@ -18,10 +18,15 @@ type Site struct {
 // String is the site as it is shown to users.
 func (s Site) String() string { return s.Subsystem + "/" + s.Event }
 
-// ExecEntry tells whether the site is the entry of a call that executes a
-// program.
-func (s Site) ExecEntry() bool {
-	return s.Subsystem == syscalls && (s.Event == "sys_enter_execve" || s.Event == "sys_enter_execveat")
+// IsExec tells whether the site sees a program being executed: the exec that ends
+// a container's set-up is then judged as the workload's. The tracepoint of the
+// scheduler counts too, for its programs may run before the one that arms.
+func (s Site) IsExec() bool {
+	switch s {
+	case Site{syscalls, "sys_enter_execve"}, Site{syscalls, "sys_enter_execveat"}, Site{"sched", "sched_process_exec"}:
+		return true
+	}
+	return false
 }
 
 // Exit is the event's name when the call that the site enters returns, and
