@@ -34,8 +34,10 @@ type recorder struct {
 // stopped is what a recorder panics with where a real test would end.
 type stopped struct{}
 
-func (r *recorder) Helper()          {}
-func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
+func (r *recorder) Helper()             {}
+func (r *recorder) Logf(string, ...any) {}
+func (r *recorder) Failed() bool        { return r.failed != "" }
+func (r *recorder) Cleanup(f func())    { r.cleanups = append(r.cleanups, f) }
 func (r *recorder) Errorf(format string, args ...any) {
 	r.failed += fmt.Sprintf(format, args...) + "\n"
 }
