@@ -16,6 +16,7 @@ import (
 // tracepoints attaches by name.
 type tracepoints struct{ tracefs *kernel.Tracefs }
 
+// Attach attaches a program to an event until it is closed.
 func (t tracepoints) Attach(prog *ebpf.Program, subsystem, event string) (io.Closer, error) {
 	format, err := t.tracefs.Format(subsystem, event)
 	if err != nil {

@@ -56,7 +56,7 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 	if err := a.open(ctx); err != nil {
 		return err
 	}
-	listener, err := server.Listen(c.SocketPath())
+	listener, err := server.Listen(ctx, c.SocketPath())
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,7 @@ func openMaps(base map[string]*ebpf.Map) (m *maps, err error) {
 	return m, err
 }
 
+// Close unmaps and closes the maps.
 func (m *maps) Close() error {
 	var errs []error
 	if m.sites != nil {

@@ -39,11 +39,13 @@ type programs struct {
 	closers         []io.Closer
 }
 
-// Maps that sites share with the base programs, by name.
-var sharedMaps = []string{
-	bpf.CgroupMapSlots, bpf.CgroupMapSeals, bpf.CgroupMapEvents, bpf.CgroupMapKernelErrors,
-	bpf.CgroupMapLostEvents, bpf.CgroupMapTaskSeals,
-	bpf.ProcessMapScratchDepth, bpf.ProcessMapPathWalks,
+// sharedMaps names the maps that sites share with the base programs.
+func sharedMaps() []string {
+	return []string{
+		bpf.CgroupMapSlots, bpf.CgroupMapSeals, bpf.CgroupMapEvents, bpf.CgroupMapKernelErrors,
+		bpf.CgroupMapLostEvents, bpf.CgroupMapTaskSeals,
+		bpf.ProcessMapScratchDepth, bpf.ProcessMapPathWalks,
+	}
 }
 
 func load(o Options) (p *programs, err error) {

@@ -90,7 +90,7 @@ func (s *Seals) Close() error {
 // SharedMaps are the maps that site programs use too, by name.
 func (s *Seals) SharedMaps() map[string]*ebpf.Map {
 	maps := map[string]*ebpf.Map{}
-	for _, name := range sharedMaps {
+	for _, name := range sharedMaps() {
 		if maps[name] = s.programs.cgroup.Maps[name]; maps[name] == nil {
 			maps[name] = s.programs.process.Maps[name]
 		}

@@ -93,8 +93,9 @@ func (s *Server) GetStatus(context.Context, *boltseal.GetStatusRequest) (*boltse
 		SlotsMax:      s.Kernel.Slots() - uint32(bpf.WireReservedSlotsSLOTS_RESERVED),
 		KernelErrors:  map[string]uint64{},
 	}
+	names := kernelErrorNames()
 	for i, count := range counts {
-		response.KernelErrors[kernelErrorNames[i]] = count
+		response.KernelErrors[names[i]] = count
 	}
 	for slot := uint32(bpf.WireReservedSlotsSLOTS_RESERVED); slot < s.Kernel.Slots(); slot++ {
 		if s.Kernel.Slot(slot).State != uint32(bpf.WireSlotStateSLOT_FREE) {
@@ -125,17 +126,19 @@ func feature(f Feature) *boltseal.Feature {
 	return out
 }
 
-// kernelErrorNames are the names of enum kernel_error for people.
-var kernelErrorNames = [bpf.WireKernelErrorKERR_MAX]string{
-	bpf.WireKernelErrorKERR_SEALS_FULL: "seals_full",
-	bpf.WireKernelErrorKERR_NO_SLOT:    "no_slot",
-	bpf.WireKernelErrorKERR_TASK_SEAL:  "task_seal",
-	bpf.WireKernelErrorKERR_RING_FULL:  "ring_full",
-	bpf.WireKernelErrorKERR_SIGNAL:     "signal",
-	bpf.WireKernelErrorKERR_SCRATCH:    "scratch",
-	bpf.WireKernelErrorKERR_RETRY:      "retry",
-	bpf.WireKernelErrorKERR_PATH_DEPTH: "path_depth",
-	bpf.WireKernelErrorKERR_GUARDED:    "guarded",
+// kernelErrorNames is the names of enum kernel_error for people.
+func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
+	return [bpf.WireKernelErrorKERR_MAX]string{
+		bpf.WireKernelErrorKERR_SEALS_FULL: "seals_full",
+		bpf.WireKernelErrorKERR_NO_SLOT:    "no_slot",
+		bpf.WireKernelErrorKERR_TASK_SEAL:  "task_seal",
+		bpf.WireKernelErrorKERR_RING_FULL:  "ring_full",
+		bpf.WireKernelErrorKERR_SIGNAL:     "signal",
+		bpf.WireKernelErrorKERR_SCRATCH:    "scratch",
+		bpf.WireKernelErrorKERR_RETRY:      "retry",
+		bpf.WireKernelErrorKERR_PATH_DEPTH: "path_depth",
+		bpf.WireKernelErrorKERR_GUARDED:    "guarded",
+	}
 }
 
 func kernelRelease() string {

@@ -69,7 +69,7 @@ func (s *Server) DisableTracingPolicy(_ context.Context, r *tetragon.DisableTrac
 func (s *Server) ConfigureTracingPolicy(_ context.Context, r *tetragon.ConfigureTracingPolicyRequest) (*tetragon.ConfigureTracingPolicyResponse, error) {
 	var mode *policy.Mode
 	if r.Mode != nil {
-		m, ok := modes[r.GetMode()]
+		m, ok := modeOf(r.GetMode())
 		if !ok {
 			return nil, failure(fmt.Errorf("%w request: mode %s: only TP_MODE_ENFORCE and TP_MODE_MONITOR can be chosen", control.ErrInvalid, r.GetMode()))
 		}
@@ -92,9 +92,14 @@ func (s *Server) configure(domain, namespace, name string, enable *bool, mode *p
 	return nil
 }
 
-var modes = map[tetragon.TracingPolicyMode]policy.Mode{
-	tetragon.TracingPolicyMode_TP_MODE_ENFORCE: policy.Enforce,
-	tetragon.TracingPolicyMode_TP_MODE_MONITOR: policy.Monitor,
+func modeOf(m tetragon.TracingPolicyMode) (policy.Mode, bool) {
+	switch m {
+	case tetragon.TracingPolicyMode_TP_MODE_ENFORCE:
+		return policy.Enforce, true
+	case tetragon.TracingPolicyMode_TP_MODE_MONITOR:
+		return policy.Monitor, true
+	}
+	return 0, false
 }
 
 // ListTracingPolicies lists policies with their states and counters.
@@ -119,7 +124,7 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 		Name:              p.Policy.Name,
 		Namespace:         p.Policy.Namespace,
 		Domain:            domainGRPC,
-		Enabled:           p.Enabled,
+		Enabled:           p.Enabled, //nolint:staticcheck // deprecated, and still read by clients
 		State:             tetragon.TracingPolicyState_TP_STATE_DISABLED,
 		KernelMemoryBytes: p.KernelMemory,
 		FilterId:          p.ID,

@@ -113,8 +113,8 @@ func New(o Options) *Server {
 
 // Listen makes the socket, root's alone. One that a dead agent left is replaced;
 // one that somebody listens on, or a file that is no socket, is an error.
-func Listen(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+func Listen(ctx context.Context, path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("make directory of socket: %w", err)
 	}
 	info, err := os.Lstat(path)
@@ -125,7 +125,8 @@ func Listen(path string) (net.Listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, fmt.Errorf("socket %s: there is a file that is no socket", path)
 	default:
-		if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		dialer := net.Dialer{Timeout: time.Second}
+		if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
 			conn.Close()
 			return nil, fmt.Errorf("socket %s: another agent listens on it", path)
 		}
@@ -136,7 +137,8 @@ func Listen(path string) (net.Listener, error) {
 	// Nobody may connect between bind and chmod.
 	old := unix.Umask(0o177)
 	defer unix.Umask(old)
-	listener, err := net.Listen("unix", path)
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
@@ -157,6 +159,7 @@ type rootOnly struct {
 	log *slog.Logger
 }
 
+// Accept is the next connection of root; others are closed.
 func (l rootOnly) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
