@@ -179,6 +179,8 @@ func TestDecodeRefusesOtherLengths(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	endless := bpf.WireEventCgroup{H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_SEALED), Path: wirePath(strings.Repeat("x", 512))}
+	resized := encode(t, wireHeader(bpf.WireEventTypeEVENT_ARMED))
+	resized[4]++
 	sealer := bpf.WireEventCgroup{H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_SEALED), By: 4}
 	for _, test := range []struct {
 		name   string
@@ -186,6 +188,7 @@ func TestDecodeRefuses(t *testing.T) {
 		want   string
 	}{
 		{"nothing", nil, "0 bytes"},
+		{"another size in the header", resized, "48 bytes, header says 49"},
 		{"type 0", encode(t, wireHeader(0)), "type 0: unknown"},
 		{"type above the last", encode(t, wireHeader(9)), "type 9: unknown"},
 		{"path without end", encode(t, endless), "no end"},
