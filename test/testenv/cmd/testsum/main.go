@@ -53,7 +53,7 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 		return false, err
 	}
 	race := []string{"-race"}
-	if _, err := exec.LookPath("gcc"); err != nil {
+	if _, missing := exec.LookPath("gcc"); missing != nil {
 		race = nil
 		fmt.Fprintln(w, "race detector: not used, because gcc is missing (Debian packages gcc, libc6-dev)")
 	}
@@ -108,11 +108,11 @@ const module = "github.com/boltseal/boltseal"
 
 // test runs go test and adds what it says to the summary.
 func test(ctx context.Context, w io.Writer, s *summary, args []string) error {
+	if interrupted(ctx) {
+		return nil // the sum is told, with what there is
+	}
 	// Not bound to ctx: a signal reaches go test by itself, and it ends in order.
 	cmd := exec.Command("go", append([]string{"test", "-json"}, args...)...)
-	if ctx.Err() != nil {
-		return nil
-	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -124,8 +124,10 @@ func test(ctx context.Context, w io.Writer, s *summary, args []string) error {
 	readErr := s.read(out, w)
 	err = cmd.Wait()
 	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || s.failed() == 0 && ctx.Err() == nil) {
+	if err != nil && (!errors.As(err, &exit) || s.failed() == 0 && !interrupted(ctx)) {
 		return fmt.Errorf("go test: %w", err) // it failed, and not because a test did
 	}
 	return readErr
 }
+
+func interrupted(ctx context.Context) bool { return ctx.Err() != nil }
