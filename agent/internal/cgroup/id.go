@@ -67,10 +67,6 @@ func (r Root) pathByHandle(id uint64) (string, error) {
 		return "", fmt.Errorf("open by handle: %w", err)
 	}
 	defer unix.Close(fd)
-	// Files of a cgroup have handles too.
-	if got, err := idOf(fd); err != nil || got != id {
-		return "", errors.Join(fs.ErrNotExist, err)
-	}
 	full, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		return "", fmt.Errorf("read path of handle: %w", err)
@@ -80,7 +76,8 @@ func (r Root) pathByHandle(id uint64) (string, error) {
 		return "", fmt.Errorf("handle leads to %q, outside of %q", full, r.path)
 	}
 	p = path.Join("/", p)
-	// The link is text: " (deleted)" may be a part of a name or a remark.
+	// The link is text: " (deleted)" may be a part of a name or a remark. And
+	// files of a cgroup have handles, too.
 	if got, err := r.ID(p); err != nil || got != id {
 		return "", fs.ErrNotExist
 	}
@@ -212,19 +209,32 @@ func idOf(fd int) (uint64, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return 0, ErrNotCgroup
 	}
-	handle, _, err := unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH)
-	if err != nil {
-		// Refused by a seccomp filter, as container runtimes set them. The
-		// inode number is the id where it has 64 bits.
+	id, ok, err := handleID(fd)
+	switch {
+	case err != nil:
+		return 0, err
+	case !ok:
+		// The inode number is the id where it has 64 bits.
 		return st.Ino, nil
-	}
-	raw := handle.Bytes()
-	if handle.Type() != fileidKernfs || len(raw) != 8 {
-		return 0, fmt.Errorf("unexpected file handle of type %#x with %d bytes", handle.Type(), len(raw))
-	}
-	id := binary.NativeEndian.Uint64(raw)
-	if strconv.IntSize == 64 && id != st.Ino {
+	case strconv.IntSize == 64 && id != st.Ino:
 		return 0, fmt.Errorf("file handle says id %d, inode says %d", id, st.Ino)
 	}
 	return id, nil
+}
+
+// handleID is the id in the file handle of a cgroup directory. It is not ok
+// where no handle is given out: seccomp filters of container runtimes refuse it.
+func handleID(fd int) (id uint64, ok bool, err error) {
+	handle, _, err := unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH)
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EOPNOTSUPP):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("get file handle: %w", err)
+	}
+	raw := handle.Bytes()
+	if handle.Type() != fileidKernfs || len(raw) != 8 {
+		return 0, false, fmt.Errorf("unexpected file handle of type %#x with %d bytes", handle.Type(), len(raw))
+	}
+	return binary.NativeEndian.Uint64(raw), true, nil
 }

@@ -62,8 +62,13 @@ func remove(t *testing.T, root Root, base string) {
 
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	deadline := time.After(5 * time.Second)
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for !done() {
+		select {
+		case <-again.C:
+		case <-deadline:
 			t.Fatalf("timeout: %s", what)
 		}
 	}
@@ -186,6 +191,31 @@ func TestOpenFollowsNoLink(t *testing.T) {
 	}
 	if _, err := At(dir); !errors.Is(err, ErrNotCgroup) {
 		t.Errorf("At(plain directory): %v", err)
+	}
+}
+
+func TestHandleID(t *testing.T) {
+	t.Parallel()
+	root, base := tree(t)
+	tests := []struct {
+		dir string
+		ok  bool
+		err bool
+	}{
+		{root.Path() + base, true, false},
+		{"/proc/self", false, false}, // gives no handles
+		{t.TempDir(), false, true},   // gives others
+	}
+	for _, tt := range tests {
+		fd, err := unix.Open(tt.dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		id, ok, err := handleID(fd)
+		if ok != tt.ok || (err != nil) != tt.err || ok != (id != 0) {
+			t.Errorf("handleID(%s) = %d, %v, %v", tt.dir, id, ok, err)
+		}
 	}
 }
 

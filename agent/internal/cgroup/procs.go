@@ -78,16 +78,19 @@ func (r Root) killEach(p string) error {
 	if err := r.write(p, "cgroup.freeze", "1"); err == nil {
 		defer func() { _ = r.write(p, "cgroup.freeze", "0") }() // gone, or empty
 	}
-	deadline := time.Now().Add(killPatience)
+	deadline := time.After(killPatience)
+	again := time.NewTicker(5 * time.Millisecond) // exits take a moment
+	defer again.Stop()
 	for {
 		left, err := r.signalTree(p)
 		if gone(err) || (err == nil && left == 0) {
 			return nil
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-again.C:
+		case <-deadline:
 			return errors.Join(fmt.Errorf("cgroup %q: %d processes left after %v", p, left, killPatience), err)
 		}
-		time.Sleep(5 * time.Millisecond) // exits take a moment; bounded by the deadline
 	}
 }
 

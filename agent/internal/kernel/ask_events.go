@@ -63,7 +63,7 @@ func attachKprobe(prog *ebpf.Program) (io.Closer, error) {
 	if err := eventSource("kprobe", "CONFIG_KPROBE_EVENTS"); err != nil {
 		return nil, err
 	}
-	return link.Kprobe(syscallSymbol("getpgid"), prog, nil)
+	return link.Kprobe(getpgidSymbol(), prog, nil)
 }
 
 func (p *prober) kprobe() error {
@@ -74,7 +74,7 @@ func (p *prober) kprobeMulti() error {
 	return p.counts(trial{
 		kind: kind{typ: ebpf.Kprobe, at: ebpf.AttachTraceKprobeMulti},
 		attach: func(prog *ebpf.Program) (io.Closer, error) {
-			l, err := link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{syscallSymbol("getpgid")}})
+			l, err := link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: []string{getpgidSymbol()}})
 			if errors.Is(err, ebpf.ErrNotSupported) {
 				return nil, unsupported("attaching to several functions at once is refused: an older kernel, or one built without CONFIG_FPROBE")
 			}

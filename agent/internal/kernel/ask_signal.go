@@ -99,18 +99,22 @@ func (c *canary) proceed() (unix.WaitStatus, error) {
 }
 
 func (c *canary) wait() (unix.WaitStatus, error) {
-	for deadline := time.Now().Add(canaryPatience); ; time.Sleep(100 * time.Microsecond) {
+	deadline := time.After(canaryPatience)
+	again := time.NewTicker(100 * time.Microsecond) // ptrace stops wake no descriptor
+	defer again.Stop()
+	for {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(c.pid, &status, unix.WNOHANG|unix.WALL, nil)
 		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
+		case err != nil && !errors.Is(err, unix.EINTR):
 			return 0, fmt.Errorf("wait for canary: %w", err)
 		case pid == c.pid:
 			c.reaped = status.Exited() || status.Signaled()
 			return status, nil
-		case time.Now().After(deadline):
+		}
+		select {
+		case <-again.C:
+		case <-deadline:
 			return 0, fmt.Errorf("the canary did not come to a system call within %v", canaryPatience)
 		}
 	}

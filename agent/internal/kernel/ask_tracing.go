@@ -140,7 +140,7 @@ func (p *prober) cgroupID() error {
 }
 
 func (p *prober) fentry() error {
-	return p.counts(trial{typed(ebpf.AttachTraceFEntry, syscallSymbol("getpgid")), attachTyped, getpgid})
+	return p.counts(trial{typed(ebpf.AttachTraceFEntry, getpgidSymbol()), attachTyped, getpgid})
 }
 
 func (p *prober) modifyReturn() error {
@@ -148,7 +148,7 @@ func (p *prober) modifyReturn() error {
 }
 
 func (p *prober) modifyReturnSyscall() error {
-	return p.denies(trial{kind: typed(ebpf.AttachModifyReturn, syscallSymbol("getpgid")), attach: attachTyped}, deny()...)
+	return p.denies(trial{kind: typed(ebpf.AttachModifyReturn, getpgidSymbol()), attach: attachTyped}, deny()...)
 }
 
 func (p *prober) lsm() error {

@@ -109,14 +109,14 @@ func unprivileged() error {
 	return nil
 }
 
-// syscallSymbol is the kernel's function for a system call.
-func syscallSymbol(name string) string {
+// getpgidSymbol is the kernel's function for the system call of the canaries.
+func getpgidSymbol() string {
 	switch runtime.GOARCH {
 	case "amd64":
-		return "__x64_sys_" + name
+		return "__x64_sys_getpgid"
 	case "arm64":
-		return "__arm64_sys_" + name
+		return "__arm64_sys_getpgid"
 	default:
-		return "sys_" + name
+		return "sys_getpgid"
 	}
 }

@@ -146,12 +146,13 @@ func TestProbeLeavesNothingBehind(t *testing.T) {
 	}
 	noChildren(t)
 	// The kernel frees what was closed a little later.
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		left := ownPrograms(t)
-		if left == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
+	deadline := time.After(10 * time.Second)
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for left := ownPrograms(t); left > 0; left = ownPrograms(t) {
+		select {
+		case <-again.C:
+		case <-deadline:
 			t.Fatalf("%d programs of the probes are left", left)
 		}
 	}
