@@ -29,7 +29,8 @@ type Spec struct {
 	// Annotations end up in config.json and in the state that hooks get.
 	Annotations map[string]string
 	// CgroupsPath is that of config.json, which has none if it is empty: runc
-	// then uses the id.
+	// then uses the id. Parents that are missing are removed at the end of the
+	// session; test processes that run at once use different ones.
 	CgroupsPath string
 	// CgroupFS leaves the container in the host's cgroup namespace, with the
 	// host's v2 hierarchy writable at /cg, and adds CAP_SYS_ADMIN: what escapes need.

@@ -6,6 +6,7 @@ package testenv
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -138,7 +139,9 @@ func (crash) Run() int {
 		if err := c.Born(exec.Command("sleep", "1000")).Start(); err != nil {
 			tb.Fatalf("start: %v", err)
 		}
-		box := Bundle(tb, Spec{Args: []string{ActorPath, "sleep"}, CgroupsPath: "/bst-parent/" + current.name + "/box"})
+		// Neither the parent nor the container's own cgroup carries the session's name.
+		parent := "/" + strings.ToLower(rand.Text())
+		box := Bundle(tb, Spec{Args: []string{ActorPath, "sleep"}, CgroupsPath: parent + "/box"})
 		if result := NewRunc(tb).RunDetached(context.Background(), box); result.Code != 0 {
 			tb.Fatalf("runc: %s", result)
 		}
@@ -146,7 +149,7 @@ func (crash) Run() int {
 		if err := unix.Mount("tmpfs", mount, "tmpfs", 0, ""); err != nil {
 			tb.Fatalf("mount: %v", err)
 		}
-		fmt.Printf("session %s\n", current.name)
+		fmt.Printf("session %s %s\n", current.name, parent)
 		select {} // the parent kills this process
 	})
 	fmt.Println("crash:", r.failed)
@@ -169,23 +172,25 @@ func TestNothingSurvivesTheTestProcess(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			var name string
+			var name, parent string
 			Eventually(t, 30*time.Second, "the child has made everything", func() error {
 				text, err := os.ReadFile(out.Name())
 				if err != nil {
 					return err
 				}
-				if _, after, found := strings.Cut(string(text), "session "); found && strings.Contains(after, "\n") {
-					name, _, _ = strings.Cut(after, "\n")
-					return nil
+				if n, _ := fmt.Sscanf(string(text), "session %s %s\n", &name, &parent); n != 2 {
+					return fmt.Errorf("it says %q", text)
 				}
-				return fmt.Errorf("it says %q", text)
+				return nil
 			})
-			if name == "" {
+			if parent == "" {
 				t.FailNow()
 			}
-			if made := leftovers(name); len(made) < 5 {
-				t.Errorf("expected at least two processes, two cgroups and a mount, found %q", made)
+			if made := leftovers(name); len(made) < 4 {
+				t.Errorf("expected at least two processes, a cgroup and a mount, found %q", made)
+			}
+			if _, err := os.Stat(Cgroup2Root(t) + parent + "/box"); err != nil {
+				t.Errorf("the container's cgroup: %v", err)
 			}
 			if err := cmd.Process.Signal(signal); err != nil {
 				t.Fatal(err)
@@ -195,8 +200,10 @@ func TestNothingSurvivesTheTestProcess(t *testing.T) {
 				if left := leftovers(name); len(left) > 0 {
 					return fmt.Errorf("left: %q", left)
 				}
-				if _, err := os.Stat(sessionDir(name)); !errors.Is(err, os.ErrNotExist) {
-					return fmt.Errorf("its directory is there: %w", err)
+				for _, path := range []string{sessionDir(name), Cgroup2Root(t) + parent} {
+					if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+						return fmt.Errorf("%s is there: %w", path, err)
+					}
 				}
 				return nil
 			})
