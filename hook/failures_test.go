@@ -354,9 +354,7 @@ func TestBrokenConfigurationBlocks(t *testing.T) {
 		}
 	}
 	file = filepath.Join(h.dir, "missing.json")
-	if r := run(); r.status != 1 || !strings.Contains(r.stderr, "no such file") {
-		t.Errorf("missing: exit status %d, %q", r.status, r.stderr)
-	}
+	run().want(t, 1, "block", "bad-config")
 	if len(agent.requests) != 0 {
 		t.Error("the agent was asked")
 	}

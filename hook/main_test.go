@@ -98,8 +98,8 @@ func TestOtherStages(t *testing.T) {
 			if c.status != exitUsage && (r.log["stage"] != c.stage || r.log["decision"] == nil) {
 				t.Errorf("log %v", r.log)
 			}
-			if c.status == 0 && r.log["container_id"] != "abc" {
-				t.Errorf("log %v, want container abc", r.log)
+			if c.status == 0 && (r.log["container_id"] != "abc" || r.log["decision"] != "none") {
+				t.Errorf("log %v, want container abc and no decision", r.log)
 			}
 			if len(agent.requests) != 0 || h.spooled() != nil {
 				t.Error("the agent was asked, or the container spooled")
@@ -196,7 +196,8 @@ func TestLogThatCanNotBeWrittenDoesNotBlock(t *testing.T) {
 	h := newHost(t)
 	h.serve(ok)
 	link := filepath.Join(h.dir, "link")
-	if err := os.Symlink(filepath.Join(h.dir, "elsewhere"), link); err != nil {
+	target := filepath.Join(h.dir, "elsewhere")
+	if err := os.Symlink(target, link); err != nil {
 		t.Fatal(err)
 	}
 	for _, log := range []string{"/nonexistent/log", h.dir, fifo(t, h.dir), link} {
@@ -204,6 +205,9 @@ func TestLogThatCanNotBeWrittenDoesNotBlock(t *testing.T) {
 		if r := h.run("createRuntime"); r.status != 0 || r.took > 15*time.Second {
 			t.Errorf("%s: exit status %d after %s", log, r.status, r.took)
 		}
+	}
+	if _, err := os.Lstat(target); err == nil {
+		t.Error("the log followed a link")
 	}
 }
 
@@ -250,6 +254,28 @@ func TestGiveUp(t *testing.T) {
 	h.std.err = stuck{}
 	if got := h.giveUp(10 * time.Millisecond); got != exitBlock {
 		t.Errorf("stuck: exit status %d", got)
+	}
+}
+
+// TestGiveUpDuringTheCall has the watchdog bark while the agent is being asked.
+func TestGiveUpDuringTheCall(t *testing.T) {
+	t.Parallel()
+	host := newHost(t)
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	agent := host.serve(func(context.Context) error {
+		<-over
+		return nil
+	})
+	h := &hook{
+		stage: "createRuntime", std: streams{in: bytes.NewReader(host.state), err: io.Discard},
+		config: config{address: "unix://" + host.socket, spoolDir: host.spool, bootedFile: host.marker,
+			failPolicy: agentclient.FailPolicy{Default: agentclient.Allow}},
+	}
+	go h.seal(t.Context())
+	<-agent.requests
+	if got := h.giveUp(10 * time.Second); got != exitStart || !host.spooled().GetLate() {
+		t.Errorf("exit status %d, spooled %v", got, host.spooled())
 	}
 }
 

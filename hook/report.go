@@ -69,8 +69,11 @@ func (h *hook) log(r result) error {
 	if r.Late {
 		level = slog.LevelWarn
 	}
-	if !r.Start {
+	switch {
+	case !r.Start:
 		level, word = slog.LevelError, "block"
+	case r.outcome.Cause == 0: // a stage without work
+		word = "none"
 	}
 	attrs := []slog.Attr{
 		slog.String("stage", h.stage),

@@ -48,6 +48,13 @@ func serve(t *testing.T, h handler, options ...grpc.ServerOption) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	serveOn(t, listener, h, options...)
+	return "unix://" + path
+}
+
+// serveOn is serve on a listener.
+func serveOn(t *testing.T, listener net.Listener, h handler, options ...grpc.ServerOption) {
+	t.Helper()
 	server := grpc.NewServer(append(options, grpc.ForceServerCodecV2(rawCodec{}))...)
 	server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "tetragon.FineGuidanceSensors",
@@ -66,7 +73,6 @@ func serve(t *testing.T, h handler, options ...grpc.ServerOption) string {
 	}, struct{}{})
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)
-	return "unix://" + path
 }
 
 // call makes one call with a deadline that a test does not reach.
@@ -195,6 +201,49 @@ func TestRuntimeHookUnreachable(t *testing.T) {
 		if err := call(t, "unix://"+path, []byte("x")); !errors.Is(err, ErrUnreachable) {
 			t.Errorf("%s: error %v, want ErrUnreachable", name, err)
 		}
+	}
+}
+
+// TestRuntimeHookWaitsForAFullBacklog: many containers start at once.
+func TestRuntimeHookWaitsForAFullBacklog(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), path)
+	defer file.Close()
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		conn, err := net.Dial("unix", path)
+		if errors.Is(err, syscall.EAGAIN) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	err = Client{Address: "unix://" + path}.RuntimeHook(ctx, []byte("x"))
+	if spent := time.Since(start); !errors.Is(err, ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) || spent > 2*time.Second {
+		t.Errorf("error %v after %s, want ErrUnreachable at the deadline", err, spent)
+	}
+
+	listener, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error, 1)
+	go func() { waiting <- call(t, "unix://"+path, []byte("x")) }()
+	serveOn(t, listener, func(context.Context, []byte) ([]byte, error) { return nil, nil })
+	if err := <-waiting; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -96,6 +96,7 @@ func TestDecideByRule(t *testing.T) {
 			{Match{Labels: map[string]Glob{"tier": "node-*"}, Annotations: map[string]Glob{"owner": "*"}}, Allow},
 			{Match{Name: []Glob{"q"}}, Quarantine},
 			{Match{Name: []Glob{"q", "other"}}, Allow},
+			{Match{Annotations: map[string]Glob{"empty": ""}}, Allow},
 		},
 	}
 	for _, c := range []struct {
@@ -114,6 +115,8 @@ func TestDecideByRule(t *testing.T) {
 		{"all parts match", Subject{Labels: map[string]string{"tier": "node-1"}, Annotations: map[string]string{"owner": "me"}}, false, true, "rules[2]"},
 		{"one part missing", Subject{Labels: map[string]string{"tier": "node-1"}}, false, false, "default"},
 		{"quarantine acts as block", Subject{Name: "q"}, false, false, "fail policy quarantine (rules[3]) acts as block"},
+		{"empty pattern and value", Subject{Annotations: map[string]string{"empty": ""}}, false, true, "rules[5]"},
+		{"empty pattern, no key", Subject{Annotations: map[string]string{"other": ""}}, false, false, "default"},
 		{"one of a list", Subject{Name: "other"}, false, true, "rules[4]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -204,60 +204,98 @@ func TestExchangeRefuses(t *testing.T) {
 	}
 }
 
-// TestExchangeKeepsToTheWindows has a server that grants little and counts.
+// TestExchangeKeepsToTheWindows has servers that grant little and count.
 func TestExchangeKeepsToTheWindows(t *testing.T) {
 	t.Parallel()
-	client, server := net.Pipe()
-	defer client.Close()
+	const plenty, step = 1 << 20, 5_000
 	request := bytes.Repeat([]byte("r"), 100_000)
-	got := make(chan []byte, 1)
-	go func() {
-		defer server.Close()
-		got <- serveSlowly(t, server, len(request)+messagePrefix)
-	}()
-	if err := roundTrip(client, methodRuntimeHook, request, 0); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(<-got, append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request))), request...)) {
-		t.Error("the server got another request")
+	want := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request))), request...)
+	for name, server := range map[string]*narrow{
+		"connection": {narrowStream: 0, wideStream: theStream, granted: initialWindow, step: step},
+		// The setting takes back what the stream was granted at first, so the
+		// first update pays the debt.
+		"stream": {narrowStream: theStream, wideStream: 0, granted: 10_000, step: step,
+			settings: binary.BigEndian.AppendUint32([]byte{0, settingInitialWindow}, 10_000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client, conn := net.Pipe()
+			got := make(chan []byte, 1)
+			go func() {
+				defer conn.Close()
+				got <- server.serve(t, conn, len(want), plenty)
+			}()
+			err := roundTrip(client, methodRuntimeHook, request, 0)
+			client.Close()
+			if body := <-got; err != nil || !bytes.Equal(body, want) {
+				t.Errorf("%v; %d bytes", err, len(body))
+			}
+		})
 	}
 }
 
-// serveSlowly reads a request of total bytes, which it lets in by 10,000 bytes
-// at a time, and acknowledges.
-func serveSlowly(t *testing.T, conn net.Conn, total int) []byte {
+// narrow is a server one of whose windows is narrow.
+type narrow struct {
+	narrowStream, wideStream uint32
+	settings                 []byte
+	granted, step            int // of the narrow window, in bytes
+}
+
+// serve reads a request of total bytes, asks for a sign of life, and
+// acknowledges.
+func (n *narrow) serve(t *testing.T, conn net.Conn, total, plenty int) []byte {
 	buf := make([]byte, len(preface))
 	if _, err := io.ReadFull(conn, buf); err != nil || string(buf) != preface {
 		t.Errorf("preface %q, %v", buf, err)
 		return nil
 	}
-	// net.Pipe has no buffer, so the setting goes out beside the reading.
-	go conn.Write(new(script).frame(frameSettings, 0, 0, 0, 4, 0, 0, 0x27, 0x10).b)
+	// net.Pipe has no buffer, so what is sent goes out beside the reading, in
+	// order.
+	send, sent := make(chan []byte, 100), make(chan struct{})
+	defer func() {
+		close(send)
+		<-sent
+	}()
+	go func() {
+		defer close(sent)
+		for b := range send {
+			conn.Write(b)
+		}
+	}()
+	grant := func(stream uint32, size int) {
+		send <- new(script).frame(frameWindowUpdate, 0, stream, binary.BigEndian.AppendUint32(nil, uint32(size))...).b
+	}
+	send <- new(script).frame(frameSettings, 0, 0, n.settings...).b
+	grant(n.wideStream, plenty)
 	in := frameReader{r: conn, budget: 1 << 30}
 	var body []byte
-	granted := initialWindow
-	for len(body) < total {
+	for pinged := false; ; {
 		f, err := in.next()
 		if err != nil {
 			t.Errorf("after %d bytes: %v", len(body), err)
 			return nil
 		}
+		if f.kind == framePing && f.has(flagAck) {
+			send <- good().b
+			return body
+		}
 		if f.kind != frameData {
 			continue
 		}
 		body = append(body, f.payload...)
-		if len(body) > granted {
-			t.Errorf("%d bytes sent, %d granted", len(body), granted)
+		// What was sent before the setting arrived was right at the time.
+		if len(body) > max(n.granted, initialWindow) {
+			t.Errorf("%d bytes sent, %d granted", len(body), n.granted)
 		}
-		if len(body) == granted {
-			granted += 10_000
-			grant := binary.BigEndian.AppendUint32(nil, 10_000)
-			catchUp := binary.BigEndian.AppendUint32(nil, 100_000)
-			go conn.Write(new(script).frame(frameWindowUpdate, 0, 0, grant...).frame(frameWindowUpdate, 0, theStream, catchUp...).b)
+		if len(body) == total && !pinged {
+			pinged = true
+			send <- new(script).frame(framePing, 0, 0, make([]byte, 8)...).b
+		} else if len(body) >= n.granted && len(body) >= initialWindow {
+			more := len(body) - n.granted + n.step
+			n.granted += more
+			grant(n.narrowStream, more)
 		}
 	}
-	conn.Write(good().b)
-	return body
 }
 
 // TestRuntimeHookEndsAtItsDeadline has listeners that never answer, each in its

@@ -172,8 +172,9 @@ func TestEngines(t *testing.T) {
 		want         identity
 	}{
 		{"containerd CRI", shimTasks + "k8s.io/abc", containerd, containerdIdentity},
-		{"containerd CRI sandbox", shimTasks + "k8s.io/abc", pause, identity{runtime: "containerd",
-			image: "registry.k8s.io/pause:3.8", podName: "web-0", podUID: "uid-1", podNamespace: "prod"}},
+		{"containerd CRI sandbox", shimTasks + "k8s.io/abc",
+			with(pause, "io.kubernetes.container.name", "liar", "io.kubernetes.cri-o.Labels", `{"a":"b"}`), identity{runtime: "containerd",
+				image: "registry.k8s.io/pause:3.8", podName: "web-0", podUID: "uid-1", podNamespace: "prod"}},
 		{"containerd pod with CRI-O's keys", shimTasks + "k8s.io/abc",
 			with(containerd, "io.container.manager", "cri-o", "io.kubernetes.pod.namespace", "kube-system"), containerdIdentity},
 		{"ctr run", shimTasks + "default/abc", nil, identity{runtime: "containerd"}},
