@@ -217,6 +217,7 @@ func TestRuntimeHookWaitsForAFullBacklog(t *testing.T) {
 	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
 		t.Fatal(err)
 	}
+	var queue []net.Conn
 	for {
 		conn, err := net.Dial("unix", path)
 		if errors.Is(err, syscall.EAGAIN) {
@@ -225,7 +226,7 @@ func TestRuntimeHookWaitsForAFullBacklog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { conn.Close() })
+		queue = append(queue, conn)
 	}
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -241,6 +242,10 @@ func TestRuntimeHookWaitsForAFullBacklog(t *testing.T) {
 	}
 	waiting := make(chan error, 1)
 	go func() { waiting <- call(t, "unix://"+path, []byte("x")) }()
+	// They keep their places until the server has looked at them.
+	for _, conn := range queue {
+		conn.Close()
+	}
 	serveOn(t, listener, func(context.Context, []byte) ([]byte, error) { return nil, nil })
 	if err := <-waiting; err != nil {
 		t.Error(err)
