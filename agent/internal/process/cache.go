@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package process
+
+import (
+	"container/list"
+	"sync"
+	"time"
+)
+
+// Options configures a Cache.
+type Options struct {
+	// Node is the node's name in exec ids.
+	Node string
+	// Size is the number of values that are kept at most; 0: 65536.
+	Size int
+	// Bytes is about how much memory they may take; 0: 64 MiB. A process can give
+	// itself 4 KiB each of path, arguments and directory.
+	Bytes int
+	// Grace is how long a value is kept after its end; 0: 10 s.
+	Grace time.Duration
+}
+
+// Cache knows processes. It is fed in the order of the kernel's events and safe
+// for concurrent use.
+type Cache struct {
+	options Options
+
+	mu      sync.Mutex
+	current map[place]*entry
+	byID    map[string]*entry
+	// Every entry is in one of these: running ones, the one not used for longest
+	// first; ended ones within their grace, the first to end first; and ended ones
+	// that a running child needs.
+	running, ended, needed list.List
+	bytes                  int
+	stats                  Stats
+}
+
+// Stats counts what the cache did since it was made.
+type Stats struct {
+	// Size is the number of values in it, Bytes about the memory they take.
+	Size, Bytes int
+	// Evicted is how many values made room for others.
+	Evicted uint64
+	// Missed is how often a process was named that was not there.
+	Missed uint64
+}
+
+// place is where a process is looked up: one start in /proc's resolution, within
+// which a tgid is not used again.
+type place struct {
+	tgid uint32
+	tick uint64
+}
+
+// tick is the resolution of start times in /proc, which are rounded down: USER_HZ
+// is 100 on all machines that the agent runs on.
+const tick = uint64(time.Second / 100)
+
+func (k Key) place() place { return place{k.Tgid, k.Start / tick} }
+
+type entry struct {
+	*Process
+	// parent is the entry that this one needs; nil when it ended or its parent
+	// made room.
+	parent   *entry
+	children int
+	end      uint64
+	// list is where the entry is; nil when it was dropped.
+	list    *list.List
+	element *list.Element
+}
+
+// New is an empty cache.
+func New(o Options) *Cache {
+	if o.Size <= 0 {
+		o.Size = 65536
+	}
+	if o.Bytes <= 0 {
+		o.Bytes = 64 << 20
+	}
+	if o.Grace <= 0 {
+		o.Grace = 10 * time.Second
+	}
+	return &Cache{options: o, current: map[place]*entry{}, byID: map[string]*entry{}}
+}
+
+// Fork takes in a new process. Of what it executes nothing needs to be told: it
+// is its parent's. That is not quite true after clone(CLONE_PARENT), where the
+// parent is not who was copied; the kernel does not tell the latter.
+func (c *Cache) Fork(i Info) *Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expire(i.Key.Start)
+	parent := c.parentOf(i)
+	i.AUID, i.Binary, i.Args, i.Cwd = parent.AUID, parent.Binary, parent.Args, parent.Cwd
+	const passedOn = TruncArgs | Miss | ErrorFilename | ErrorArgs | NoCwd | RootCwd | ErrorCwd
+	i.Flags = Clone | parent.Flags&passedOn
+	return c.add(i, i.Key.Start, parent).Process
+}
+
+// Exec takes in that a process has executed a file, at a time in ns since boot.
+// The flags Exec, Clone, NoCwd and RootCwd are found here.
+func (c *Cache) Exec(at uint64, i Info) *Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expire(at)
+	i.Flags |= Exec
+	switch {
+	case i.Cwd == "/":
+		i.Flags |= RootCwd
+	case i.Cwd == "" && i.Flags&ErrorCwd == 0:
+		i.Flags |= NoCwd
+	}
+	if before := c.find(i.Key); before != nil {
+		if before.Flags&(Exec|Clone) == Clone {
+			i.Flags |= Clone
+		}
+		c.finish(before, at)
+	}
+	return c.add(i, at, c.parentOf(i)).Process
+}
+
+// Exit takes in that a process has ended. First is false when that was known:
+// two threads that end at once are both the last.
+func (c *Cache) Exit(at uint64, i Info) (p *Process, first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expire(at)
+	e := c.find(i.Key)
+	if e == nil {
+		e = c.miss(i)
+	}
+	if e.list != &c.running {
+		return e.Process, false
+	}
+	c.finish(e, at)
+	return e.Process, true
+}
+
+// Seen is the process that i.Key names. One that is not known is taken in with
+// the ids of i and the flag Miss, so that all its events have one exec id.
+func (c *Cache) Seen(i Info) *Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.find(i.Key); e != nil {
+		return e.Process
+	}
+	return c.miss(i).Process
+}
+
+// Load takes in processes that were found in /proc. Those of which more than ids
+// is known already stay as they are.
+func (c *Cache) Load(found []Info) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	byTgid := make(map[uint32]Info, len(found))
+	for _, i := range found {
+		byTgid[i.Key.Tgid] = i
+	}
+	var load func(i Info)
+	load = func(i Info) {
+		delete(byTgid, i.Key.Tgid)
+		if parent, ok := byTgid[i.Parent.Tgid]; ok {
+			load(parent) // first, so that its exec id is known
+		}
+		if e := c.find(i.Key); e == nil || e.Flags&Miss != 0 {
+			i.Flags |= ProcFS
+			c.add(i, i.Key.Start, c.parentOf(i))
+		}
+	}
+	for _, i := range found {
+		if _, ok := byTgid[i.Key.Tgid]; ok {
+			load(i)
+		}
+	}
+}
+
+// Get is the present value of a process, or its last one.
+func (c *Cache) Get(k Key) (*Process, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.find(k); e != nil {
+		return e.Process, true
+	}
+	c.stats.Missed++
+	return nil, false
+}
+
+// ByExecID is the process with the exec id, which can be one that has executed
+// another file since.
+func (c *Cache) ByExecID(id string) (*Process, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.byID[id]
+	if !ok {
+		return nil, false
+	}
+	c.touch(e)
+	return e.Process, true
+}
+
+// List is a snapshot of all values, in no order.
+func (c *Cache) List() []*Process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]*Process, 0, len(c.byID))
+	for _, e := range c.byID {
+		all = append(all, e.Process)
+	}
+	return all
+}
+
+// Stats tells what the cache holds and did.
+func (c *Cache) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.stats
+	s.Size, s.Bytes = len(c.byID), c.bytes
+	return s
+}
