@@ -189,7 +189,25 @@ func (a *AgentProcess) Log() string {
 
 // Hang stops the agent's process where it is: its socket accepts connections,
 // and nobody answers. Resume lets it go on.
-func (a *AgentProcess) Hang() error { return a.signal(unix.SIGSTOP) }
+func (a *AgentProcess) Hang() error {
+	if err := a.signal(unix.SIGSTOP); err != nil {
+		return err
+	}
+	// The signal is sent at once, but each thread runs until it notices.
+	return poll(time.Second, func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", a.Pid))
+		if err == nil && len(threads) == 0 {
+			err = errors.New("it has ended")
+		}
+		for _, thread := range threads {
+			// One that is gone has not been stopped: another look will not find it.
+			if stat, err := os.ReadFile(thread); err != nil || state(string(stat)) != "T" {
+				return fmt.Errorf("thread %s has not stopped", filepath.Base(filepath.Dir(thread)))
+			}
+		}
+		return err
+	})
+}
 
 // Resume lets an agent that hangs go on.
 func (a *AgentProcess) Resume() error { return a.signal(unix.SIGCONT) }

@@ -73,7 +73,7 @@ func processesOf(name string) []process {
 			continue
 		}
 		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
-		if err != nil || zombie(string(stat)) {
+		if err != nil || state(string(stat)) == "Z" || state(string(stat)) == "X" {
 			continue
 		}
 		found = append(found, process{pid: pid, command: strings.TrimSpace(strings.ReplaceAll(string(command), "\x00", " "))})
@@ -81,10 +81,15 @@ func processesOf(name string) []process {
 	return found
 }
 
-// zombie reports whether a line of /proc/PID/stat is of a process that has ended.
-func zombie(stat string) bool {
-	_, after, found := strings.Cut(stat[max(strings.LastIndexByte(stat, ')'), 0):], " ")
-	return found && (strings.HasPrefix(after, "Z") || strings.HasPrefix(after, "X"))
+// state returns the state in a line of /proc/PID/stat: Z and X are of tasks that
+// have ended, T of those that are stopped.
+func state(stat string) string {
+	// The name before it may have spaces and parentheses in it.
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) == 0 {
+		return ""
+	}
+	return fields[0]
 }
 
 // cgroupsOf lists the cgroups of all hierarchies whose own name has the
