@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/api/v1/boltseal"
+	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/agentenv"
+)
+
+// forbidden is entrypoints that do nothing but read /etc/shadow, each in a way
+// of its own. All say so on standard output if they get that far.
+func forbidden() [][]string {
+	return [][]string{
+		{"/bin/cat", "/etc/shadow"},
+		{testenv.ActorPath, "read", "/etc/shadow"},
+		// The name is in memory that is not there at the entry of the call.
+		{testenv.ActorPath, "coldpath", "/etc/shadow"},
+		{"/bin/sh", "-c", "while read line; do echo $line; done < /etc/shadow"},
+		{testenv.ActorPath, "threads", "4", "/etc/shadow"},
+	}
+}
+
+// leaked tells whether an entrypoint of [forbidden] did what it is for.
+func leaked(stdout string) bool {
+	return strings.Contains(stdout, testenv.Secret) || strings.Contains(stdout, "LEAK:")
+}
+
+// outcome is what is known of a container that was started.
+type outcome struct {
+	*testenv.Container
+	selected bool
+	started  testenv.Result
+	status   unix.WaitStatus
+	waitErr  error
+	known    *boltseal.Container
+	deleted  testenv.Result
+}
+
+// String is everything that is known, for a container that did what it should not.
+func (o *outcome) String() string {
+	return fmt.Sprintf("%s %q, selected %t\n  start: %s\n  status %#x (%v)\n  stdout %q\n  stderr %q\n  agent: %s\n  delete: %s",
+		o.ID, o.Spec.Process.Args, o.selected, o.started, uint32(o.status), o.waitErr, o.Stdout(), o.Stderr(), o.known, o.deleted)
+}
+
+func (o *outcome) killed() bool {
+	return o.waitErr == nil && o.status.Signaled() && o.status.Signal() == unix.SIGKILL
+}
+
+// starter starts containers whose end this process sees itself: it stands in
+// for the parent that runc leaves them without.
+type starter struct {
+	agent *agentenv.Agent
+	hook  *agentenv.Hook
+	runc  *testenv.Runc
+	mark  string
+}
+
+func newStarter(t *testing.T, agent *agentenv.Agent) *starter {
+	t.Helper()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return &starter{agent: agent, hook: agent.Hook(t), runc: testenv.NewRunc(t), mark: agentenv.Mark()}
+}
+
+// start starts one container, sees it end, asks the agent about it, deletes it.
+func (s *starter) start(ctx context.Context, t *testing.T, args []string, selected bool) *outcome {
+	mark := s.mark
+	if !selected {
+		mark = "not-" + mark
+	}
+	o := &outcome{selected: selected, Container: testenv.Bundle(t, testenv.Spec{
+		Args: args, Annotations: agentenv.Marked(mark), Hooks: s.hook.OCI(),
+	})}
+	if o.started = s.runc.RunDetached(ctx, o.Container); o.started.Code == 0 {
+		o.status, o.waitErr = s.end(ctx, o.ID)
+	}
+	o.known = s.agent.Container(t, o.ID)
+	o.deleted = s.runc.Delete(ctx, o.Container)
+	return o
+}
+
+// end waits for the end of a container's first process.
+func (s *starter) end(ctx context.Context, id string) (status unix.WaitStatus, err error) {
+	text, err := os.ReadFile(filepath.Join(s.runc.Root, id, "state.json"))
+	if err != nil {
+		return 0, err
+	}
+	pid, err := initPID(text)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
+		if got == pid || err != nil && err != unix.EINTR {
+			return status, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// initPID reads the pid out of runc's state, without decoding all of it.
+func initPID(state []byte) (int, error) {
+	_, rest, found := strings.Cut(string(state), `"init_process_pid":`)
+	if !found {
+		return 0, fmt.Errorf("no init_process_pid in %q", state)
+	}
+	digits, _, _ := strings.Cut(rest, ",")
+	return strconv.Atoi(digits)
+}
+
+// TestThousandStarts is the promise that all others rest on: whatever the
+// entrypoint does, and however many start at once, the container is sealed
+// before its first instruction and its policy holds from there.
+func TestThousandStarts(t *testing.T) {
+	testenv.LeakCheck(t)
+	agentenv.Require(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
+	defer cancel()
+	agent := agentenv.Start(t, testenv.AgentOptions{})
+	s := newStarter(t, agent)
+	agent.Policy(t, agentenv.KillShadow("thousand", s.mark))
+	before := agent.Status(t)
+
+	var all []*outcome
+	for _, level := range []struct{ parallel, selected, neighbours int }{{1, 200, 40}, {8, 300, 60}, {64, 500, 100}} {
+		begin := time.Now()
+		made := s.many(ctx, t, level.parallel, level.selected, level.neighbours)
+		sum := judge(t, made)
+		testenv.Report(t, "%d at a time: %s, in %v", level.parallel, sum, time.Since(begin).Round(time.Second))
+		all = append(all, made...)
+		if t.Failed() {
+			break
+		}
+	}
+	sum := judge(t, all)
+	testenv.Report(t, "%d starts of runc containers: %s", len(all), sum)
+	if sum.selected != 1000 || sum.neighbours != 200 {
+		t.Errorf("started %d selected ones and %d neighbours, want 1000 and 200", sum.selected, sum.neighbours)
+	}
+	s.checkAgent(t, before, all)
+}
+
+// checkAgent compares what the agent counted with what happened.
+func (s *starter) checkAgent(t *testing.T, before *boltseal.GetStatusResponse, all []*outcome) {
+	t.Helper()
+	// Each open of each thread is a kill of its own.
+	counters := s.agent.PolicyStatus(t, "thousand").GetStats().GetActionCounters()
+	if n := counters.GetSignal(); n < 1000 || n > 2000 {
+		t.Errorf("the policy counted %d signals for 1000 containers", n)
+	}
+	after := s.agent.Status(t)
+	for name, n := range after.GetKernelErrors() {
+		if n != before.GetKernelErrors()[name] {
+			t.Errorf("kernel errors: %d of %s", n, name)
+		}
+	}
+	testenv.Eventually(t, 10*time.Second, "the agent forgets the containers", func() error {
+		known := s.agent.Containers(t)
+		for _, o := range all {
+			if c := known[o.ID]; c != nil {
+				return fmt.Errorf("it lists %s", c)
+			}
+		}
+		return nil
+	})
+}
+
+// many starts containers, some at a time and neighbours evenly among them.
+func (s *starter) many(ctx context.Context, t *testing.T, parallel, selected, neighbours int) []*outcome {
+	t.Helper()
+	total := selected + neighbours
+	made := make([]*outcome, total)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range parallel {
+		workers.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= total {
+					return
+				}
+				// One neighbour per total/neighbours, with every act in turn.
+				neighbour := (i+1)*neighbours/total > i*neighbours/total
+				act := forbidden()[i%len(forbidden())]
+				made[i] = s.start(ctx, t, act, !neighbour)
+			}
+		})
+	}
+	workers.Wait()
+	return made
+}
+
+// summary counts what became of containers.
+type summary struct {
+	selected, survived, unidentified, neighbours, unharmed int
+}
+
+func (s summary) String() string {
+	return fmt.Sprintf("%d selected, %d survived, %d first execs without identity; %d neighbours, %d unharmed",
+		s.selected, s.survived, s.unidentified, s.neighbours, s.unharmed)
+}
+
+// judge says of every container whether it is as promised.
+func judge(t *testing.T, made []*outcome) summary {
+	t.Helper()
+	var s summary
+	for _, o := range made {
+		if o == nil {
+			t.Error("a container could not be tried")
+			continue
+		}
+		var faults []string
+		if err := sealedFirst(o.known); err != nil {
+			s.unidentified++
+			faults = append(faults, "identity: "+err.Error())
+		}
+		dead, leak := o.killed(), leaked(o.Stdout())
+		switch {
+		case o.selected:
+			s.selected++
+			if !dead || leak {
+				s.survived++
+				faults = append(faults, "survived")
+			}
+		default:
+			s.neighbours++
+			if leak && o.waitErr == nil && o.status == 0 {
+				s.unharmed++
+			} else {
+				faults = append(faults, "neighbour harmed")
+			}
+		}
+		if o.started.Code != 0 || o.deleted.Code != 0 {
+			faults = append(faults, "runc")
+		}
+		if faults != nil {
+			t.Errorf("%s: %s", strings.Join(faults, ", "), o)
+		}
+	}
+	return s
+}
+
+// sealedFirst checks that the kernel sealed a container before any task was in
+// its cgroup, and so before its first exec.
+func sealedFirst(c *boltseal.Container) error {
+	switch {
+	case c == nil:
+		return fmt.Errorf("the agent does not know it")
+	case c.GetState() != boltseal.ContainerState_CONTAINER_STATE_ARMED:
+		return fmt.Errorf("state %s", c.GetState())
+	case c.GetSealedNs() == 0 || c.GetSealedNs() >= c.GetFirstTaskNs():
+		return fmt.Errorf("sealed at %d, first task at %d", c.GetSealedNs(), c.GetFirstTaskNs())
+	case c.GetFirstTaskNs() > c.GetFirstExecNs() || c.GetFirstExecNs() > c.GetArmedNs():
+		return fmt.Errorf("first task at %d, first exec at %d, armed at %d", c.GetFirstTaskNs(), c.GetFirstExecNs(), c.GetArmedNs())
+	}
+	return nil
+}
