@@ -40,6 +40,7 @@ func (c *Controller) Run(ctx context.Context) error {
 func (c *Controller) Sweep(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.notice()
 	gone, err := c.Seals.Gone()
 	if err != nil {
 		c.Log.Error("look for containers that are gone", "error", err)
@@ -62,6 +63,25 @@ func (c *Controller) Sweep(now time.Time) {
 		c.free(slot)
 	}
 	c.Registry.Forget(now.Add(-c.RemovedGrace))
+}
+
+// notice takes in slots that the kernel took and whose event was lost.
+func (c *Controller) notice() {
+	for slot := seal.NoRoom + 1; slot < c.Seals.Slots(); slot++ {
+		if c.subjects[slot] != nil {
+			continue
+		}
+		kernel := c.Seals.Slot(slot)
+		if kernel.State < uint32(bpf.WireSlotStateSLOT_MAPPED) {
+			continue
+		}
+		c.Seals.Hold(slot)
+		p, err := c.Cgroups.PathOf(kernel.CgroupId)
+		if err != nil {
+			continue // gone already: the slot is freed when no task carries it
+		}
+		c.guess(slot, kernel.CgroupId, p, false)
+	}
 }
 
 func (c *Controller) free(slot uint32) {
