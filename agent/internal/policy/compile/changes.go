@@ -242,12 +242,34 @@ func (c *Changes) Done() (release func()) {
 // Cancel gives back what the changes would have used; the kernel must have none
 // of them. What is wanted stays as it is.
 func (c *Changes) Cancel() {
-	for _, id := range c.took {
-		c.table.pools.drop(id)
+	_, release := c.Revert()
+	release()
+}
+
+// Revert is for changes of which the kernel has a part, and cannot have all: undo
+// is the changes back, which nobody notes. What they used is given back with
+// release, a grace period later. What is wanted stays as it is.
+func (c *Changes) Revert() (undo *Changes, release func()) {
+	undo = &Changes{Site: c.Site}
+	for _, w := range c.Insert {
+		undo.Delete = append(undo.Delete, w.Key)
 	}
-	for dim, ranges := range c.ranges {
-		c.table.pools.dropBounds(ranges.region)
+	for _, w := range c.Reclass {
+		undo.Reclass = append(undo.Reclass, ValueWrite{w.Key, c.table.values[w.Key]})
+	}
+	for dim := range c.ranges {
 		d := &c.table.dims[dim]
 		d.wanted.Bounds = d.kernel.Bounds
+	}
+	for _, w := range c.Dims {
+		undo.Dims = append(undo.Dims, DimensionWrite{w.Index, c.table.dims[w.Index].kernel})
+	}
+	return undo, func() {
+		for _, id := range c.took {
+			c.table.pools.drop(id)
+		}
+		for _, ranges := range c.ranges {
+			c.table.pools.dropBounds(ranges.region)
+		}
 	}
 }

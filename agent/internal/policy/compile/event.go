@@ -49,7 +49,8 @@ type Field struct {
 	Signed       bool
 	// DataLoc tells that the field holds where in the record the characters are.
 	DataLoc bool
-	// Array is the number of elements, 0 when the field is no array.
+	// Array is the number of elements, 0 when the field is no array and -1 when
+	// the format does not tell.
 	Array int
 }
 
@@ -61,12 +62,21 @@ type Formats func(subsystem, event string) ([]Field, error)
 type Read struct {
 	Offset uint16
 	Kind   bpf.WireArgKind
-	Size   uint8
+	// Size is that of the field in bytes; for characters in the record also the
+	// most that there can be.
+	Size   uint16
 	Signed bool
 }
 
 // IsString tells whether the argument is text.
 func (r Read) IsString() bool { return r.Kind > bpf.WireArgKindARG_INT }
+
+// commonFields is where the fields begin that programs can read: the kernel puts
+// a pointer of its own over the common_ ones before it runs them.
+const commonFields = 8
+
+// maxRecord is more than any record has.
+const maxRecord = 1 << 16
 
 // readOf is the read of a field as a type, and the type that ArgAuto stands for.
 func readOf(site Site, f Field, t policy.ArgType) (Read, policy.ArgType, error) {
@@ -74,32 +84,40 @@ func readOf(site Site, f Field, t policy.ArgType) (Read, policy.ArgType, error) 
 		t = autoType(f)
 	}
 	switch {
+	case f.Offset < commonFields:
+		return Read{}, t, fmt.Errorf("field %s is not shown to programs by the kernel", f.Name)
+	case f.Offset+f.Size > maxRecord:
+		return Read{}, t, fmt.Errorf("field %s ends at byte %d, outside any record", f.Name, f.Offset+f.Size)
 	case t == policy.ArgString:
 		r, err := stringRead(site, f)
 		return r, t, err
 	case !t.Integer():
 		return Read{}, t, fmt.Errorf("field %s (%s) has no type of its own: name one", f.Name, f.Type)
-	case f.DataLoc || f.Array > 0:
-		return Read{}, t, fmt.Errorf("field %s is %s, not an integer", f.Name, f.Type)
+	case f.DataLoc || f.Array != 0 || !isWord(f.Size):
+		return Read{}, t, fmt.Errorf("field %s (%s, %d bytes) is no integer", f.Name, f.Type, f.Size)
 	}
 	return Read{
 		Offset: uint16(f.Offset),
 		Kind:   bpf.WireArgKindARG_INT,
-		Size:   uint8(min(t.Size(), f.Size)),
+		Size:   uint16(min(t.Size(), f.Size)),
 		Signed: t.Signed(),
 	}, t, nil
 }
 
+func isWord(size int) bool { return size == 1 || size == 2 || size == 4 || size == 8 }
+
 func stringRead(site Site, f Field) (Read, error) {
 	r := Read{Offset: uint16(f.Offset), Size: 8}
 	switch {
-	case f.DataLoc:
+	case strings.HasPrefix(f.Type, "__rel_loc "):
+		return r, fmt.Errorf("field %s is %s: not supported", f.Name, f.Type)
+	case f.DataLoc && f.Size == 4:
 		r.Kind, r.Size = bpf.WireArgKindARG_DATA_LOC, 4
-	case f.Array > 0 && strings.Contains(f.Type, "char"):
-		r.Kind = bpf.WireArgKindARG_INLINE_STRING
-	case f.Size == 8 && strings.Contains(f.Type, "*") && site.Subsystem == syscalls:
+	case f.Array != 0 && isChar(f) && f.Size > 0:
+		r.Kind, r.Size = bpf.WireArgKindARG_INLINE_STRING, uint16(min(f.Size, maxRecord-1))
+	case f.Size == 8 && isPointer(f) && site.Subsystem == syscalls:
 		r.Kind = bpf.WireArgKindARG_USER_STRING
-	case f.Size == 8 && strings.Contains(f.Type, "*"):
+	case f.Size == 8 && isPointer(f):
 		r.Kind = bpf.WireArgKindARG_KERNEL_STRING
 	default:
 		return r, fmt.Errorf("field %s is %s, not a string", f.Name, f.Type)
@@ -107,11 +125,17 @@ func stringRead(site Site, f Field) (Read, error) {
 	return r, nil
 }
 
+func isChar(f Field) bool { return strings.Contains(f.Type, "char") }
+
+// isPointer tells whether the field points to values; to pointers, as argv does,
+// is no string.
+func isPointer(f Field) bool { return f.Array == 0 && strings.Count(f.Type, "*") == 1 }
+
 func autoType(f Field) policy.ArgType {
-	if f.DataLoc || strings.Contains(f.Type, "char") && (strings.Contains(f.Type, "*") || f.Array > 0) {
+	if isChar(f) && (f.DataLoc || isPointer(f) || f.Array != 0) {
 		return policy.ArgString
 	}
-	if f.Array > 0 {
+	if f.DataLoc || f.Array != 0 {
 		return policy.ArgAuto
 	}
 	types := map[int][2]policy.ArgType{

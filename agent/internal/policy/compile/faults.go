@@ -4,7 +4,8 @@ package compile
 
 import (
 	"errors"
-	"fmt"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
 )
 
 // faults collects what is wrong, so that one answer names all of it.
@@ -12,15 +13,13 @@ type faults struct {
 	errs []error
 }
 
+// add notes what is wrong with the field at path. Faults that package policy
+// found know their fields by themselves.
 func (f *faults) add(path string, err error) {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		for _, e := range joined.Unwrap() {
-			f.errs = append(f.errs, fmt.Errorf("%s.%w", path, e))
-		}
-		return
+	if len(policy.Faults(err)) == 0 {
+		err = &policy.FieldError{Path: path, Reason: err.Error(), Err: err}
 	}
-	f.errs = append(f.errs, fmt.Errorf("%s: %w", path, err))
+	f.errs = append(f.errs, err)
 }
 
 func (f *faults) join() error { return errors.Join(f.errs...) }

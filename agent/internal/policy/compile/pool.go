@@ -89,11 +89,17 @@ func (p *Pools) drop(id uint32) {
 
 // bounds takes room for n elements.
 func (p *Pools) bounds(n uint32) (span, error) {
-	for i := range p.room {
-		if s := &p.room[i]; s.n >= n {
-			got := span{s.off, n}
-			s.off, s.n = s.off+n, s.n-n
-			return got, nil
+	if n == 0 {
+		return span{}, nil
+	}
+	for i, s := range p.room {
+		switch {
+		case s.n == n:
+			p.room = slices.Delete(p.room, i, i+1)
+			return s, nil
+		case s.n > n:
+			p.room[i] = span{s.off + n, s.n - n}
+			return span{s.off, n}, nil
 		}
 	}
 	return span{}, fmt.Errorf("%w: no %d consecutive bounds of integers are free", ErrNoRoom, n)

@@ -4,6 +4,7 @@ package compile
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/bpf"
@@ -83,107 +84,136 @@ type Policy struct {
 	Hooks []Hook
 }
 
-// Compile compiles a policy. All faults are reported, joined; each names its
-// field.
+// Compile compiles a policy. All faults are reported, joined, each a
+// *policy.FieldError.
 func Compile(p *policy.Policy, formats Formats) (*Policy, error) {
 	compiled := &Policy{Policy: p}
 	var faults faults
 	for i, t := range p.Tracepoints {
 		path := fmt.Sprintf("spec.tracepoints[%d]", i)
-		hook, err := compileHook(t, formats)
+		hook, err := compileHook(path, t, formats)
 		if err != nil {
-			faults.add(path, err)
+			faults.errs = append(faults.errs, err)
 			continue
 		}
 		hook.Index = i
 		compiled.Hooks = append(compiled.Hooks, *hook)
 	}
-	return compiled, faults.join()
-}
-
-func compileHook(t policy.Tracepoint, formats Formats) (*Hook, error) {
-	hook := &Hook{Site: Site{t.Subsystem, t.Event}, Message: t.Message, Tags: t.Tags}
-	fields, err := formats(t.Subsystem, t.Event)
-	if err != nil {
-		return nil, err
-	}
-	var faults faults
-	types := make([]policy.ArgType, len(t.Args))
-	strings := 0
-	for i, arg := range t.Args {
-		if int(arg.Index) >= len(fields) {
-			faults.add(fmt.Sprintf("args[%d].index", i), fmt.Errorf("%d: event %s has %d fields", arg.Index, hook.Site, len(fields)))
-			continue
-		}
-		read, typ, err := readOf(hook.Site, fields[arg.Index], arg.Type)
-		if err != nil {
-			faults.add(fmt.Sprintf("args[%d].type", i), err)
-			continue
-		}
-		if read.IsString() {
-			strings++
-		}
-		types[i] = typ
-		hook.Args = append(hook.Args, read)
-		hook.Labels = append(hook.Labels, arg.Label)
-	}
-	if strings > MaxStrings {
-		faults.add("args", fmt.Errorf("%d strings: at most %d", strings, MaxStrings))
-	}
 	if err := faults.join(); err != nil {
 		return nil, err
 	}
-	hook.Types = types
-	if t, err = t.WithTypes(types); err != nil {
+	return compiled, nil
+}
+
+func compileHook(path string, t policy.Tracepoint, formats Formats) (*Hook, error) {
+	hook := &Hook{Site: Site{t.Subsystem, t.Event}, Message: t.Message, Tags: t.Tags}
+	var faults faults
+	fields, err := formats(t.Subsystem, t.Event)
+	if err != nil {
+		faults.add(path, err)
+		return nil, faults.join()
+	}
+	if err := hook.compileArgs(path, t.Args, fields); err != nil {
+		return nil, err
+	}
+	if t, err = t.WithTypes(hook.Types); err != nil {
 		return nil, err
 	}
 	for i, s := range t.Selectors {
-		rule, err := compileSelector(i, s, types)
+		rule, err := compileSelector(fmt.Sprintf("%s.selectors[%d]", path, i), s, hook)
 		if err != nil {
-			return nil, fmt.Errorf("selectors[%d].%w", i, err)
+			faults.errs = append(faults.errs, err)
+			continue
 		}
 		if rule != nil {
+			rule.Selector = i
 			hook.Rules = append(hook.Rules, *rule)
 		}
 	}
-	return hook, nil
+	return hook, faults.join()
 }
 
-func compileSelector(index int, s policy.Selector, types []policy.ArgType) (*Rule, error) {
-	rule := &Rule{Selector: index, Post: s.Posts()}
-	for i, a := range s.Actions {
-		if !a.Kind.Enforces() {
+// compileArgs finds the hook's arguments among the fields of its site.
+func (h *Hook) compileArgs(path string, args []policy.Arg, fields []Field) error {
+	var faults faults
+	strings := 0
+	for i, arg := range args {
+		if int(arg.Index) >= len(fields) {
+			faults.add(fmt.Sprintf("%s.args[%d].index", path, i),
+				fmt.Errorf("is %d: event %s has %d fields, counted from 0", arg.Index, h.Site, len(fields)))
 			continue
 		}
-		signal := a.Signal
-		if a.Kind == policy.Sigkill {
-			signal = sigkill
+		read, typ, err := readOf(h.Site, fields[arg.Index], arg.Type)
+		if err != nil {
+			faults.add(fmt.Sprintf("%s.args[%d].type", path, i), err)
+			continue
 		}
-		// A second signal of a process that is killed would change nothing.
-		if rule.Signal != 0 && rule.Signal != sigkill && signal != sigkill && signal != rule.Signal {
-			return nil, fmt.Errorf("matchActions[%d]: a second signal is not supported", i)
+		if read.IsString() && !slices.Contains(h.Args, read) {
+			strings++
 		}
-		if rule.Signal != sigkill {
-			rule.Signal = signal
+		h.Args = append(h.Args, read)
+		h.Types = append(h.Types, typ)
+		h.Labels = append(h.Labels, arg.Label)
+	}
+	if strings > MaxStrings {
+		faults.add(path+".args", fmt.Errorf("%d strings: at most %d", strings, MaxStrings))
+	}
+	return faults.join()
+}
+
+// compileSelector is the rule of a selector, nil when it can match nothing.
+func compileSelector(path string, s policy.Selector, hook *Hook) (*Rule, error) {
+	rule := &Rule{Post: s.Posts()}
+	var faults faults
+	for i, a := range s.Actions {
+		if !rule.addAction(a) {
+			faults.add(fmt.Sprintf("%s.matchActions[%d]", path, i), fmt.Errorf("a second signal: %w", policy.ErrUnsupported))
 		}
 	}
 	c := conjunction{}
 	for i, f := range s.Args {
-		if !c.addArg(f, types[f.Arg]) {
-			return nil, fmt.Errorf("matchArgs[%d].operator: %s is not supported", i, f.Op)
+		t := hook.Types[f.Arg]
+		// Arguments that are read alike are one dimension, where a rule has but
+		// one filter of a kind: they are joined as if they were one.
+		f.Arg = slices.Index(hook.Args, hook.Args[f.Arg])
+		if !c.addArg(f, t) {
+			faults.add(fmt.Sprintf("%s.matchArgs[%d].operator", path, i), fmt.Errorf("%s: %w", f.Op, policy.ErrUnsupported))
 		}
 	}
 	for i, f := range s.Binaries {
 		if f.Op != policy.OpIn && f.Op != policy.OpNotIn {
-			return nil, fmt.Errorf("matchBinaries[%d].operator: %s is not supported by this version", i, f.Op)
+			faults.add(fmt.Sprintf("%s.matchBinaries[%d].operator", path, i), fmt.Errorf("%s: %w", f.Op, policy.ErrUnsupported))
+			continue
 		}
 		c.addStrings(Binary, f.Op, f.Values)
+	}
+	if err := faults.join(); err != nil {
+		return nil, err
 	}
 	var possible bool
 	if rule.Filters, possible = c.filters(); !possible {
 		return nil, nil
 	}
 	return rule, nil
+}
+
+// addAction notes what an action does; false when the rule cannot do it too.
+func (r *Rule) addAction(a policy.Action) bool {
+	if !a.Kind.Enforces() {
+		return true
+	}
+	signal := a.Signal
+	if a.Kind == policy.Sigkill {
+		signal = sigkill
+	}
+	switch {
+	case r.Signal == 0 || signal == sigkill:
+		// Of a process that is killed another signal would change nothing.
+		r.Signal = signal
+	case r.Signal != sigkill && r.Signal != signal:
+		return false
+	}
+	return true
 }
 
 const sigkill = 9

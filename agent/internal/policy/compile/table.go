@@ -27,7 +27,10 @@ type Table struct {
 	keys  *Keys
 	pools *Pools
 
+	// reads is what the site's program reads, by dimension, and users how many
+	// arguments of hooks need it.
 	reads []Read
+	users []int
 	rules [MaxRules]*entry
 
 	// values is what the kernel has; touched what is wanted in its place.
@@ -94,15 +97,24 @@ func (t *Table) Initial() bpf.WireSite {
 // Reads is the arguments that the site's program must read, by dimension.
 func (t *Table) Reads() []Read { return slices.Clone(t.reads) }
 
-// Extend makes room for the arguments of a hook and tells whether the site's
-// program must be replaced to read them.
-func (t *Table) Extend(h *Hook) (grown bool, err error) {
-	reads := t.reads
+// Extend makes room for the arguments of a hook, until Retract. When Reads has
+// changed, the site's program must be replaced to read them. An argument that no
+// hook needs any more gives its dimension to another; one that is a string only
+// to a string, so that the others keep their numbers in events.
+func (t *Table) Extend(h *Hook) error {
+	reads, users := slices.Clone(t.reads), slices.Clone(t.users)
 	for _, r := range h.Args {
-		if !slices.Contains(reads, r) {
-			reads = append(slices.Clip(reads), r)
-			grown = true
+		i := slices.Index(reads, r)
+		for j := 0; i < 0 && j < len(reads); j++ {
+			if users[j] == 0 && reads[j].IsString() == r.IsString() {
+				i = j
+			}
 		}
+		if i < 0 {
+			i, reads, users = len(reads), append(reads, r), append(users, 0)
+		}
+		reads[i] = r
+		users[i]++
 	}
 	strings := 0
 	for _, r := range reads {
@@ -111,15 +123,22 @@ func (t *Table) Extend(h *Hook) (grown bool, err error) {
 		}
 	}
 	if len(reads) > MaxArgs || strings > MaxStrings {
-		return false, fmt.Errorf("%w: policies at %s would read %d arguments, %d of them strings: at most %d and %d",
+		return fmt.Errorf("%w: policies at %s would read %d arguments, %d of them strings: at most %d and %d",
 			ErrNoRoom, h.Site, len(reads), strings, MaxArgs, MaxStrings)
 	}
-	t.reads = reads
-	return grown, nil
+	t.reads, t.users = reads, users
+	return nil
+}
+
+// Retract ends the use of a hook's arguments. Its rules have been removed.
+func (t *Table) Retract(h *Hook) {
+	for _, r := range h.Args {
+		t.users[slices.Index(t.reads, r)]--
+	}
 }
 
 // Dimension is the dimension of a hook's argument, or of Binary. The hook's
-// arguments were passed to Extend.
+// arguments were passed to Extend, and not to Retract since.
 func (t *Table) Dimension(h *Hook, arg int) int {
 	if arg == Binary {
 		return dimBinary

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package compiletest draws random policies and events for tests that hold two
+// evaluations of the same rules against each other. What it draws is dense:
+// values of filters and of events come from the same few, so that most filters
+// hold now and then.
+package compiletest
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// RecordSize is how long the records of [Fields] are: no test run of the kernel
+// takes a longer one.
+const RecordSize = 96
+
+// Subsystem and Event name the tracepoint that [Fields] are of. It is none of
+// the kernel's and no system call, but its pointers are to user memory.
+const (
+	Subsystem = "syscalls"
+	Event     = "boltseal_test"
+)
+
+// dataOffset is where the characters of the one dynamic string are.
+const dataOffset = 80
+
+// Fields is every kind of field that a policy can read.
+func Fields() []compile.Field {
+	pointer := func(name string, offset int) compile.Field {
+		return compile.Field{Name: name, Type: "const char *", Offset: offset, Size: 8}
+	}
+	integer := func(name, t string, offset, size int, signed bool) compile.Field {
+		return compile.Field{Name: name, Type: t, Offset: offset, Size: size, Signed: signed}
+	}
+	return []compile.Field{
+		pointer("path", 8),
+		pointer("second", 16),
+		{Name: "dynamic", Type: "char", Offset: 24, Size: 4, DataLoc: true, Array: -1},
+		{Name: "inline", Type: "char", Offset: 64, Size: 16, Array: 16},
+		integer("i64", "long", 32, 8, true),
+		integer("u64", "unsigned long", 40, 8, false),
+		integer("i32", "int", 28, 4, true),
+		integer("u32", "unsigned int", 48, 4, false),
+		integer("i16", "short", 52, 2, true),
+		integer("u16", "unsigned short", 54, 2, false),
+		integer("i8", "s8", 56, 1, true),
+		integer("u8", "u8", 57, 1, false),
+		// An int that the entry of a call stores in a whole word.
+		integer("wide", "int", 8*11, 8, true),
+	}
+}
+
+// Formats are the fields of the one event.
+func Formats(subsystem, event string) ([]compile.Field, error) {
+	if subsystem != Subsystem || event != Event {
+		return nil, fmt.Errorf("no event %s/%s", subsystem, event)
+	}
+	return Fields(), nil
+}
+
+// Source draws values, policies and events. Not safe for concurrent use.
+type Source struct {
+	*rand.Rand
+
+	// Paths are what the executed file can be.
+	Paths   []string
+	strings []string
+	numbers []uint64
+}
+
+// New makes a source whose draws depend on the seed alone. binaries are paths
+// that policies may name besides ones that nothing has.
+func New(seed uint64, binaries ...string) *Source {
+	s := &Source{Rand: rand.New(rand.NewPCG(seed, 1))}
+	s.Paths = append(slices.Clone(binaries), "/usr/bin/true", "/no/such/file")
+	for range 6 {
+		s.strings = append(s.strings, s.fresh(s.length()))
+	}
+	for range 6 {
+		// Strings that have a part in common with another one.
+		base := s.strings[s.IntN(len(s.strings))]
+		part := base[:s.IntN(len(base)+1)]
+		s.strings = append(s.strings, clip(part+s.fresh(s.IntN(20))), clip(s.fresh(s.IntN(20))+base[len(part):]))
+	}
+	s.strings = append(s.strings, "")
+	for range 6 {
+		s.numbers = append(s.numbers, s.Uint64()>>s.IntN(64))
+	}
+	for _, bits := range []int{7, 8, 15, 16, 31, 32, 63} {
+		n := uint64(1) << bits
+		s.numbers = append(s.numbers, n-1, n, -n)
+	}
+	s.numbers = append(s.numbers, 0, 1, math.MaxUint64)
+	return s
+}
+
+const longest = int(bpf.WireLimitsSTRING_MAX) - 1
+
+func clip(s string) string { return s[:min(len(s), longest)] }
+
+// length draws the length of a string, with those where something changes.
+func (s *Source) length() int {
+	edges := []int{0, 1, 7, 8, 9, 15, 16, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 1024, longest - 1, longest}
+	switch s.IntN(4) {
+	case 0:
+		return edges[s.IntN(len(edges))]
+	case 1:
+		return s.IntN(longest + 1)
+	}
+	return s.IntN(80)
+}
+
+// fresh is a string of n bytes, none of them NUL.
+func (s *Source) fresh(n int) string {
+	b := make([]byte, n)
+	alphabet := 1 + s.IntN(255)
+	for i := range b {
+		b[i] = byte(1 + s.IntN(alphabet))
+	}
+	return string(b)
+}
+
+// Tracepoint draws a hook of a policy with n selectors.
+func (s *Source) Tracepoint(n int) policy.Tracepoint {
+	t := policy.Tracepoint{Subsystem: Subsystem, Event: Event}
+	fields := Fields()
+	for range 1 + s.IntN(5) {
+		index := s.IntN(len(fields))
+		t.Args = append(t.Args, policy.Arg{Index: uint32(index), Type: s.typeOf(fields[index])})
+	}
+	for range n {
+		t.Selectors = append(t.Selectors, s.selector(t.Args))
+	}
+	return t
+}
+
+// typeOf draws a type that a policy can give a field.
+func (s *Source) typeOf(f compile.Field) policy.ArgType {
+	if strings.Contains(f.Type, "char") {
+		return policy.ArgString
+	}
+	all := map[int][]policy.ArgType{
+		1: {policy.ArgInt8, policy.ArgUint8},
+		2: {policy.ArgInt16, policy.ArgUint16},
+		4: {policy.ArgInt32, policy.ArgUint32},
+		8: {policy.ArgInt64, policy.ArgUint64, policy.ArgInt32, policy.ArgUint32},
+	}[f.Size]
+	return all[s.IntN(len(all))]
+}
+
+func (s *Source) selector(args []policy.Arg) policy.Selector {
+	var sel policy.Selector
+	for range s.IntN(4) {
+		arg := s.IntN(len(args))
+		sel.Args = append(sel.Args, s.argFilter(arg, args[arg].Type))
+	}
+	if s.IntN(5) == 0 {
+		f := policy.BinaryFilter{Op: policy.OpIn, Values: s.some(2, func() string { return s.Paths[s.IntN(len(s.Paths))] })}
+		if s.IntN(2) == 0 {
+			f.Op = policy.OpNotIn
+		}
+		sel.Binaries = append(sel.Binaries, f)
+	}
+	switch s.IntN(4) {
+	case 0:
+		sel.Actions = []policy.Action{{Kind: policy.NoPost}}
+	case 1:
+		// Without effect on a process that does not ask for it.
+		sel.Actions = []policy.Action{{Kind: policy.Signal, Signal: harmless}}
+	case 2:
+		sel.Actions = []policy.Action{{Kind: policy.Signal, Signal: harmless}, {Kind: policy.NoPost}}
+	default:
+		sel.Actions = []policy.Action{{Kind: policy.Post}}
+	}
+	return sel
+}
+
+// harmless is SIGWINCH, which is ignored unless asked for.
+const harmless = 28
+
+func (s *Source) argFilter(arg int, t policy.ArgType) policy.ArgFilter {
+	f := policy.ArgFilter{Arg: arg}
+	if t == policy.ArgString {
+		ops := []policy.Operator{
+			policy.OpEqual, policy.OpNotEqual, policy.OpPrefix, policy.OpNotPrefix, policy.OpPostfix, policy.OpNotPostfix,
+		}
+		f.Op = ops[s.IntN(len(ops))]
+		f.Strings = s.some(4, func() string { return s.affix(f.Op) })
+		return f
+	}
+	ops := []policy.Operator{
+		policy.OpEqual, policy.OpNotEqual, policy.OpGreaterThan, policy.OpLessThan, policy.OpInRange, policy.OpNotInRange,
+	}
+	f.Op = ops[s.IntN(len(ops))]
+	f.Ranges = s.ranges(f.Op.Positive(), t)
+	return f
+}
+
+// some draws 1 to n different values, sorted.
+func (s *Source) some(n int, one func() string) []string {
+	var all []string
+	for range 1 + s.IntN(n) {
+		all = append(all, one())
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// affix draws a value that fits the operator: not empty, and not too long.
+func (s *Source) affix(op policy.Operator) string {
+	for {
+		v := s.strings[s.IntN(len(s.strings))]
+		switch op.Positive() {
+		case policy.OpPrefix:
+			v = v[:min(len(v), s.cut(int(bpf.WireLimitsPREFIX_MAX)))]
+		case policy.OpPostfix:
+			v = v[len(v)-min(len(v), s.cut(int(bpf.WireLimitsPOSTFIX_MAX))):]
+		}
+		if v != "" {
+			return v
+		}
+	}
+}
+
+// cut draws the length of an affix.
+func (s *Source) cut(most int) int {
+	if s.IntN(4) == 0 {
+		return most
+	}
+	return 1 + s.IntN(min(most, 1+s.IntN(most)))
+}
+
+// ranges draws intervals as package policy makes them: sorted by the order of
+// the type, and merged unless they are single values.
+func (s *Source) ranges(op policy.Operator, t policy.ArgType) []policy.Range {
+	limits := t.Limits()
+	less := func(a, b uint64) bool { return a < b }
+	if t.Signed() {
+		less = func(a, b uint64) bool { return int64(a) < int64(b) }
+	}
+	switch v := s.number(t); op {
+	case policy.OpGreaterThan:
+		if v == limits.Hi {
+			return nil
+		}
+		return []policy.Range{{Lo: v + 1, Hi: limits.Hi}}
+	case policy.OpLessThan:
+		if v == limits.Lo {
+			return nil
+		}
+		return []policy.Range{{Lo: limits.Lo, Hi: v - 1}}
+	}
+	ends := []uint64{}
+	for range 2 * (1 + s.IntN(4)) {
+		ends = append(ends, s.number(t))
+	}
+	slices.SortFunc(ends, func(a, b uint64) int {
+		switch {
+		case less(a, b):
+			return -1
+		case less(b, a):
+			return 1
+		}
+		return 0
+	})
+	ends = slices.Compact(ends)
+	var out []policy.Range
+	if op == policy.OpEqual {
+		for _, v := range ends {
+			out = append(out, policy.Range{Lo: v, Hi: v})
+		}
+		return out
+	}
+	for i := 0; i+1 < len(ends); i += 2 {
+		if n := len(out); n > 0 && out[n-1].Hi+1 == ends[i] {
+			out[n-1].Hi = ends[i+1]
+			continue
+		}
+		out = append(out, policy.Range{Lo: ends[i], Hi: ends[i+1]})
+	}
+	if len(out) == 0 {
+		out = append(out, policy.Range{Lo: ends[0], Hi: ends[0]})
+	}
+	return out
+}
+
+// number draws a value of a type, as policies hold it.
+func (s *Source) number(t policy.ArgType) uint64 {
+	return widen(s.numbers[s.IntN(len(s.numbers))]+uint64(s.IntN(3))-1, t.Size(), t.Signed())
+}
+
+func widen(v uint64, size int, signed bool) uint64 {
+	shift := 64 - 8*size
+	if signed {
+		return uint64(int64(v<<shift) >> shift)
+	}
+	return v << shift >> shift
+}
+
+// Record is one event: the bytes that programs read, without its pointers.
+type Record struct {
+	Bytes [RecordSize]byte
+	// Users are the strings behind the pointers, by the offset of these; one that
+	// is not there is not readable, and one that is too long is.
+	Users map[int]Text
+	// Binary is the path of the executed file.
+	Binary compile.Value
+}
+
+// Text is a string in the memory of the process.
+type Text struct {
+	String     string
+	Unreadable bool
+}
+
+// Record draws an event. The caller fills the pointers in.
+func (s *Source) Record(binaryPath string) *Record {
+	r := &Record{Users: map[int]Text{}, Binary: compile.Value{String: binaryPath}}
+	for i := range r.Bytes {
+		r.Bytes[i] = byte(s.Uint32())
+	}
+	for _, f := range Fields() {
+		switch {
+		case strings.Contains(f.Type, "*"):
+			r.Users[f.Offset] = s.text()
+		case f.DataLoc:
+			n := copy(r.Bytes[dataOffset:], s.short(8))
+			// Some dynamic fields hold no NUL.
+			if r.Bytes[dataOffset+n] = 0; s.IntN(2) == 0 {
+				n++
+			}
+			binary.LittleEndian.PutUint32(r.Bytes[f.Offset:], uint32(n)<<16|dataOffset)
+		case f.Array > 0:
+			field := r.Bytes[f.Offset : f.Offset+f.Size]
+			if n := copy(field, s.short(f.Size)); n < f.Size {
+				field[n] = 0
+			}
+		default:
+			var word [8]byte
+			binary.LittleEndian.PutUint64(word[:], s.numbers[s.IntN(len(s.numbers))]+uint64(s.IntN(3))-1)
+			copy(r.Bytes[f.Offset:f.Offset+f.Size], word[:])
+		}
+	}
+	return r
+}
+
+// short is at most n bytes of some string.
+func (s *Source) short(n int) string {
+	v := s.strings[s.IntN(len(s.strings))]
+	if s.IntN(2) == 0 {
+		return v[:min(n, len(v))]
+	}
+	return v[len(v)-min(n, len(v)):]
+}
+
+func (s *Source) text() Text {
+	switch s.IntN(16) {
+	case 0:
+		return Text{Unreadable: true}
+	case 1:
+		return Text{String: s.fresh(longest + 1 + s.IntN(100))}
+	}
+	v := s.strings[s.IntN(len(s.strings))]
+	switch s.IntN(4) {
+	case 0:
+		v = clip(v + s.fresh(1+s.IntN(3)))
+	case 1:
+		v = clip(s.fresh(1+s.IntN(3)) + v)
+	case 2:
+		v = v[:s.IntN(len(v)+1)]
+	}
+	return Text{String: v}
+}
+
+// Value is what a program sees of one argument.
+func (r *Record) Value(read compile.Read) compile.Value {
+	at := int(read.Offset)
+	switch read.Kind {
+	case bpf.WireArgKindARG_USER_STRING:
+		t := r.Users[at]
+		if t.Unreadable || len(t.String) > longest {
+			return compile.Value{Unreadable: true}
+		}
+		return compile.Value{String: t.String}
+	case bpf.WireArgKindARG_DATA_LOC:
+		loc := binary.LittleEndian.Uint32(r.Bytes[at:])
+		return compile.Value{String: toNUL(r.Bytes[loc&0xffff:][:loc>>16])}
+	case bpf.WireArgKindARG_INLINE_STRING:
+		return compile.Value{String: toNUL(r.Bytes[at : at+int(read.Size)])}
+	}
+	var word [8]byte
+	copy(word[:], r.Bytes[at:at+int(read.Size)])
+	return compile.Value{Number: widen(binary.LittleEndian.Uint64(word[:]), int(read.Size), read.Signed)}
+}
+
+func toNUL(b []byte) string {
+	s, _, _ := strings.Cut(string(b), "\x00")
+	return s
+}
+
+// Values is what a program sees of a hook's arguments.
+func (r *Record) Values(h *compile.Hook) []compile.Value {
+	values := make([]compile.Value, len(h.Args))
+	for i, read := range h.Args {
+		values[i] = r.Value(read)
+	}
+	return values
+}
