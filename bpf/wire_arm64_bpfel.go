@@ -32,11 +32,11 @@ const (
 type WireArgConfig struct {
 	_        structs.HostLayout
 	Offset   uint16
+	Size     uint16
 	Kind     uint8
-	Size     uint8
 	IsSigned uint8
 	String   uint8
-	Pad      uint16
+	Pad      uint8
 }
 
 type WireArgKind uint32

@@ -18,6 +18,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct mkdir_scratch {
 	struct cgroup_path path;
+	char beyond[8]; /* tells a path that fills the key from one that does not fit */
 	struct cgroup_name name;
 };
 
@@ -101,9 +102,10 @@ static __always_inline void seal_child(__u64 id, struct cgroup *parent_cgroup, s
 	if (!slot)
 		return;
 	if (seal_moves_down(parent, slot)) {
+		/* In this order, so that the agent never finds the slot without a cgroup. */
 		above = BPF_CORE_READ(parent_cgroup, kn, id);
-		bpf_map_delete_elem(&seals, &above);
 		seal_root(id, path, slot_id, by);
+		bpf_map_delete_elem(&seals, &above);
 		return;
 	}
 	seal_store(id, slot_id, by);
@@ -148,13 +150,14 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup, const char *path)
 	if (!s)
 		return 0;
 	__builtin_memset(&s->path, 0, sizeof(s->path));
-	len = bpf_probe_read_kernel_str(s->path.path, sizeof(s->path.path), path);
+	len = bpf_probe_read_kernel_str(s->path.path, sizeof(s->path.path) + 1, path);
 	id = BPF_CORE_READ(cgroup, kn, id);
 	above = BPF_CORE_READ(cgroup, self.parent, cgroup);
 	parent = cgroup_seal(above);
 
-	/* A path that fills the key may be cut: it equals no expectation. */
-	if (len > 0 && len < (long)sizeof(s->path.path)) {
+	if (len > (long)sizeof(s->path.path))
+		s->path.path[PATH_KEY_MAX] = 0; /* cut, for the report; it equals no expectation */
+	else if (len > 0) {
 		expected = bpf_map_lookup_elem(&expectations, &s->path);
 		/* Inside a container nobody makes another one's cgroup but a runtime that runs there. */
 		if (expected && (!parent || !parent->slot)) {
@@ -195,10 +198,13 @@ int BPF_PROG(cgroup_attach_task, struct cgroup *cgroup, const char *path, struct
 	destination = cgroup_seal(cgroup);
 	seal = task_seal(task);
 	if (seal) {
-		/* A runtime that only passed through would stay exempt for ever. */
-		if (seal->state == TASK_SETUP && !destination)
-			task_seal_drop(task);
-		return 0;
+		/*
+		 * A runtime that only passed through would stay exempt for ever,
+		 * and one on its way to another container is that one's.
+		 */
+		if (seal->state != TASK_SETUP || (destination && destination->slot == seal->slot))
+			return 0;
+		task_seal_drop(task);
 	}
 	if (!destination)
 		return 0;

@@ -193,11 +193,11 @@ enum arg_kind {
 
 struct arg_config {
 	__u16 offset; /* bytes from the start of the context */
+	__u16 size;   /* integers: 1, 2, 4, 8; inline strings: the most characters that there can be */
 	__u8 kind;
-	__u8 size;    /* integers: 1, 2, 4, 8 */
 	__u8 is_signed;
 	__u8 string;  /* which of the STRING_ARGS_MAX buffers */
-	__u16 pad;
+	__u8 pad;
 };
 
 struct site_config {

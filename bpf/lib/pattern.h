@@ -66,13 +66,24 @@ static __always_inline bool is_hex(char c)
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
 }
 
+static __always_inline bool ends_in_scope(struct cgroup_name *name, __u32 len)
+{
+	const char scope[SCOPE_LEN] = { '.', 's', 'c', 'o', 'p', 'e' };
+
+	if (len <= SCOPE_LEN)
+		return false;
+	for (__u32 i = 0; i < SCOPE_LEN; i++)
+		if (name->text[bound_index(len - SCOPE_LEN + i, CGROUP_NAME_LEN)] != scope[i])
+			return false;
+	return true;
+}
+
 /* len counts no NUL. */
 static __always_inline bool named_like_container(struct cgroup_name *name, __u32 len)
 {
 	__u32 prefix;
 
-	if (len > SCOPE_LEN && name->text[bound_index(len - 1, CGROUP_NAME_LEN)] == 'e' &&
-	    name->text[bound_index(len - SCOPE_LEN, CGROUP_NAME_LEN)] == '.')
+	if (ends_in_scope(name, len))
 		len -= SCOPE_LEN;
 	if (len < ID_DIGITS || len >= CGROUP_NAME_LEN)
 		return false;

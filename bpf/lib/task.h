@@ -35,6 +35,12 @@ static __always_inline void task_seal_set(struct task_struct *task, const struct
 	struct event_header *event;
 	struct slot *slot, *host;
 
+	/*
+	 * The task iterator can have been here between a child's birth and its
+	 * fork event: a seal is set, and counted, once.
+	 */
+	if (task_seal(task))
+		return;
 	if (!bpf_task_storage_get(&task_seals, task, (void *)init, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
 		kernel_error(KERR_TASK_SEAL);
 		host = slot_get(SLOT_HOST);
@@ -75,7 +81,11 @@ static __always_inline struct cgroup_seal *cgroup_seal_by_id(__u64 id)
 	return bpf_map_lookup_elem(&seals, &id);
 }
 
-#define CGROUP_DEPTH 32 /* ancestors that are searched when the seals were full as a cgroup was made */
+/*
+ * Ancestors that are searched: a cgroup has no seal of its own when it was made
+ * before its container was sealed, or when the seals were full.
+ */
+#define CGROUP_DEPTH 128
 
 /*
  * Seal of a cgroup or, when the map had no room for it, of the nearest

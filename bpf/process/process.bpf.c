@@ -51,6 +51,9 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	struct task_seal *seal = thread_group_seal(parent), init = {};
 	__u32 slot = SLOT_HOST;
 
+	/* CLONE_INTO_CGROUP by a runtime is as if the child had moved there: it follows its cgroup. */
+	if (seal && seal->state == TASK_SETUP && task_cgroup(child) != task_cgroup(parent))
+		seal = NULL;
 	if (seal) {
 		init = *seal;
 		slot = init.slot;

@@ -4,25 +4,41 @@
 
 #include "site.h"
 
+/* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
+#define STRING_READ (STRING_MAX + 1)
+
+/* What a bpf_probe_read_*_str of STRING_READ bytes says of the string. */
+static __always_inline __u32 string_length(long read)
+{
+	if (read <= 0)
+		return STRING_UNREADABLE;
+	if (read > STRING_MAX)
+		return STRING_TRUNCATED;
+	return read - 1;
+}
+
+/* Reads characters in the record itself, which have no NUL when they fill their field. */
+static __always_inline __u32 read_record(char *string, const void *from, __u32 size)
+{
+	size++;
+	if (size > STRING_READ)
+		size = STRING_READ;
+	compared(size);
+	return string_length(bpf_probe_read_kernel_str(string, size, from));
+}
+
 /* Reads one string argument into its buffer; sets its length or why there is none. */
 static __always_inline __u32 read_string(struct evaluation *e, const struct arg_config arg, void *ctx, __u64 reg)
 {
 	char *string = e->string[arg.string];
-	long len;
 
 	if (arg.kind == ARG_USER_STRING)
-		len = bpf_probe_read_user_str(string, STRING_MAX, (void *)reg);
-	else if (arg.kind == ARG_KERNEL_STRING)
-		len = bpf_probe_read_kernel_str(string, STRING_MAX, (void *)reg);
-	else if (arg.kind == ARG_DATA_LOC)
-		len = bpf_probe_read_kernel_str(string, STRING_MAX, ctx + (reg & 0xffff));
-	else
-		len = bpf_probe_read_kernel_str(string, STRING_MAX, ctx + arg.offset);
-	if (len <= 0)
-		return STRING_UNREADABLE;
-	if (len == STRING_MAX)
-		return STRING_TRUNCATED;
-	return len - 1;
+		return string_length(bpf_probe_read_user_str(string, STRING_READ, (void *)reg));
+	if (arg.kind == ARG_KERNEL_STRING)
+		return string_length(bpf_probe_read_kernel_str(string, STRING_READ, (void *)reg));
+	if (arg.kind == ARG_DATA_LOC)
+		return read_record(string, ctx + (reg & 0xffff), reg >> 16 & 0xffff);
+	return read_record(string, ctx + arg.offset, arg.size);
 }
 
 /* One word of the context; integers are widened as their type says. */

@@ -91,7 +91,6 @@ static __always_inline bool read_args(void *ctx, struct evaluation *e, struct si
 {
 	bool unreadable = false;
 	__u32 len;
-	long got;
 
 	for (int s = 0; s < STRING_ARGS_MAX; s++)
 		r->event.string_len[s] = 0;
@@ -103,8 +102,7 @@ static __always_inline bool read_args(void *ctx, struct evaluation *e, struct si
 		if (!is_string(arg.kind) || arg.string >= STRING_ARGS_MAX)
 			continue;
 		if (reading == READ_AT_EXEC) {
-			got = bpf_probe_read_kernel_str(e->string[arg.string], STRING_MAX, exec_name);
-			len = got > 0 && got < STRING_MAX ? got - 1 : STRING_UNREADABLE;
+			len = string_length(bpf_probe_read_kernel_str(e->string[arg.string], STRING_READ, exec_name));
 		} else {
 			len = read_string(e, arg, ctx, r->event.regs[i]);
 		}

@@ -72,7 +72,9 @@ type loaded struct {
 type loadedHook struct {
 	site *site
 	hook *compile.Hook
-	// first is the bit of the hook's first rule.
+	// extended: the site reads the hook's arguments.
+	extended bool
+	// first is the bit of the hook's first rule, -1 when it has none.
 	first int
 }
 
@@ -136,15 +138,17 @@ func (e *Engine) loadHook(l *loaded, h *compile.Hook) error {
 		return err
 	}
 	l.hooks = append(l.hooks, loadedHook{site: s, hook: h, first: -1})
-	if _, err := s.table.Extend(h); err != nil {
+	in := &l.hooks[len(l.hooks)-1]
+	if err := s.table.Extend(h); err != nil {
 		return err
 	}
+	in.extended = true
 	if len(h.Rules) > 0 {
 		first, err := s.table.Room(len(h.Rules))
 		if err != nil {
 			return fmt.Errorf("site %s: %w", h.Site, err)
 		}
-		l.hooks[len(l.hooks)-1].first = first
+		in.first = first
 		for i := range h.Rules {
 			e.give(l, s, h, first, i)
 		}
@@ -152,7 +156,7 @@ func (e *Engine) loadHook(l *loaded, h *compile.Hook) error {
 	if err := e.write(s); err != nil {
 		return err
 	}
-	if s.program == nil || s.program.reads < len(s.table.Reads()) {
+	if s.program == nil || !slices.Equal(s.program.reads, s.table.Reads()) {
 		return s.attach(e.maps, e.options.Tracepoints, e.options.Keys)
 	}
 	return nil
@@ -172,7 +176,7 @@ func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOPOST)
 	}
 	e.maps.acts.Store(int(s.id)*compile.MaxRules+bit, act)
-	s.own(bit, owner{from: e.versions.last + 1, policy: l.policy, hook: h, rule: rule})
+	s.own(bit, owner{from: e.versions.last + 1, Rule: s.rule(l.policy, h, rule)})
 	for _, f := range rule.Filters {
 		l.values += len(f.Strings) + len(f.Numbers)
 	}
@@ -184,11 +188,11 @@ func (e *Engine) write(s *site) error {
 		return err
 	}
 	if err := e.maps.write(changes); err != nil {
-		return err
-	}
-	if release := changes.Done(); release != nil {
+		undo, release := changes.Revert()
 		e.release = append(e.release, release)
+		return errors.Join(err, e.maps.write(undo))
 	}
+	e.release = append(e.release, changes.Done())
 	return nil
 }
 
@@ -219,7 +223,14 @@ func (e *Engine) unload(l *loaded) error {
 				h.site.table.Remove(h.first + i)
 				h.site.disown(h.first+i, e.versions.last)
 			}
-			errs = append(errs, e.write(h.site))
+			// Where there is no room for the way back it is made with the next
+			// change of the site: the rules are in no version.
+			if err := e.write(h.site); err != nil && !errors.Is(err, compile.ErrNoRoom) {
+				errs = append(errs, err)
+			}
+		}
+		if h.extended {
+			h.site.table.Retract(h.hook)
 		}
 		errs = append(errs, e.detachIdle(h.site))
 	}

@@ -14,9 +14,7 @@ import (
 // owner is who has or had a bit, for versions from..to.
 type owner struct {
 	from, to uint32 // to 0: still
-	policy   *compile.Policy
-	hook     *compile.Hook
-	rule     *compile.Rule
+	Rule
 }
 
 // ownersKept is how many past owners of a bit are remembered: events that were
@@ -58,17 +56,18 @@ func (e *Engine) Resolve(siteID, version uint32, bit int) (Rule, bool) {
 	for i := len(s.owners[bit]) - 1; i >= 0; i-- {
 		o := s.owners[bit][i]
 		if version >= o.from && (o.to == 0 || version <= o.to) {
-			return s.rule(o), true
+			return o.Rule, true
 		}
 	}
 	return Rule{}, false
 }
 
-func (s *site) rule(o owner) Rule {
-	r := Rule{Policy: o.policy, Hook: o.hook, Rule: o.rule}
+// rule says where the events of a rule will have its hook's arguments.
+func (s *site) rule(p *compile.Policy, h *compile.Hook, rule *compile.Rule) Rule {
+	r := Rule{Policy: p, Hook: h, Rule: rule}
 	reads := s.table.Reads()
-	for arg := range o.hook.Args {
-		dim := s.table.Dimension(o.hook, arg)
+	for arg := range h.Args {
+		dim := s.table.Dimension(h, arg)
 		number := -1
 		if reads[dim].IsString() {
 			number = 0

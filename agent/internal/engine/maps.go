@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/agent/internal/bpfarray"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
@@ -154,12 +155,16 @@ func (m *maps) insertBatch(values *ebpf.Map, keys []compile.ValueKey, classes []
 	return nil
 }
 
-// noRoom names the full map: hash maps answer E2BIG.
+// noRoom tells a full map, whose answer is E2BIG, and memory that is used up from
+// other errors.
 func noRoom(operation string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s: %w: %w", operation, compile.ErrNoRoom, err)
+	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ENOMEM) {
+		err = fmt.Errorf("%w: %w", compile.ErrNoRoom, err)
+	}
+	return fmt.Errorf("%s: %w", operation, err)
 }
 
 func (m *maps) reclass(w compile.ValueWrite) error {
@@ -168,10 +173,12 @@ func (m *maps) reclass(w compile.ValueWrite) error {
 	if err != nil {
 		return fmt.Errorf("change class of a value: %w", err)
 	}
-	if found != 1 {
-		return errors.New("change class of a value: the value is not in the kernel")
+	if found == 1 {
+		return nil
 	}
-	return nil
+	// A deletion that failed half way took it.
+	err = m.coll.Maps[bpf.TracepointMapMatchValues].Update(w.Key, w.Class, ebpf.UpdateNoExist)
+	return noRoom("insert value", err)
 }
 
 func (m *maps) remove(keys []compile.ValueKey) error {

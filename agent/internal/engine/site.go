@@ -29,7 +29,7 @@ type site struct {
 
 // program is one load of the site's programs.
 type program struct {
-	reads   int
+	reads   []compile.Read
 	coll    *ebpf.Collection
 	closers []io.Closer
 }
@@ -90,7 +90,7 @@ func (s *site) load(m *maps, keys *compile.Keys) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load programs of %s: %w", s.name, err)
 	}
-	return &program{coll: coll, reads: len(s.table.Reads())}, nil
+	return &program{coll: coll, reads: s.table.Reads()}, nil
 }
 
 func siteConfig(s *site) bpf.WireSiteConfig {
