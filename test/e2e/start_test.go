@@ -48,6 +48,7 @@ type outcome struct {
 	started  testenv.Result
 	status   unix.WaitStatus
 	waitErr  error
+	cgroup   uint64
 	known    *boltseal.Container
 	deleted  testenv.Result
 }
@@ -84,19 +85,24 @@ func newStarter(t *testing.T, agent *agentenv.Agent) *starter {
 	return &starter{agent: agent, hook: agent.Hook(t), runc: testenv.NewRunc(t), mark: agentenv.Mark()}
 }
 
-// start starts one container, sees it end, asks the agent about it, deletes it.
-func (s *starter) start(ctx context.Context, t *testing.T, args []string, selected bool) *outcome {
+// spec is a container that the policies of the mark select, or a neighbour, and
+// that the hook tells of.
+func (s *starter) spec(selected bool, args ...string) testenv.Spec {
 	mark := s.mark
 	if !selected {
 		mark = "not-" + mark
 	}
-	o := &outcome{selected: selected, Container: testenv.Bundle(t, testenv.Spec{
-		Args: args, Annotations: agentenv.Marked(mark), Hooks: s.hook.OCI(),
-	})}
+	return testenv.Spec{Args: args, Annotations: agentenv.Marked(mark), Hooks: s.hook.OCI()}
+}
+
+// start starts one container, sees it end, asks the agent about it, deletes it.
+func (s *starter) start(ctx context.Context, t *testing.T, spec testenv.Spec) *outcome {
+	o := &outcome{selected: spec.Annotations[agentenv.MarkKey] == s.mark, Container: testenv.Bundle(t, spec)}
 	if o.started = s.runc.RunDetached(ctx, o.Container); o.started.Code == 0 {
 		o.status, o.waitErr = s.end(ctx, o.ID)
 	}
 	o.known = s.agent.Container(t, o.ID)
+	o.cgroup, _ = o.CgroupID() // none when it did not start
 	o.deleted = s.runc.Delete(ctx, o.Container)
 	return o
 }
@@ -208,7 +214,7 @@ func (s *starter) many(ctx context.Context, t *testing.T, parallel, selected, ne
 				// One neighbour per total/neighbours, with every act in turn.
 				neighbour := (i+1)*neighbours/total > i*neighbours/total
 				act := forbidden()[i%len(forbidden())]
-				made[i] = s.start(ctx, t, act, !neighbour)
+				made[i] = s.start(ctx, t, s.spec(!neighbour, act...))
 			}
 		})
 	}

@@ -217,9 +217,18 @@ func (c *Controller) sealFor(next container.Container, where cgroup.Location) (*
 	}
 	made, err := c.register(next, next.Slot)
 	if err != nil {
-		err = errors.Join(err, c.restore(next.Slot, before))
+		return nil, errors.Join(err, c.restore(next.Slot, before))
 	}
-	return made, err
+	c.withdraw(next.Slot)
+	return made, nil
+}
+
+// withdraw takes back what is left of a container's announcement: a cgroup that is
+// made at another of its paths from now on is not its own.
+func (c *Controller) withdraw(slot uint32) {
+	if err := c.Seals.Unexpect(slot); err != nil {
+		c.Log.Error("withdraw announcement", "slot", slot, "error", err)
+	}
 }
 
 // enforceFor makes a container the subject of its slot.
@@ -328,4 +337,5 @@ func (c *Controller) remove(gone *container.Container) {
 	if _, err := c.Registry.Remove(gone.ID, time.Now()); err != nil && !errors.Is(err, container.ErrNotFound) {
 		c.Log.Error("remove container", "container", gone.ID, "error", err)
 	}
+	c.withdraw(gone.Slot)
 }

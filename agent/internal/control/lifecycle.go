@@ -111,6 +111,7 @@ func (c *Controller) Sealed(slot uint32, cgroupID uint64, cgroupPath string, by 
 		if _, guessed := c.guesses[slot]; !guessed && known.CgroupID != 0 {
 			return
 		}
+		c.withdraw(slot)
 		next := *known
 		next.CgroupID, next.CgroupPath = cgroupID, cgroupPath
 		if err := c.Registry.Put(&next); err != nil {

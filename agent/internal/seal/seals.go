@@ -181,14 +181,19 @@ func (s *Seals) Expect(slot uint32, path string) error {
 func (s *Seals) Unexpect(slot uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	expectations := s.programs.cgroup.Maps[bpf.CgroupMapExpectations]
 	var errs []error
 	for _, path := range s.expected[slot] {
 		key, err := pathKey(path)
 		if err != nil {
 			return err
 		}
-		err = s.programs.cgroup.Maps[bpf.CgroupMapExpectations].Delete(key)
-		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		// The kernel has used it, and another container is expected there since.
+		var holder uint32
+		if expectations.Lookup(key, &holder) == nil && holder != slot {
+			continue
+		}
+		if err := expectations.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			errs = append(errs, fmt.Errorf("withdraw expectation of %q: %w", path, err))
 		}
 	}
