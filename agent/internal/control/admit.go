@@ -136,7 +136,9 @@ func (c *Controller) locate(a Admission) (where cgroup.Location, exists bool, er
 func (c *Controller) claimable(where cgroup.Location) error {
 	for pid, who := range map[int]string{1: "the host's first process", os.Getpid(): "the agent"} {
 		at, err := c.Cgroups.OfPID(pid)
-		if errors.Is(err, cgroup.ErrRoot) {
+		// Neither can be in a container's: the root, and what is outside of the
+		// namespace that the container's path was found in.
+		if errors.Is(err, cgroup.ErrRoot) || errors.Is(err, cgroup.ErrOutside) {
 			continue
 		}
 		if err != nil {

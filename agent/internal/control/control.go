@@ -51,12 +51,21 @@ type Seals interface {
 	Gone() ([]uint32, error)
 }
 
+// Cgroups is what control needs of the unified hierarchy: a cgroup.Root.
+type Cgroups interface {
+	OfPID(pid int) (cgroup.Location, error)
+	ID(path string) (uint64, error)
+	PathOf(id uint64) (string, error)
+	Kill(path string) error
+	Walk(fn func(path string, id uint64) error) error
+}
+
 // Options configures a Controller.
 type Options struct {
 	Registry *container.Registry
 	Engine   Engine
 	Seals    Seals
-	Cgroups  cgroup.Root
+	Cgroups  Cgroups
 	Formats  compile.Formats
 	Log      *slog.Logger
 	// CgroupPrefixes is what may stand before the 64 digits in the name of a
