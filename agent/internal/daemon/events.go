@@ -9,9 +9,12 @@ import (
 	"log/slog"
 
 	"github.com/boltseal/boltseal/agent/internal/control"
+	"github.com/boltseal/boltseal/agent/internal/engine"
+	"github.com/boltseal/boltseal/agent/internal/enrich"
 	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/agent/internal/export"
 	"github.com/boltseal/boltseal/agent/internal/filter"
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/agent/internal/reader"
 	"github.com/boltseal/boltseal/agent/internal/server"
@@ -20,12 +23,12 @@ import (
 
 // events takes the kernel's events to those who act by them and to subscribers.
 type events struct {
-	reader    *reader.Reader
-	processes *process.Cache
-	control   *control.Controller
-	hub       export.Hub
-	queue     int
-	log       *slog.Logger
+	reader   *reader.Reader
+	enricher *enrich.Enricher
+	control  *control.Controller
+	hub      export.Hub
+	queue    int
+	log      *slog.Logger
 }
 
 func newEvents(a *agent) (*events, error) {
@@ -34,11 +37,55 @@ func newEvents(a *agent) (*events, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &events{
-		reader: r, control: a.control, queue: a.config.EventQueue, log: log,
-		processes: process.New(process.Options{Node: a.node, Size: a.config.ProcessCache}),
+	e := &events{reader: r, control: a.control, queue: a.config.EventQueue, log: log}
+	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
+	e.enricher, err = enrich.New(enrich.Options{
+		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
+		BootTime: kernel.BootTime,
+	})
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
+	// The programs are attached, so that no process is missed between the two.
+	running, err := process.FromProc("/proc", e.cgroupOf(a))
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	processes.Load(running)
 	return e, nil
+}
+
+// cgroupOf finds the cgroup of a process, 0 when there is no telling.
+func (e *events) cgroupOf(a *agent) func(pid int) uint64 {
+	return func(pid int) uint64 {
+		at, err := a.cgroups.OfPID(pid)
+		if err != nil {
+			return 0 // the root, or gone
+		}
+		return at.ID
+	}
+}
+
+// rules tells the enricher what the engine knows of a rule.
+type rules struct{ engine *engine.Engine }
+
+// Resolve is what a bit of a site stood for in a version.
+func (r rules) Resolve(site, version uint32, bit int) (enrich.Rule, bool) {
+	of, ok := r.engine.Resolve(site, version, bit)
+	if !ok {
+		return enrich.Rule{}, false
+	}
+	rule := enrich.Rule{
+		PolicyNamespace: of.Policy.Namespace, PolicyName: of.Policy.Name,
+		Subsys: of.Hook.Site.Subsystem, Event: of.Hook.Site.Event,
+		Message: of.Hook.Message, Tags: of.Hook.Tags, Signal: of.Rule.Signal,
+	}
+	for i, t := range of.Hook.Types {
+		rule.Args = append(rule.Args, enrich.Arg{
+			Type: t, Reg: of.Dimensions[i], String: of.Strings[i], Label: of.Hook.Labels[i],
+		})
+	}
+	return rule, true
 }
 
 // run reads events until the context ends.
@@ -60,6 +107,7 @@ func (e *events) handle(ev event.Event) {
 	case *event.TaskUnsealed:
 		e.control.Unsealed(ev.Tgid, ev.Header.Slot)
 	}
+	e.enricher.Handle(ev)
 }
 
 // Stream sends events to one subscriber until it goes away.

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package enrich turns events of the kernel into messages of the API: it adds
+// what is known of the process, its parent, its container and the rule.
+//
+// An [Enricher] keeps the process cache fed, also while nobody wants messages.
+// Forks make no message, execs and exits one each, and a match of rules one for
+// each rule that asks for it.
+//
+// Fields whose meaning is not obvious:
+//
+//   - process.docker is the first 31 characters of the container's id.
+//   - process.pod is there for every process in a container that the agent knows,
+//     in a pod or not, for it is where the API has room for a container's name
+//     and image. Outside of pods its name and namespace are empty, so that the
+//     filter for no namespace goes on meaning "in no pod". pod.container.pid is
+//     never set: the kernel programs do not tell the pid inside the container.
+//   - process.arguments are those after argv[0], with spaces between; one that is
+//     empty or has white space in it stands in double quotes, without any escapes.
+//   - process.uid and process.auid are those at the last exec or fork.
+//   - action is what was done to the process, not what the policy asks for: a rule
+//     that kills reads KPROBE_ACTION_POST where its policy is only monitored.
+//   - An argument without a value could not be read, or is a string of more than
+//     4095 bytes; its label is there all the same.
+//
+// Bytes that are not UTF-8 become U+FFFD, as protobuf demands.
+package enrich

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enrich
+
+import (
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/agent/internal/event"
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/api/v1/tetragon"
+)
+
+// Rule is what an event says of the rule that it is for. It is immutable.
+type Rule struct {
+	// PolicyNamespace and PolicyName name the policy. The API's message has no
+	// field for the namespace.
+	PolicyNamespace, PolicyName string
+	// Subsys and Event name the tracepoint.
+	Subsys, Event string
+	// Message and Tags are the policy's words.
+	Message string
+	Tags    []string
+	// Signal is what the rule sends where its policy is enforced; 0: none.
+	Signal uint8
+	// Args are the arguments of the rule's hook, in the order of the policy.
+	Args []Arg
+}
+
+// Arg is where in the event's record an argument is.
+type Arg struct {
+	// Type tells how to read it.
+	Type policy.ArgType
+	// Reg is the index of the word that holds an integer.
+	Reg int
+	// String is the index of the string; ignored for integers.
+	String int
+	// Label is the policy's name for the argument, often empty.
+	Label string
+}
+
+type ruleKey struct {
+	site, version uint32
+	bit           int
+}
+
+// rule resolves a bit, nil when nobody knows it.
+func (e *Enricher) rule(key ruleKey) *Rule {
+	if r, ok := e.rules[key]; ok {
+		return r
+	}
+	r, ok := e.Rules.Resolve(key.site, key.version, key.bit)
+	if !ok {
+		return nil
+	}
+	if len(e.rules) >= maxRules {
+		clear(e.rules)
+	}
+	e.rules[key] = &r
+	return &r
+}
+
+func (e *Enricher) publishSite(of *event.Site) {
+	p := e.Processes.Seen(info(&of.Header))
+	subject, parent := e.process(p, &of.Header), e.parent(p)
+	for bit := range of.Posted.All() {
+		r := e.rule(ruleKey{of.Site, of.Version, bit})
+		if r == nil {
+			e.unresolved.Add(1)
+			continue
+		}
+		e.publish(&of.Header, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessTracepoint{
+			ProcessTracepoint: &tetragon.ProcessTracepoint{
+				Process: subject, Parent: parent,
+				Subsys: r.Subsys, Event: r.Event, Args: siteArgs(of, r.Args),
+				PolicyName: r.PolicyName, Action: action(r, r.Signal != 0), Message: r.Message, Tags: r.Tags,
+			},
+		}})
+	}
+}
+
+// action is what was done: a rule that signals only posts while its policy is
+// not enforced, or when its signal could not be sent.
+func action(r *Rule, signalled bool) tetragon.KprobeAction {
+	switch {
+	case !signalled:
+		return tetragon.KprobeAction_KPROBE_ACTION_POST
+	case r.Signal == uint8(unix.SIGKILL):
+		return tetragon.KprobeAction_KPROBE_ACTION_SIGKILL
+	}
+	return tetragon.KprobeAction_KPROBE_ACTION_SIGNAL
+}
+
+func siteArgs(of *event.Site, args []Arg) []*tetragon.KprobeArgument {
+	messages := make([]*tetragon.KprobeArgument, len(args))
+	for i, a := range args {
+		messages[i] = &tetragon.KprobeArgument{Label: a.Label}
+		switch {
+		case a.Type == policy.ArgString:
+			if a.String >= 0 && a.String < len(of.Strings) && of.Strings[a.String].Status == event.StringRead {
+				messages[i].Arg = &tetragon.KprobeArgument_StringArg{StringArg: valid(of.Strings[a.String].Value)}
+			}
+		case a.Reg >= 0 && a.Reg < len(of.Regs):
+			setInteger(messages[i], a.Type, of.Regs[a.Reg])
+		}
+	}
+	return messages
+}
+
+// setInteger puts an integer into the field that the API has for its type. What
+// the word holds above the type's width does not count.
+func setInteger(m *tetragon.KprobeArgument, t policy.ArgType, word uint64) {
+	switch t {
+	case policy.ArgInt8:
+		m.Arg = &tetragon.KprobeArgument_IntArg{IntArg: int32(int8(word))}
+	case policy.ArgInt16:
+		m.Arg = &tetragon.KprobeArgument_IntArg{IntArg: int32(int16(word))}
+	case policy.ArgInt32:
+		m.Arg = &tetragon.KprobeArgument_IntArg{IntArg: int32(word)}
+	case policy.ArgInt64:
+		m.Arg = &tetragon.KprobeArgument_LongArg{LongArg: int64(word)}
+	case policy.ArgUint8:
+		m.Arg = &tetragon.KprobeArgument_UintArg{UintArg: uint32(uint8(word))}
+	case policy.ArgUint16:
+		m.Arg = &tetragon.KprobeArgument_UintArg{UintArg: uint32(uint16(word))}
+	case policy.ArgUint32:
+		m.Arg = &tetragon.KprobeArgument_UintArg{UintArg: uint32(word)}
+	case policy.ArgUint64:
+		m.Arg = &tetragon.KprobeArgument_SizeArg{SizeArg: word}
+	}
+}
+
+// signalName is "SIGKILL" and the like; empty for no signal.
+func signalName(signal uint32) string {
+	if signal == 0 {
+		return ""
+	}
+	if name := unix.SignalName(syscall.Signal(signal)); name != "" {
+		return name
+	}
+	return fmt.Sprintf("SIG%d", signal)
+}
