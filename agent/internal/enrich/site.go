@@ -75,7 +75,7 @@ func (e *Enricher) publishSite(of *event.Site) {
 			ProcessTracepoint: &tetragon.ProcessTracepoint{
 				Process: subject, Parent: parent,
 				Subsys: r.Subsys, Event: r.Event, Args: siteArgs(of, r.Args),
-				PolicyName: r.PolicyName, Action: action(r, r.Signal != 0), Message: r.Message, Tags: r.Tags,
+				PolicyName: r.PolicyName, Action: action(r, of.Signalled.Has(bit)), Message: r.Message, Tags: r.Tags,
 			},
 		}})
 	}
