@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -53,28 +54,38 @@ func (s *site) attach(m *maps, points Tracepoints, keys *compile.Keys) error {
 	return nil
 }
 
+// load loads what the site attaches.
 func (s *site) load(m *maps, keys *compile.Keys) (*program, error) {
+	config := siteConfig(s)
+	programs := []string{bpf.TracepointProgTracepointEvent}
+	if config.HasExit != 0 {
+		programs = append(programs, bpf.TracepointProgSyscallExit)
+		if config.IsExec != 0 {
+			programs = append(programs, bpf.TracepointProgExecDone)
+		}
+	}
+	return s.loadPrograms(m, map[string]any{
+		bpf.TracepointVarConfig:    config,
+		bpf.TracepointVarHashKeys:  *keys,
+		bpf.TracepointVarAgentTgid: uint32(os.Getpid()),
+	}, programs)
+}
+
+// loadPrograms loads the programs named, over the shared maps.
+func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string) (*program, error) {
 	spec, err := bpf.LoadTracepoint()
 	if err != nil {
 		return nil, fmt.Errorf("read site programs: %w", err)
 	}
-	config := siteConfig(s)
-	for name, value := range map[string]any{
-		bpf.TracepointVarConfig:    config,
-		bpf.TracepointVarHashKeys:  *keys,
-		bpf.TracepointVarAgentTgid: uint32(os.Getpid()),
-	} {
+	for name, value := range variables {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	delete(spec.Programs, bpf.TracepointProgTestEvent)
-	delete(spec.Programs, bpf.TracepointProgReclass)
-	if config.HasExit == 0 {
-		delete(spec.Programs, bpf.TracepointProgSyscallExit)
-	}
-	if config.IsExec == 0 || config.HasExit == 0 {
-		delete(spec.Programs, bpf.TracepointProgExecDone)
+	for name := range spec.Programs {
+		if !slices.Contains(programs, name) {
+			delete(spec.Programs, name)
+		}
 	}
 	replace := map[string]*ebpf.Map{}
 	for name := range spec.Maps {

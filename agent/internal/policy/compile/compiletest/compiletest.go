@@ -72,7 +72,9 @@ type Source struct {
 	*rand.Rand
 
 	// Paths are what the executed file can be.
-	Paths   []string
+	Paths []string
+	// Args is what hooks read: never more than one site can.
+	Args    []policy.Arg
 	strings []string
 	numbers []uint64
 }
@@ -100,7 +102,23 @@ func New(seed uint64, binaries ...string) *Source {
 		s.numbers = append(s.numbers, n-1, n, -n)
 	}
 	s.numbers = append(s.numbers, 0, 1, math.MaxUint64)
+	s.drawArgs()
 	return s
+}
+
+// drawArgs draws which fields hooks read, and as what: all strings, and some of
+// the numbers.
+func (s *Source) drawArgs() {
+	fields := Fields()
+	for _, index := range s.Perm(len(fields)) {
+		arg := policy.Arg{Index: uint32(index), Type: s.typeOf(fields[index])}
+		if arg.Type == policy.ArgString {
+			s.Args = append([]policy.Arg{arg}, s.Args...)
+		} else {
+			s.Args = append(s.Args, arg)
+		}
+	}
+	s.Args = s.Args[:compile.MaxArgs]
 }
 
 const longest = int(bpf.WireLimitsSTRING_MAX) - 1
@@ -132,10 +150,8 @@ func (s *Source) fresh(n int) string {
 // Tracepoint draws a hook of a policy with n selectors.
 func (s *Source) Tracepoint(n int) policy.Tracepoint {
 	t := policy.Tracepoint{Subsystem: Subsystem, Event: Event}
-	fields := Fields()
 	for range 1 + s.IntN(5) {
-		index := s.IntN(len(fields))
-		t.Args = append(t.Args, policy.Arg{Index: uint32(index), Type: s.typeOf(fields[index])})
+		t.Args = append(t.Args, s.Args[s.IntN(len(s.Args))])
 	}
 	for range n {
 		t.Selectors = append(t.Selectors, s.selector(t.Args))
