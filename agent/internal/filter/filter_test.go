@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -31,6 +32,12 @@ func tracepoint(policy string) *tetragon.GetEventsResponse {
 
 func TestFields(t *testing.T) {
 	t.Parallel()
+	exit := &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: &tetragon.ProcessExit{
+		Process: &tetragon.Process{Binary: "/bin/sleep"}, Parent: &tetragon.Process{Binary: "/sbin/init"},
+	}}}
+	lost := &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_RateLimitInfo{RateLimitInfo: &tetragon.RateLimitInfo{}}}
+	old := exec("/bin/cat", "", "", "", "", 7)
+	old.GetProcessExec().Process.Docker = "0123456789abcdef"
 	cat := exec("/bin/cat", "/etc/shadow", "prod", "web-1", "0123456789abcdef", 7)
 	for _, c := range []struct {
 		name   string
@@ -46,10 +53,21 @@ func TestFields(t *testing.T) {
 		{"no pid known", &tetragon.Filter{Pid: []uint32{0}}, &tetragon.GetEventsResponse{}, false},
 		{"namespace", &tetragon.Filter{Namespace: []string{"prod"}}, cat, true},
 		{"outside of pods", &tetragon.Filter{Namespace: []string{""}}, tracepoint("p"), true},
+		{"other namespace", &tetragon.Filter{Namespace: []string{""}}, cat, false},
+		{"not about a process", &tetragon.Filter{Namespace: []string{""}}, lost, false},
+		{"not about a process, expression", &tetragon.Filter{BinaryRegex: []string{""}}, lost, false},
+		{"parent not known", &tetragon.Filter{ParentBinaryRegex: []string{""}}, tracepoint("p"), false},
+		{"exit", &tetragon.Filter{EventSet: []tetragon.EventType{tetragon.EventType_PROCESS_EXIT}}, exit, true},
+		{"process of an exit", &tetragon.Filter{BinaryRegex: []string{"sleep"}, ParentBinaryRegex: []string{"init"}}, exit, true},
+		{"loss", &tetragon.Filter{EventSet: []tetragon.EventType{tetragon.EventType_RATE_LIMIT_INFO}}, lost, true},
+		{"no fields", &tetragon.Filter{}, lost, true},
+		{"type that is not made", &tetragon.Filter{EventSet: []tetragon.EventType{tetragon.EventType_PROCESS_LSM}}, lost, false},
 		{"container id prefix", &tetragon.Filter{ContainerId: []string{"01234"}}, cat, true},
+		{"container id of the old field", &tetragon.Filter{ContainerId: []string{"0123"}}, old, true},
 		{"other container", &tetragon.Filter{ContainerId: []string{"1234"}}, cat, false},
 		{"no container", &tetragon.Filter{ContainerId: []string{""}}, cat, false},
 		{"policy", &tetragon.Filter{PolicyNames: []string{"p"}}, tracepoint("p"), true},
+		{"no policy", &tetragon.Filter{PolicyNames: []string{""}}, cat, false},
 		{"other policy", &tetragon.Filter{PolicyNames: []string{"p"}}, tracepoint("q"), false},
 		{"binary", &tetragon.Filter{BinaryRegex: []string{"^/sbin/", "cat$"}}, cat, true},
 		{"other binary", &tetragon.Filter{BinaryRegex: []string{"^cat"}}, cat, false},
@@ -118,13 +136,37 @@ func TestEveryFieldIsReadOrRefused(t *testing.T) {
 
 func TestCompileNamesAllFaults(t *testing.T) {
 	t.Parallel()
-	_, err := Compile([]*tetragon.Filter{{}, {BinaryRegex: []string{"ok", "("}, CelExpression: []string{"x"}}}, nil)
-	if !errors.Is(err, ErrInvalid) {
-		t.Fatalf("error %v", err)
+	newer := &tetragon.Filter{}
+	newer.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 77, protowire.VarintType), 1))
+	f, err := Compile([]*tetragon.Filter{{}, {
+		BinaryRegex: []string{"ok", "(", "["}, CelExpression: []string{"x"}, EventSet: []tetragon.EventType{1, 1234},
+	}}, []*tetragon.Filter{{}, {}, newer})
+	if f != nil || !errors.Is(err, ErrInvalid) {
+		t.Fatalf("%v, error %v", f, err)
 	}
-	for _, want := range []string{"allow_list[1].", "binary_regex[1]: ", "cel_expression: not supported"} {
+	for _, want := range []string{
+		"allow_list[1].binary_regex[1]: ", "allow_list[1].binary_regex[2]: ", "allow_list[1].cel_expression: not supported",
+		"allow_list[1].event_set[1]: 1234: no such", "deny_list[2].field 77: not known",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q lacks %q", err, want)
+		}
+	}
+}
+
+func BenchmarkPasses(b *testing.B) {
+	f, err := Compile([]*tetragon.Filter{{
+		EventSet:  []tetragon.EventType{tetragon.EventType_PROCESS_EXEC, tetragon.EventType_PROCESS_TRACEPOINT},
+		Namespace: []string{"prod"}, BinaryRegex: []string{"^/usr/", "cat$"},
+	}}, []*tetragon.Filter{{PodRegex: []string{"^kube-"}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	cat := exec("/bin/cat", "/etc/shadow", "prod", "web-1", "0123456789abcdef", 7)
+	b.ReportAllocs()
+	for b.Loop() {
+		if !f.Passes(cat) {
+			b.Fatal("does not pass")
 		}
 	}
 }
