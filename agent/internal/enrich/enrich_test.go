@@ -424,6 +424,21 @@ func TestContainers(t *testing.T) {
 	}
 }
 
+// TestContainerIsThatOfTheEvent: a process of a container that is sealed late has
+// been known before, without a container.
+func TestContainerIsThatOfTheEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start(t)
+	w.rules.known[ruleKey{3, 4, 1}] = killRule()
+	e := siteEvent([]int{1}, nil)
+	e.Tgid, e.Start = 100, 100*second
+	w.Handle(e)
+	if got := w.sink.take(t)[0].GetProcessTracepoint().GetProcess(); got.GetBinary() != "/usr/bin/runc" || got.GetPod().GetName() != "web-1" {
+		t.Errorf("%v", got)
+	}
+}
+
 // TestMessagesFollowTheRegistry: a container that becomes known late is in all
 // messages from then on.
 func TestMessagesFollowTheRegistry(t *testing.T) {
@@ -448,7 +463,9 @@ func TestMessagesFollowTheRegistry(t *testing.T) {
 func TestBytesThatAreNoText(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.rules.known[ruleKey{3, 4, 1}] = killRule()
+	rule := killRule()
+	rule.Message, rule.Tags[0], rule.Args[0].Label = "m\xe2\x82", "t\xff", "l\xff"
+	w.rules.known[ruleKey{3, 4, 1}] = rule
 	bad := &container.Container{
 		ID: "\xffid", Name: "\xff", Image: "\xff", Slot: 8, CgroupID: 80,
 		Pod: &container.Pod{Name: "\xff", Namespace: "\xff", UID: "\xff", Labels: map[string]string{"\xff": "\xff"}},

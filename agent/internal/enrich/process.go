@@ -46,10 +46,8 @@ func (e *Enricher) container(slot uint32, cgroup uint64) *container.Container {
 			return c
 		}
 	}
-	if c, ok := e.Containers.ByCgroup(cgroup); ok && cgroup != 0 {
-		return c
-	}
-	return nil
+	c, _ := e.Containers.ByCgroup(cgroup)
+	return c
 }
 
 func (e *Enricher) message(key processKey) *tetragon.Process {

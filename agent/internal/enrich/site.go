@@ -4,6 +4,7 @@ package enrich
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +58,15 @@ func (e *Enricher) rule(key ruleKey) *Rule {
 	}
 	if len(e.rules) >= maxRules {
 		clear(e.rules)
+	}
+	// A policy's words can be cut within a character.
+	r.PolicyName, r.Message = valid(r.PolicyName), valid(r.Message)
+	r.Tags, r.Args = slices.Clone(r.Tags), slices.Clone(r.Args)
+	for i := range r.Tags {
+		r.Tags[i] = valid(r.Tags[i])
+	}
+	for i := range r.Args {
+		r.Args[i].Label = valid(r.Args[i].Label)
 	}
 	e.rules[key] = &r
 	return &r
