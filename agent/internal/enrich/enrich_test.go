@@ -432,7 +432,7 @@ func TestContainerIsThatOfTheEvent(t *testing.T) {
 	w.start(t)
 	w.rules.known[ruleKey{3, 4, 1}] = killRule()
 	e := siteEvent([]int{1}, nil)
-	e.Tgid, e.Start = 100, 100*second
+	e.Tgid, e.Start, e.CgroupID = 100, 100*second, 51
 	w.Handle(e)
 	if got := w.sink.take(t)[0].GetProcessTracepoint().GetProcess(); got.GetBinary() != "/usr/bin/runc" || got.GetPod().GetName() != "web-1" {
 		t.Errorf("%v", got)
