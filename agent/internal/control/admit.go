@@ -53,7 +53,10 @@ func (c *Controller) Admit(a Admission) (*container.Container, error) {
 			return nil, fmt.Errorf("%w: container %s is in cgroup %s already", ErrRefused, next.ID, old.CgroupPath)
 		}
 		if old.CgroupID != 0 {
-			next.CgroupID, next.CgroupPath, next.Late = old.CgroupID, old.CgroupPath, old.Late
+			next.CgroupID, next.CgroupPath = old.CgroupID, old.CgroupPath
+			// Once late, always late; and who started without an answer is late
+			// although the kernel had sealed it by its looks.
+			next.Late = next.Late || old.Late
 		}
 		if next.InitPID == 0 {
 			next.InitPID = old.InitPID

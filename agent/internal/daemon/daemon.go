@@ -47,6 +47,7 @@ type agent struct {
 	registry *container.Registry
 	control  *control.Controller
 	events   *events
+	spool    *spool
 }
 
 // Run runs the agent until the context ends. Enforcement ends with it.
@@ -67,6 +68,7 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 	if err := a.load(); err != nil {
 		return errors.Join(err, a.stop(group))
 	}
+	group.Go(func() error { return a.spool.run(ctx) })
 	list, probes := features(a.features)
 	s := server.New(server.Options{
 		Version: version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
@@ -137,6 +139,10 @@ func (a *agent) open(ctx context.Context) (err error) {
 		Log: a.log.With("component", "control"), CgroupPrefixes: a.config.CgroupPrefixes,
 		ExpectFor: expectFor, RemovedGrace: a.config.RemovedGrace,
 	})
+	a.spool = newSpool(a.config.SpoolDir, func(late control.Admission) error {
+		_, err := a.control.Admit(late)
+		return err
+	}, a.log)
 	a.events, err = newEvents(a)
 	return err
 }
@@ -161,11 +167,7 @@ func (a *agent) load() error {
 	if err != nil {
 		return err
 	}
-	err = replaySpool(a.config.SpoolDir, func(late control.Admission) error {
-		_, err := a.control.Admit(late)
-		return err
-	}, a.log)
-	if err != nil {
+	if err := a.spool.replay(); err != nil {
 		return err
 	}
 	return a.control.AdoptRunning()

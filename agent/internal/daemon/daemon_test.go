@@ -5,7 +5,6 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -51,7 +50,8 @@ func TestReplaySpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	var late []string
-	err := replaySpool(dir, func(a control.Admission) error {
+	var log strings.Builder
+	s := newSpool(dir, func(a control.Admission) error {
 		if !a.Container.Late {
 			t.Errorf("container %s is not late", a.Container.ID)
 		}
@@ -62,8 +62,8 @@ func TestReplaySpool(t *testing.T) {
 			return errors.New("no room")
 		}
 		return nil
-	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	if err != nil {
+	}, slog.New(slog.NewTextHandler(&log, nil)))
+	if err := s.replay(); err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(late)
@@ -83,7 +83,15 @@ func TestReplaySpool(t *testing.T) {
 	if want := ".new id-bad.pb id-full.pb"; strings.Join(left, " ") != want {
 		t.Errorf("left %v, want %s", left, want)
 	}
-	if err := replaySpool(filepath.Join(dir, "none"), nil, nil); err != nil {
+	if err := s.replay(); err != nil || !slices.Equal(late, []string{"a", "full", "gone", "full"}) {
+		t.Errorf("again: %v, took in %v", err, late)
+	}
+	for _, file := range []string{"id-bad.pb", "id-full.pb"} {
+		if strings.Count(log.String(), file) != 1 {
+			t.Errorf("said other than once about %s: %s", file, log.String())
+		}
+	}
+	if err := newSpool(filepath.Join(dir, "none"), nil, nil).replay(); err != nil {
 		t.Errorf("no spool: %v", err)
 	}
 }

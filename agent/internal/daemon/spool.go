@@ -3,6 +3,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,13 +26,45 @@ const (
 	maxSpoolFile = 8 << 20
 	// staleAfter is when a file that a hook did not finish is left over.
 	staleAfter = time.Minute
+	// replayEvery is how often a running agent looks whether a hook gave up on it.
+	replayEvery = time.Second
 )
 
-// replaySpool takes in the containers that hooks let start while the agent was
-// away. Files that were taken in, or that tell of a container that is gone, are
-// removed; the rest stays for the next time.
-func replaySpool(dir string, admit func(control.Admission) error, log *slog.Logger) error {
-	entries, err := os.ReadDir(dir)
+// spool is what hooks left: requests for containers that they let start while
+// the agent did not answer.
+type spool struct {
+	dir   string
+	admit func(control.Admission) error
+	log   *slog.Logger
+	// told is the files that were complained about, so that it is done once.
+	told map[string]bool
+}
+
+func newSpool(dir string, admit func(control.Admission) error, log *slog.Logger) *spool {
+	return &spool{dir: dir, admit: admit, log: log, told: map[string]bool{}}
+}
+
+// run replays the spool again and again until the context ends: an agent that
+// was too slow for a hook is there, and must hear of it.
+func (s *spool) run(ctx context.Context) error {
+	tick := time.NewTicker(replayEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := s.replay(); err != nil {
+				s.complain(slog.LevelError, "replay spool", s.dir, err)
+			}
+		}
+	}
+}
+
+// replay takes in the containers of the spool. Files that were taken in, or that
+// tell of a container that is gone, are removed; the rest stays for the next time.
+func (s *spool) replay() error {
+	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -39,7 +72,7 @@ func replaySpool(dir string, admit func(control.Admission) error, log *slog.Logg
 		return fmt.Errorf("read spool: %w", err)
 	}
 	for _, entry := range entries {
-		file := filepath.Join(dir, entry.Name())
+		file := filepath.Join(s.dir, entry.Name())
 		info, err := entry.Info()
 		if err != nil || !info.Mode().IsRegular() {
 			continue
@@ -51,23 +84,32 @@ func replaySpool(dir string, admit func(control.Admission) error, log *slog.Logg
 			continue
 		}
 		if !strings.HasSuffix(entry.Name(), spoolSuffix) || info.Size() > maxSpoolFile {
-			log.Warn("spool holds what no hook wrote", "file", file)
+			s.complain(slog.LevelWarn, "spool holds what no hook wrote", file, nil)
 			continue
 		}
-		replay(file, admit, log)
+		s.take(file)
 	}
 	return nil
 }
 
-func replay(file string, admit func(control.Admission) error, log *slog.Logger) {
+// complain says once what is wrong with a file.
+func (s *spool) complain(level slog.Level, message, file string, err error) {
+	if s.told[file] {
+		return
+	}
+	s.told[file] = true
+	s.log.Log(context.Background(), level, message, "file", file, "error", err)
+}
+
+func (s *spool) take(file string) {
 	text, err := os.ReadFile(file)
 	if err != nil {
-		log.Warn("read spooled request", "file", file, "error", err)
+		s.complain(slog.LevelWarn, "read spooled request", file, err)
 		return
 	}
 	request := &tetragon.RuntimeHookRequest{}
 	if err := proto.Unmarshal(text, request); err != nil {
-		log.Warn("decode spooled request", "file", file, "error", err)
+		s.complain(slog.LevelWarn, "decode spooled request", file, err)
 		return
 	}
 	if c := request.GetCreateContainer(); c != nil {
@@ -75,18 +117,19 @@ func replay(file string, admit func(control.Admission) error, log *slog.Logger) 
 	}
 	a, err := server.Admission(request)
 	if err == nil {
-		err = admit(a)
+		err = s.admit(a)
 	}
 	switch {
 	case err == nil:
-		log.Warn("container started while the agent was away: sealed late", "container", a.Container.ID)
+		s.log.Warn("container started without the agent: sealed late", "container", a.Container.ID)
 	case errors.Is(err, control.ErrInvalid):
-		log.Info("container that started while the agent was away is gone", "container", a.Container.ID, "error", err)
+		s.log.Info("container that started without the agent is gone", "container", a.Container.ID, "error", err)
 	default:
-		log.Error("seal container that started while the agent was away", "container", a.Container.ID, "error", err)
+		s.complain(slog.LevelError, "seal container that started without the agent", file, err)
 		return
 	}
+	delete(s.told, file)
 	if err := os.Remove(file); err != nil {
-		log.Warn("remove spooled request", "file", file, "error", err)
+		s.complain(slog.LevelWarn, "remove spooled request", file, err)
 	}
 }
