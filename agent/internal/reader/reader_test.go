@@ -45,7 +45,7 @@ func (r *records) Close() error {
 	return nil
 }
 
-func exit(t *testing.T, tgid uint32) []byte {
+func exit(t testing.TB, tgid uint32) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	record := bpf.WireEventExit{H: bpf.WireEventHeader{
