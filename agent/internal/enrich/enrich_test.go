@@ -4,7 +4,6 @@ package enrich
 
 import (
 	"errors"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/event"
-	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/bpf"
@@ -133,16 +131,6 @@ func hostProcess(w *world) *tetragon.Process {
 	}
 }
 
-func podMessage() *tetragon.Pod {
-	c := inPod()
-	return &tetragon.Pod{
-		Namespace: "prod", Name: "web-1", Uid: "u-1", PodLabels: c.Pod.Labels, PodAnnotations: c.Pod.Annotations,
-		Container: &tetragon.Container{
-			Id: c.ID, Name: "web", Image: &tetragon.Image{Id: c.Image, Name: c.Image}, StartTime: timestamppb.New(c.Added),
-		},
-	}
-}
-
 func containerProcess(w *world) *tetragon.Process {
 	p, _ := w.Processes.Get(process.Key{Tgid: 200, Start: 200 * second})
 	return &tetragon.Process{
@@ -215,143 +203,6 @@ func TestExit(t *testing.T) {
 	}
 }
 
-func killRule() Rule {
-	return Rule{
-		PolicyName: "no-shadow", PolicyNamespace: "ns", Subsys: "syscalls", Event: "sys_enter_openat", Message: "msg",
-		Tags: []string{"t1", "t2"}, Signal: 9,
-		Args: []Arg{
-			{Type: policy.ArgString, Reg: 6, String: 1, Label: "path"},
-			{Type: policy.ArgInt32, Reg: 2, String: -1},
-		},
-	}
-}
-
-func siteEvent(posted, signalled []int) *event.Site {
-	e := &event.Site{Header: head(500*second, 200, 5, 50), Site: 3, Version: 4}
-	for _, bit := range posted {
-		e.Posted[bit/64] |= 1 << (bit % 64)
-	}
-	for _, bit := range signalled {
-		e.Signalled[bit/64] |= 1 << (bit % 64)
-	}
-	e.Regs[2], e.Strings[1].Value = math.MaxUint64, "/etc/shadow"
-	return e
-}
-
-func TestSiteMakesOneMessageForEachPostedRule(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.start(t)
-	w.rules.known[ruleKey{3, 4, 65}] = killRule()
-	w.rules.known[ruleKey{3, 4, 511}] = Rule{PolicyName: "log", Subsys: "syscalls", Event: "sys_enter_openat"}
-	w.rules.known[ruleKey{3, 4, 2}] = Rule{PolicyName: "silent", Signal: 9}
-	e := siteEvent([]int{65, 511}, []int{2, 65})
-	e.Tid = 201
-	w.Handle(e)
-	p := containerProcess(w)
-	p.Tid = wrapperspb.UInt32(201)
-	message := func(m *tetragon.ProcessTracepoint) *tetragon.GetEventsResponse {
-		m.Process, m.Parent, m.Subsys, m.Event = p, hostProcess(w), "syscalls", "sys_enter_openat"
-		return &tetragon.GetEventsResponse{
-			NodeName: "node", Time: at(500 * second), Event: &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: m},
-		}
-	}
-	w.want(t,
-		message(&tetragon.ProcessTracepoint{
-			PolicyName: "no-shadow", Message: "msg", Tags: []string{"t1", "t2"}, Action: tetragon.KprobeAction_KPROBE_ACTION_SIGKILL,
-			Args: []*tetragon.KprobeArgument{
-				{Label: "path", Arg: &tetragon.KprobeArgument_StringArg{StringArg: "/etc/shadow"}},
-				{Arg: &tetragon.KprobeArgument_IntArg{IntArg: -1}},
-			},
-		}),
-		message(&tetragon.ProcessTracepoint{PolicyName: "log", Action: tetragon.KprobeAction_KPROBE_ACTION_POST}),
-	)
-}
-
-func TestActionIsWhatWasDone(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		name      string
-		signal    uint8
-		signalled []int
-		want      tetragon.KprobeAction
-	}{
-		{"posts", 0, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
-		{"kills", 9, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_SIGKILL},
-		{"signals", 15, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_SIGNAL},
-		{"is monitored", 9, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
-		{"is monitored beside one that kills", 9, []int{2}, tetragon.KprobeAction_KPROBE_ACTION_POST},
-	} {
-		w := newWorld(t)
-		w.rules.known[ruleKey{3, 4, 1}] = Rule{Signal: test.signal}
-		w.Handle(siteEvent([]int{1}, test.signalled))
-		if got := w.sink.take(t)[0].GetProcessTracepoint().GetAction(); got != test.want {
-			t.Errorf("a rule that %s: %v, want %v", test.name, got, test.want)
-		}
-	}
-}
-
-func TestIntegers(t *testing.T) {
-	t.Parallel()
-	const word = 0xfedcba9876543281
-	for _, test := range []struct {
-		of   policy.ArgType
-		want *tetragon.KprobeArgument
-	}{
-		{policy.ArgInt8, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_IntArg{IntArg: -0x7f}}},
-		{policy.ArgInt16, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_IntArg{IntArg: 0x3281}}},
-		{policy.ArgInt32, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_IntArg{IntArg: 0x76543281}}},
-		{policy.ArgInt64, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_LongArg{LongArg: -0x123456789abcd7f}}},
-		{policy.ArgUint8, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x81}}},
-		{policy.ArgUint16, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x3281}}},
-		{policy.ArgUint32, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x76543281}}},
-		{policy.ArgUint64, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_SizeArg{SizeArg: word}}},
-	} {
-		got := siteArgs(&event.Site{Regs: [8]uint64{7: word}}, []Arg{{Type: test.of, Reg: 7, String: -1}})
-		if diff := cmp.Diff([]*tetragon.KprobeArgument{test.want}, got, protocmp.Transform()); diff != "" {
-			t.Errorf("%v: want -, got +:\n%s", test.of, diff)
-		}
-	}
-}
-
-// TestArgumentsWithoutValueKeepTheirPlace: also when the rule is wrong about the record.
-func TestArgumentsWithoutValueKeepTheirPlace(t *testing.T) {
-	t.Parallel()
-	e := &event.Site{Strings: [5]event.String{{Status: event.StringUnreadable}, {Status: event.StringTruncated}, {}}}
-	got := siteArgs(e, []Arg{
-		{Type: policy.ArgString, String: 0, Label: "unreadable"},
-		{Type: policy.ArgString, String: 1, Label: "too long"},
-		{Type: policy.ArgString, String: 2, Label: "empty"},
-		{Type: policy.ArgString, String: 5, Label: "beyond"},
-		{Type: policy.ArgString, String: -1, Label: "none"},
-		{Type: policy.ArgInt32, Reg: 8, Label: "beyond"},
-		{Type: policy.ArgInt32, Reg: -1, Label: "none"},
-	})
-	want := []*tetragon.KprobeArgument{
-		{Label: "unreadable"}, {Label: "too long"}, {Label: "empty", Arg: &tetragon.KprobeArgument_StringArg{}},
-		{Label: "beyond"}, {Label: "none"}, {Label: "beyond"}, {Label: "none"},
-	}
-	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
-		t.Errorf("want -, got +:\n%s", diff)
-	}
-}
-
-func TestUnknownRulesAreCounted(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.rules.known[ruleKey{3, 4, 1}] = killRule()
-	w.Handle(siteEvent([]int{0, 1}, nil))
-	if n := len(w.sink.take(t)); n != 1 || w.Unresolved() != 1 {
-		t.Errorf("%d messages, %d unresolved", n, w.Unresolved())
-	}
-	// The one that is known is not asked for again, the other one is.
-	w.rules.known[ruleKey{3, 4, 0}] = killRule()
-	w.Handle(siteEvent([]int{0, 1}, nil))
-	if n := len(w.sink.take(t)); n != 2 || w.rules.asked != 3 {
-		t.Errorf("%d messages, rules were asked for %d times", n, w.rules.asked)
-	}
-}
-
 // TestCacheIsFedWhileNobodyListens: the first message after is complete.
 func TestCacheIsFedWhileNobodyListens(t *testing.T) {
 	t.Parallel()
@@ -372,134 +223,6 @@ func TestCacheIsFedWhileNobodyListens(t *testing.T) {
 	}
 	if diff := cmp.Diff(hostProcess(w), got.GetParent(), protocmp.Transform()); diff != "" {
 		t.Errorf("parent: want -, got +:\n%s", diff)
-	}
-}
-
-func TestUnknownProcess(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.rules.known[ruleKey{3, 4, 1}] = killRule()
-	w.Handle(siteEvent([]int{1}, nil))
-	got := w.sink.take(t)[0].GetProcessTracepoint()
-	if got.GetProcess().GetFlags() != "miss" || got.GetProcess().GetPid().GetValue() != 200 || got.GetProcess().GetUid().GetValue() != 7 ||
-		got.GetProcess().GetPod().GetName() != "web-1" || got.Parent != nil {
-		t.Errorf("%v", got)
-	}
-}
-
-func TestContainers(t *testing.T) {
-	t.Parallel()
-	plain := &container.Container{ID: "short", Name: "plain", Slot: 6, CgroupID: 60, Late: true, Added: boot}
-	untagged := &container.Container{ID: "x", Name: "x", Image: "busybox:1", Slot: 7, CgroupID: 70}
-	for _, test := range []struct {
-		name   string
-		slot   uint32
-		cgroup uint64
-		docker string
-		pod    *tetragon.Pod
-	}{
-		{"by slot, wherever the process is", 5, 60, "0123456789012345678901234567890", podMessage()},
-		{"by cgroup, for one without a seal", 0, 50, "0123456789012345678901234567890", podMessage()},
-		{"by cgroup, when there was no slot", 1, 50, "0123456789012345678901234567890", podMessage()},
-		{"in no pod, late", 6, 60, "short", &tetragon.Pod{Container: &tetragon.Container{Id: "short", Name: "plain"}}},
-		{
-			"without a time", 7, 70, "x",
-			&tetragon.Pod{Container: &tetragon.Container{Id: "x", Name: "x", Image: &tetragon.Image{Name: "busybox:1"}}},
-		},
-		{"host", 0, 9, "", nil},
-		{"host, cgroup not known", 0, 0, "", nil},
-		{"slot of a container that nobody told of", 77, 770, "", nil},
-	} {
-		w := newWorld(t)
-		for _, c := range []*container.Container{plain, untagged} {
-			if err := w.containers.Put(c); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.Handle(&event.Exec{Header: head(100*second, 90, test.slot, test.cgroup)})
-		got := w.sink.take(t)[0].GetProcessExec().GetProcess()
-		if diff := cmp.Diff(test.pod, got.GetPod(), protocmp.Transform()); diff != "" || got.GetDocker() != test.docker {
-			t.Errorf("%s: docker %q, pod want -, got +:\n%s", test.name, got.GetDocker(), diff)
-		}
-	}
-}
-
-// TestContainerIsThatOfTheEvent: a process of a container that is sealed late has
-// been known before, without a container.
-func TestContainerIsThatOfTheEvent(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.start(t)
-	w.rules.known[ruleKey{3, 4, 1}] = killRule()
-	e := siteEvent([]int{1}, nil)
-	e.Tgid, e.Start, e.CgroupID = 100, 100*second, 51
-	w.Handle(e)
-	if got := w.sink.take(t)[0].GetProcessTracepoint().GetProcess(); got.GetBinary() != "/usr/bin/runc" || got.GetPod().GetName() != "web-1" {
-		t.Errorf("%v", got)
-	}
-}
-
-// TestMessagesFollowTheRegistry: a container that becomes known late is in all
-// messages from then on.
-func TestMessagesFollowTheRegistry(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.rules.known[ruleKey{3, 4, 1}] = killRule()
-	name := func() string {
-		w.Handle(siteEvent([]int{1}, nil))
-		return w.sink.take(t)[0].GetProcessTracepoint().GetProcess().GetPod().GetContainer().GetName()
-	}
-	before := name()
-	renamed := *inPod()
-	renamed.Name = "renamed"
-	if err := w.containers.Put(&renamed); err != nil {
-		t.Fatal(err)
-	}
-	if after := name(); before != "web" || after != "renamed" {
-		t.Errorf("%q, then %q", before, after)
-	}
-}
-
-func TestBytesThatAreNoText(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	rule := killRule()
-	rule.Message, rule.Tags[0], rule.Args[0].Label = "m\xe2\x82", "t\xff", "l\xff"
-	w.rules.known[ruleKey{3, 4, 1}] = rule
-	bad := &container.Container{
-		ID: "\xffid", Name: "\xff", Image: "\xff", Slot: 8, CgroupID: 80,
-		Pod: &container.Pod{Name: "\xff", Namespace: "\xff", UID: "\xff", Labels: map[string]string{"\xff": "\xff"}},
-	}
-	if err := w.containers.Put(bad); err != nil {
-		t.Fatal(err)
-	}
-	w.Handle(&event.Exec{Header: head(100*second, 200, 8, 80), Binary: "/\xff", Args: []string{"\xff", "a\xffb", "\xe2\x82"}, Cwd: "/\xc0"})
-	e := siteEvent([]int{1}, nil)
-	e.Strings[1].Value = "/etc/\xed\xa0\x80"
-	w.Handle(e)
-	messages := w.sink.take(t) // marshals them
-	if got := messages[0].GetProcessExec().GetProcess(); got.GetArguments() != "a\uFFFDb \uFFFD" || got.GetBinary() != "/\uFFFD" {
-		t.Errorf("%v", got)
-	}
-	if got := messages[1].GetProcessTracepoint().GetArgs()[0].GetStringArg(); got != "/etc/\uFFFD" {
-		t.Errorf("%q", got)
-	}
-}
-
-func TestArguments(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		args []string
-		want string
-	}{
-		{nil, ""},
-		{[]string{"sh"}, ""},
-		{[]string{"sh", "-c", "a b"}, `-c "a b"`},
-		{[]string{"sh", "", "\t", `"`}, "\"\" \"\t\" \""},
-	} {
-		if got := arguments(test.args); got != test.want {
-			t.Errorf("%q: %q, want %q", test.args, got, test.want)
-		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"log/slog"
 	"testing"
 
@@ -60,7 +59,7 @@ func exit(t testing.TB, tgid uint32) []byte {
 func TestRunHandsOnWhatIsWholeAndCountsTheRest(t *testing.T) {
 	t.Parallel()
 	ring := &records{list: [][]byte{exit(t, 1), {1, 2, 3}, exit(t, 2)}, closed: make(chan struct{})}
-	r := &Reader{ring: ring, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	r := &Reader{ring: ring, log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(t.Context())
 	var seen []uint32
 	err := r.Run(ctx, func(e event.Event) {
@@ -82,7 +81,7 @@ func TestRunHandsOnWhatIsWholeAndCountsTheRest(t *testing.T) {
 func TestRunTellsOfABrokenRing(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("broken")
-	r := &Reader{ring: &records{end: broken, closed: make(chan struct{})}, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	r := &Reader{ring: &records{end: broken, closed: make(chan struct{})}, log: slog.New(slog.DiscardHandler)}
 	if err := r.Run(t.Context(), func(event.Event) {}); !errors.Is(err, broken) {
 		t.Errorf("run of a broken ring: %v, want %v", err, broken)
 	}

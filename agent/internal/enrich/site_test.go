@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package enrich
+
+import (
+	"math"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/boltseal/boltseal/agent/internal/event"
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/api/v1/tetragon"
+)
+
+func killRule() Rule {
+	return Rule{
+		PolicyName: "no-shadow", PolicyNamespace: "ns", Subsys: "syscalls", Event: "sys_enter_openat", Message: "msg",
+		Tags: []string{"t1", "t2"}, Signal: 9,
+		Args: []Arg{
+			{Type: policy.ArgString, Reg: 6, String: 1, Label: "path"},
+			{Type: policy.ArgInt32, Reg: 2, String: -1},
+		},
+	}
+}
+
+func siteEvent(posted, signalled []int) *event.Site {
+	e := &event.Site{Header: head(500*second, 200, 5, 50), Site: 3, Version: 4}
+	for _, bit := range posted {
+		e.Posted[bit/64] |= 1 << (bit % 64)
+	}
+	for _, bit := range signalled {
+		e.Signalled[bit/64] |= 1 << (bit % 64)
+	}
+	e.Regs[2], e.Strings[1].Value = math.MaxUint64, "/etc/shadow"
+	return e
+}
+
+func TestSiteMakesOneMessageForEachPostedRule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start(t)
+	w.rules.known[ruleKey{3, 4, 65}] = killRule()
+	w.rules.known[ruleKey{3, 4, 511}] = Rule{PolicyName: "log", Subsys: "syscalls", Event: "sys_enter_openat"}
+	w.rules.known[ruleKey{3, 4, 2}] = Rule{PolicyName: "silent", Signal: 9}
+	e := siteEvent([]int{65, 511}, []int{2, 65})
+	e.Tid = 201
+	w.Handle(e)
+	p := containerProcess(w)
+	p.Tid = wrapperspb.UInt32(201)
+	message := func(m *tetragon.ProcessTracepoint) *tetragon.GetEventsResponse {
+		m.Process, m.Parent, m.Subsys, m.Event = p, hostProcess(w), "syscalls", "sys_enter_openat"
+		return &tetragon.GetEventsResponse{
+			NodeName: "node", Time: at(500 * second), Event: &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: m},
+		}
+	}
+	w.want(t,
+		message(&tetragon.ProcessTracepoint{
+			PolicyName: "no-shadow", Message: "msg", Tags: []string{"t1", "t2"}, Action: tetragon.KprobeAction_KPROBE_ACTION_SIGKILL,
+			Args: []*tetragon.KprobeArgument{
+				{Label: "path", Arg: &tetragon.KprobeArgument_StringArg{StringArg: "/etc/shadow"}},
+				{Arg: &tetragon.KprobeArgument_IntArg{IntArg: -1}},
+			},
+		}),
+		message(&tetragon.ProcessTracepoint{PolicyName: "log", Action: tetragon.KprobeAction_KPROBE_ACTION_POST}),
+	)
+}
+
+func TestActionIsWhatWasDone(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name      string
+		signal    uint8
+		signalled []int
+		want      tetragon.KprobeAction
+	}{
+		{"posts", 0, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
+		{"kills", 9, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_SIGKILL},
+		{"signals", 15, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_SIGNAL},
+		{"is monitored", 9, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
+		{"is monitored beside one that kills", 9, []int{2}, tetragon.KprobeAction_KPROBE_ACTION_POST},
+	} {
+		w := newWorld(t)
+		w.rules.known[ruleKey{3, 4, 1}] = Rule{Signal: test.signal}
+		w.Handle(siteEvent([]int{1}, test.signalled))
+		if got := w.sink.take(t)[0].GetProcessTracepoint().GetAction(); got != test.want {
+			t.Errorf("a rule that %s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestIntegers(t *testing.T) {
+	t.Parallel()
+	const word = 0xfedcba9876543281
+	for _, test := range []struct {
+		of   policy.ArgType
+		want *tetragon.KprobeArgument
+	}{
+		{policy.ArgInt8, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_IntArg{IntArg: -0x7f}}},
+		{policy.ArgInt16, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_IntArg{IntArg: 0x3281}}},
+		{policy.ArgInt32, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_IntArg{IntArg: 0x76543281}}},
+		{policy.ArgInt64, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_LongArg{LongArg: -0x123456789abcd7f}}},
+		{policy.ArgUint8, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x81}}},
+		{policy.ArgUint16, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x3281}}},
+		{policy.ArgUint32, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x76543281}}},
+		{policy.ArgUint64, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_SizeArg{SizeArg: word}}},
+	} {
+		got := siteArgs(&event.Site{Regs: [8]uint64{7: word}}, []Arg{{Type: test.of, Reg: 7, String: -1}})
+		if diff := cmp.Diff([]*tetragon.KprobeArgument{test.want}, got, protocmp.Transform()); diff != "" {
+			t.Errorf("%v: want -, got +:\n%s", test.of, diff)
+		}
+	}
+}
+
+// TestArgumentsWithoutValueKeepTheirPlace: also when the rule is wrong about the record.
+func TestArgumentsWithoutValueKeepTheirPlace(t *testing.T) {
+	t.Parallel()
+	e := &event.Site{Strings: [5]event.String{{Status: event.StringUnreadable}, {Status: event.StringTruncated}, {}}}
+	got := siteArgs(e, []Arg{
+		{Type: policy.ArgString, String: 0, Label: "unreadable"},
+		{Type: policy.ArgString, String: 1, Label: "too long"},
+		{Type: policy.ArgString, String: 2, Label: "empty"},
+		{Type: policy.ArgString, String: 5, Label: "beyond"},
+		{Type: policy.ArgString, String: -1, Label: "none"},
+		{Type: policy.ArgInt32, Reg: 8, Label: "beyond"},
+		{Type: policy.ArgInt32, Reg: -1, Label: "none"},
+	})
+	want := []*tetragon.KprobeArgument{
+		{Label: "unreadable"}, {Label: "too long"}, {Label: "empty", Arg: &tetragon.KprobeArgument_StringArg{}},
+		{Label: "beyond"}, {Label: "none"}, {Label: "beyond"}, {Label: "none"},
+	}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+func TestUnknownRulesAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules.known[ruleKey{3, 4, 1}] = killRule()
+	w.Handle(siteEvent([]int{0, 1}, nil))
+	if n := len(w.sink.take(t)); n != 1 || w.Unresolved() != 1 {
+		t.Errorf("%d messages, %d unresolved", n, w.Unresolved())
+	}
+	// The one that is known is not asked for again, the other one is.
+	w.rules.known[ruleKey{3, 4, 0}] = killRule()
+	w.Handle(siteEvent([]int{0, 1}, nil))
+	if n := len(w.sink.take(t)); n != 2 || w.rules.asked != 3 {
+		t.Errorf("%d messages, rules were asked for %d times", n, w.rules.asked)
+	}
+}
