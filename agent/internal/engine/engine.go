@@ -57,6 +57,8 @@ type Engine struct {
 	// release is what the last unloads made free; it is called, and values are
 	// inserted again, after a grace period.
 	release []func()
+	// grace waits until no evaluation is under way that was before.
+	grace func() error
 }
 
 // loaded is one policy in the kernel.
@@ -91,6 +93,7 @@ func Open(o Options) (*Engine, error) {
 		sites:    map[compile.Site]*site{},
 		policies: map[PolicyID]*loaded{},
 		versions: newVersions(),
+		grace:    gracePeriod,
 	}, nil
 }
 
@@ -302,7 +305,7 @@ func (e *Engine) settle() error {
 	if len(e.release) == 0 {
 		return nil
 	}
-	if err := gracePeriod(); err != nil {
+	if err := e.grace(); err != nil {
 		return err
 	}
 	for _, release := range e.release {

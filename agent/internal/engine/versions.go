@@ -45,6 +45,8 @@ type version struct {
 	sites []uint32
 	// members is the policies of the set.
 	members []PolicyID
+	// idle: it is in versions.idle.
+	idle bool
 }
 
 func newVersions() versions { return versions{bySet: map[string]*version{}} }
@@ -77,19 +79,11 @@ func setKey(set []Member) string {
 func (e *Engine) Apply(assignments []Assignment, wait bool) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	next := make([]*version, len(assignments))
-	var made []*version
-	for i, a := range assignments {
-		v, fresh, err := e.version(a.Set)
-		if err != nil {
-			return errors.Join(err, e.retire(made))
-		}
-		if next[i] = v; fresh {
-			made = append(made, v)
-		}
+	next, err := e.hold(assignments)
+	if err != nil {
+		return err
 	}
 	withdrawn := false
-	var idle []*version
 	for i, a := range assignments {
 		for _, slot := range a.Slots {
 			old := e.versions.slots[slot]
@@ -97,28 +91,55 @@ func (e *Engine) Apply(assignments []Assignment, wait bool) error {
 				continue
 			}
 			e.flip(slot, next[i])
-			if old == nil {
-				continue
-			}
-			withdrawn = true
-			if old.slots--; old.slots == 0 {
-				idle = append(idle, old)
+			if old != nil {
+				withdrawn = true
+				e.versions.drop(old)
 			}
 		}
 	}
-	for _, v := range made {
-		if v.slots == 0 {
-			idle = append(idle, v)
-		}
+	for _, v := range next {
+		e.versions.drop(v)
 	}
-	e.versions.idle = append(e.versions.idle, idle...)
 	if !withdrawn || !wait {
 		return nil
 	}
 	if len(e.versions.idle) == 0 {
-		return gracePeriod()
+		return e.grace()
 	}
 	return e.forget()
+}
+
+// hold makes the versions of assignments and counts each as if a slot were in it,
+// so that none is retired before it is in force. On error nothing is held.
+func (e *Engine) hold(assignments []Assignment) ([]*version, error) {
+	next := make([]*version, 0, len(assignments))
+	for _, a := range assignments {
+		v, err := e.version(a.Set)
+		if err != nil {
+			for _, v := range next {
+				e.versions.drop(v)
+			}
+			return nil, err
+		}
+		if v != nil {
+			v.slots++
+		}
+		next = append(next, v)
+	}
+	return next, nil
+}
+
+// drop counts one slot less of a version. One that no slot names stays until
+// somebody waits for a grace period, and is taken up again if its set is wanted
+// before.
+func (v *versions) drop(old *version) {
+	if old == nil {
+		return
+	}
+	if old.slots--; old.slots == 0 && !old.idle {
+		old.idle = true
+		v.idle = append(v.idle, old)
+	}
 }
 
 func (e *Engine) flip(slot uint32, v *version) {
@@ -132,17 +153,17 @@ func (e *Engine) flip(slot uint32, v *version) {
 }
 
 // version is the version of a set; nil when the set has no rules at any site.
-func (e *Engine) version(set []Member) (v *version, fresh bool, err error) {
+func (e *Engine) version(set []Member) (v *version, err error) {
 	key := setKey(set)
 	if v := e.versions.bySet[key]; v != nil {
-		return v, false, nil
+		return v, nil
 	}
 	bySite := map[uint32]*bpf.WireSetRules{}
 	v = &version{set: key}
 	for _, m := range set {
 		l := e.policies[m.Policy]
 		if l == nil {
-			return nil, false, fmt.Errorf("policy %d is not loaded", m.Policy)
+			return nil, fmt.Errorf("policy %d is not loaded", m.Policy)
 		}
 		v.members = append(v.members, m.Policy)
 		for _, h := range l.hooks {
@@ -150,19 +171,33 @@ func (e *Engine) version(set []Member) (v *version, fresh bool, err error) {
 		}
 	}
 	if len(bySite) == 0 {
-		return nil, false, nil
+		return nil, nil
 	}
 	e.versions.last++
 	v.id = e.versions.last
+	err = e.insertRules(v, bySite)
+	if errors.Is(err, compile.ErrNoRoom) && len(e.versions.idle) > 0 {
+		if err = e.forget(); err == nil {
+			err = e.insertRules(v, bySite)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.versions.bySet[key] = v
+	return v, nil
+}
+
+func (e *Engine) insertRules(v *version, bySite map[uint32]*bpf.WireSetRules) error {
 	rules := e.maps.coll.Maps[bpf.TracepointMapSetRules]
+	v.sites = v.sites[:0]
 	for site, bits := range bySite {
 		if err := rules.Update(bpf.WireSetKey{Version: v.id, Site: site}, *bits, ebpf.UpdateNoExist); err != nil {
-			return nil, false, errors.Join(noRoom("insert rules of a set", err), e.deleteRules(v))
+			return errors.Join(noRoom("insert rules of a set", err), e.deleteRules(v))
 		}
 		v.sites = append(v.sites, site)
 	}
-	e.versions.bySet[key] = v
-	return v, true, nil
+	return nil
 }
 
 func (h *loadedHook) into(bySite map[uint32]*bpf.WireSetRules, enforce bool) {
@@ -184,7 +219,7 @@ func (e *Engine) forget() error {
 	if len(e.versions.idle) == 0 {
 		return nil
 	}
-	if err := gracePeriod(); err != nil {
+	if err := e.grace(); err != nil {
 		return err
 	}
 	idle := e.versions.idle
@@ -196,6 +231,7 @@ func (e *Engine) forget() error {
 func (e *Engine) retire(idle []*version) error {
 	var errs []error
 	for _, v := range idle {
+		v.idle = false
 		if v.slots > 0 || e.versions.bySet[v.set] != v {
 			continue // taken up again, or retired already
 		}

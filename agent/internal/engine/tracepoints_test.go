@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/agent/internal/kernel"
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/bpf"
+	"github.com/boltseal/boltseal/test/testenv"
+)
+
+// Tests here put rules in force for the host, that is for every process of the
+// machine: each compares a string with one that no other process has, and asks
+// for calls that fail.
+
+// points attaches to the kernel's tracepoints.
+type points struct {
+	*kernel.Tracefs
+	// refuse is an event to which nothing can be attached.
+	refuse string
+}
+
+func (p *points) Attach(prog *ebpf.Program, subsystem, event string) (io.Closer, error) {
+	if event == p.refuse {
+		return nil, errRefused
+	}
+	format, err := p.Format(subsystem, event)
+	if err != nil {
+		return nil, err
+	}
+	return kernel.AttachTracepoint(prog, format.ID)
+}
+
+var errRefused = errors.New("refused")
+
+func (p *points) formats(subsystem, event string) ([]compile.Field, error) {
+	format, err := p.Format(subsystem, event)
+	if err != nil {
+		return nil, err
+	}
+	var fields []compile.Field
+	for _, f := range format.Fields {
+		fields = append(fields, compile.Field{
+			Name: f.Name, Type: f.Type, Offset: f.Offset, Size: f.Size, Signed: f.Signed, DataLoc: f.DataLoc, Array: f.ArrayLen,
+		})
+	}
+	return fields, nil
+}
+
+// bench is an engine over the kernel's tracepoints, with a word that only this
+// test says.
+type bench struct {
+	*Engine
+	t      testing.TB
+	points *points
+	marker string
+	ring   *ringbuf.Reader
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	testenv.Require(t, testenv.Root(), testenv.BPF(), testenv.BTF(), testenv.Tracefs())
+	tracefs, err := kernel.OpenTracefs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, points: &points{Tracefs: tracefs}, marker: "/" + filepath.Base(testenv.Dir(t))}
+	t.Cleanup(func() { _ = tracefs.Close() })
+	b.Engine = openBare(t, b.points)
+	if b.ring, err = ringbuf.NewReader(b.maps.coll.Maps[bpf.TracepointMapEvents]); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.ring.Close() })
+	return b
+}
+
+// policy parses and compiles a policy; $M is the test's word.
+func (b *bench) policy(tracepoints string) *compile.Policy {
+	b.t.Helper()
+	text := "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: p}\nspec:\n  tracepoints:\n" + tracepoints
+	p, err := policy.Parse([]byte(strings.ReplaceAll(text, "$M", b.marker)))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	c, err := compile.Compile(p, b.points.formats)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// chroots is a policy about chroot of the test's word.
+func (b *bench) chroots(actions string) *compile.Policy {
+	b.t.Helper()
+	return b.policy(`  - {subsystem: syscalls, event: sys_enter_chroot, args: [{index: 5, type: string}],
+     selectors: [{matchArgs: [{index: 5, operator: Equal, values: ["$M"]}], matchActions: [` + actions + `]}]}
+`)
+}
+
+const (
+	post = "{action: Post}"
+	kill = "{action: Sigkill}"
+	// wink is a signal that nobody minds.
+	wink = "{action: Signal, argSig: 28}"
+)
+
+func (b *bench) load(p *compile.Policy) PolicyID {
+	b.t.Helper()
+	id, err := b.Load(p)
+	if err != nil {
+		b.t.Fatalf("load: %v", err)
+	}
+	return id
+}
+
+func (b *bench) apply(set ...Member) {
+	b.t.Helper()
+	if err := b.Apply([]Assignment{{Slots: []uint32{0}, Set: set}}, true); err != nil {
+		b.t.Fatalf("apply: %v", err)
+	}
+}
+
+func (b *bench) counters(id PolicyID) Counters {
+	b.t.Helper()
+	c, err := b.Counters(id)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+// event is the next event of this process, nil when there is none.
+func (b *bench) event() *siteEvent {
+	b.t.Helper()
+	r := &rig{t: b.t, ring: b.ring}
+	return r.event()
+}
+
+// busybox runs chroot of the test's word in another process.
+func (b *bench) busybox() (killed bool) {
+	b.t.Helper()
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		b.t.Skipf("needs another process: %v", err)
+	}
+	out, err := exec.CommandContext(b.t.Context(), busybox, "chroot", b.marker, "true").CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		b.t.Fatalf("chroot of what does not exist: %v: %s", err, out)
+	}
+	status := exit.ProcessState.Sys().(interface{ Signaled() bool })
+	return status.Signaled()
+}
+
+func (b *bench) chroot() {
+	b.t.Helper()
+	if err := unix.Chroot(b.marker); !errors.Is(err, unix.ENOENT) {
+		b.t.Errorf("chroot of what does not exist: %v", err)
+	}
+}
+
+func TestKillOnlyWhileInForce(t *testing.T) {
+	b := newBench(t)
+	id := b.load(b.chroots(kill))
+	for _, step := range []struct {
+		name   string
+		do     func()
+		killed bool
+		want   Counters
+	}{
+		{"loaded", func() {}, false, Counters{}},
+		{"enforced", func() { b.apply(Member{id, true}) }, true, Counters{Post: 1, Signal: 1}},
+		{"again", func() {}, true, Counters{Post: 2, Signal: 2}},
+		{"monitored", func() { b.apply(Member{id, false}) }, false, Counters{Post: 3, Signal: 2, MonitorSignal: 1}},
+		{"withdrawn", func() { b.apply() }, false, Counters{Post: 3, Signal: 2, MonitorSignal: 1}},
+		{"back", func() { b.apply(Member{id, true}) }, true, Counters{Post: 4, Signal: 3, MonitorSignal: 1}},
+	} {
+		step.do()
+		if killed := b.busybox(); killed != step.killed {
+			t.Errorf("%s: killed %v, want %v", step.name, killed, step.killed)
+		}
+		if got := b.counters(id); got != step.want {
+			t.Errorf("%s: counters %+v, want %+v", step.name, got, step.want)
+		}
+	}
+	if err := b.Unload(id); err == nil {
+		t.Error("a policy in force was unloaded")
+	}
+	b.apply()
+	if err := b.Unload(id); err != nil {
+		t.Error(err)
+	}
+	if b.busybox() {
+		t.Error("killed after the policy was unloaded")
+	}
+	if sites := b.Sites(); len(sites) != 0 {
+		t.Errorf("sites without policies: %+v", sites)
+	}
+}
+
+func TestSlotsOfOthersAreNotJudged(t *testing.T) {
+	b := newBench(t)
+	id := b.load(b.chroots(kill))
+	if err := b.Apply([]Assignment{{Slots: []uint32{2, 3}, Set: []Member{{id, true}}}}, true); err != nil {
+		t.Fatal(err)
+	}
+	if b.busybox() {
+		t.Error("a process of the host was judged by a container's rules")
+	}
+}
+
+// The agent is never signalled, and that is counted.
+func TestAgentIsSpared(t *testing.T) {
+	b := newBench(t)
+	id := b.load(b.chroots(wink))
+	b.apply(Member{id, true})
+	b.chroot()
+	if got, want := b.counters(id), (Counters{Post: 1}); got != want {
+		t.Errorf("counters %+v, want %+v", got, want)
+	}
+	var perCPU []uint64
+	err := b.maps.coll.Maps[bpf.TracepointMapKernelErrors].Lookup(uint32(bpf.WireKernelErrorKERR_GUARDED), &perCPU)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := uint64(0)
+	for _, n := range perCPU {
+		total += n
+	}
+	if total != 1 {
+		t.Errorf("%d signals held back, want 1", total)
+	}
+	if e := b.event(); e == nil || !compile.Empty(e.Signalled) || !compile.Has(e.Posted, 0) {
+		t.Errorf("event %+v, want one that tells of no signal", e)
+	}
+}
+
+// files counts what this process has open of a kind, such as bpf-prog.
+func files(t testing.TB) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && strings.HasPrefix(target, "anon_inode:") {
+			counts[target]++
+		}
+	}
+	return counts
+}
+
+// programs is the ids of the programs of all sites.
+func (b *bench) programs() (ids []ebpf.ProgramID) {
+	b.t.Helper()
+	for _, s := range b.sites {
+		for name, p := range s.program.coll.Programs {
+			info, err := p.Info()
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			id, ok := info.ID()
+			if !ok {
+				b.t.Skipf("needs ids of programs, which this kernel does not tell: %s", name)
+			}
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// checkGone checks that the kernel has let go of programs: as long as one is
+// attached it exists.
+func checkGone(t testing.TB, ids []ebpf.ProgramID) {
+	t.Helper()
+	testenv.Eventually(t, 5*time.Second, "programs are gone", func() error {
+		for _, id := range ids {
+			p, err := ebpf.NewProgramFromID(id)
+			if err == nil {
+				_ = p.Close()
+				return fmt.Errorf("program %d is there", id)
+			}
+		}
+		return nil
+	})
+}
+
+func TestFailedLoadLeavesNothing(t *testing.T) {
+	b := newBench(t)
+	const twoSites = `  - {subsystem: syscalls, event: sys_enter_chroot, args: [{index: 5, type: string}],
+     selectors: [{matchArgs: [{index: 5, operator: Equal, values: ["$M"]}], matchActions: [{action: Sigkill}]}]}
+  - {subsystem: syscalls, event: sys_enter_swapoff, args: [{index: 5, type: string}],
+     selectors: [{matchArgs: [{index: 5, operator: Prefix, values: ["$M"]}], matchActions: [{action: Post}]}]}
+`
+	for _, refuse := range []string{"sys_enter_swapoff", "sys_exit_swapoff", "sys_enter_chroot", "sys_exit_chroot"} {
+		before := files(t)
+		b.points.refuse = refuse
+		if _, err := b.Load(b.policy(twoSites)); !errors.Is(err, errRefused) || !strings.Contains(err.Error(), refuse) {
+			t.Fatalf("load: %v, want an error about %s", err, refuse)
+		}
+		for kind, n := range files(t) {
+			if n != before[kind] {
+				t.Errorf("%s refused: %d of %s are open, %d were", refuse, n, kind, before[kind])
+			}
+		}
+		if sites := b.Sites(); len(sites) != 0 {
+			t.Errorf("%s refused: sites %+v", refuse, sites)
+		}
+		checkNoValues(t, b.Engine)
+	}
+	b.points.refuse = ""
+	id := b.load(b.policy(twoSites))
+	b.apply(Member{id, true})
+	if !b.busybox() {
+		t.Error("the same policy later does not kill")
+	}
+}
+
+// checkNoValues checks that no value of a policy is in the kernel.
+func checkNoValues(t testing.TB, e *Engine) {
+	t.Helper()
+	var key compile.ValueKey
+	if err := e.maps.coll.Maps[bpf.TracepointMapMatchValues].NextKey(nil, &key); !errors.Is(err, ebpf.ErrKeyNotExist) {
+		t.Errorf("a value is left in the kernel: %+v, %v", key, err)
+	}
+}
+
+func TestCloseDetaches(t *testing.T) {
+	testenv.LeakCheck(t)
+	var ids []ebpf.ProgramID
+	marker := ""
+	t.Run("engine", func(t *testing.T) {
+		b := newBench(t)
+		b.apply(Member{b.load(b.chroots(kill)), true})
+		ids, marker = b.programs(), b.marker
+	})
+	if len(ids) != 2 {
+		t.Fatalf("%d programs were loaded, want those of entry and exit", len(ids))
+	}
+	checkGone(t, ids)
+	if (&bench{t: t, marker: marker}).busybox() {
+		t.Error("killed after Close")
+	}
+}
+
+func TestUnloadDetaches(t *testing.T) {
+	b := newBench(t)
+	first, second := b.load(b.chroots(kill)), b.load(b.chroots(post))
+	ids := b.programs()
+	if err := b.Unload(first); err != nil {
+		t.Fatal(err)
+	}
+	if now := b.programs(); !slices.Equal(now, ids) {
+		t.Errorf("programs %v became %v, though a policy needs them", ids, now)
+	}
+	if err := b.Unload(second); err != nil {
+		t.Fatal(err)
+	}
+	checkGone(t, ids)
+	checkNoValues(t, b.Engine)
+	if err := b.Unload(second); err != nil {
+		t.Errorf("unload what is not loaded: %v", err)
+	}
+}
+
+// hammered runs the act without pause until stop, and tells how often it did.
+func (b *bench) hammered() (stop func() uint64) {
+	var acts atomic.Uint64
+	ctx, cancel := context.WithCancel(b.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		name, _ := unix.BytePtrFromString(b.marker)
+		for ctx.Err() == nil {
+			// RawSyscall: the scheduler of Go is no part of this.
+			_, _, _ = unix.RawSyscall(unix.SYS_CHROOT, uintptr(unsafe.Pointer(name)), 0, 0)
+			acts.Add(1)
+		}
+		runtime.KeepAlive(name)
+	}()
+	return func() uint64 {
+		cancel()
+		<-done
+		return acts.Load()
+	}
+}
+
+// While sets change, thousands of times, every act is judged by one whole version:
+// none by no version, none by parts of two. Policies come and go meanwhile that
+// name the same value, so that its class changes under the eyes of evaluations,
+// and values of their own, so that memory is reused.
+func TestChangesAreAtomic(t *testing.T) {
+	for name, grace := range map[string]func() error{"membarrier": gracePeriod, "map": mapGracePeriod} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.grace = grace
+			two := func(actions string) *compile.Policy {
+				return b.policy(`  - {subsystem: syscalls, event: sys_enter_chroot, args: [{index: 5, type: string}],
+     selectors: [{matchArgs: [{index: 5, operator: Equal, values: ["$M"]}], matchActions: [` + actions + `]}]}
+  - {subsystem: syscalls, event: sys_enter_chroot, args: [{index: 5, type: string}],
+     selectors: [{matchArgs: [{index: 5, operator: Prefix, values: ["$M"]}, {index: 5, operator: NotPostfix, values: ["x"]}]}]}
+`)
+			}
+			// Each has two rules that match: a mixture would show one of each.
+			a, z := b.load(two(post)), b.load(two(post))
+			b.apply(Member{a, true})
+			events := make(chan error, 1)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() { events <- b.checkVersions(ctx, map[compile.Bits]bool{b.bits(a): true, b.bits(z): true}) }()
+			stop := b.hammered()
+			for round := range 40 {
+				other := b.load(two(wink)) // the same values, other classes
+				for flip := range 250 {
+					set := []Assignment{{Slots: []uint32{0}, Set: []Member{{[]PolicyID{a, z}[flip%2], true}}}}
+					if err := b.Apply(set, false); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := b.Unload(other); err != nil {
+					t.Fatal(err)
+				}
+				if round%20 == 0 {
+					b.apply(Member{a, false}) // waits, which also retires versions
+				}
+			}
+			acts := stop()
+			cancel()
+			if err := <-events; err != nil {
+				t.Error(err)
+			}
+			posted := b.counters(a).Post + b.counters(z).Post
+			if posted != 2*acts {
+				t.Errorf("%d acts, two rules each, and %d matches", acts, posted)
+			}
+			if acts < 100_000 {
+				t.Errorf("only %d acts in 10,000 changes", acts)
+			}
+			if n := len(b.versions.idle); n > 3 {
+				t.Errorf("%d versions wait to be deleted", n)
+			}
+		})
+	}
+}
+
+// bits is the rules of a policy, which has one site.
+func (b *bench) bits(id PolicyID) (bits compile.Bits) {
+	for _, h := range b.policies[id].hooks {
+		for i := range h.hook.Rules {
+			bits = compile.With(bits, h.first+i)
+		}
+	}
+	return bits
+}
+
+// checkVersions reads events until the context ends: each must have the rules of
+// one set.
+func (b *bench) checkVersions(ctx context.Context, sets map[compile.Bits]bool) error {
+	var record ringbuf.Record
+	seen := 0
+	for ctx.Err() == nil {
+		b.ring.SetDeadline(time.Now().Add(10 * time.Millisecond))
+		if err := b.ring.ReadInto(&record); errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		var e bpf.WireEventSite
+		if _, err := binary.Decode(record.RawSample, binary.LittleEndian, &e); err != nil {
+			return err
+		}
+		if !sets[e.Posted] {
+			return fmt.Errorf("event of version %d has the rules %x", e.Version, e.Posted.Word)
+		}
+		seen++
+	}
+	if seen == 0 {
+		return errors.New("no event was seen")
+	}
+	return nil
+}
+
+// When Apply returns, having waited, nothing acts by the old version any more.
+func TestApplyWaits(t *testing.T) {
+	b := newBench(t)
+	a, z := b.load(b.chroots(post)), b.load(b.chroots(post))
+	b.apply(Member{a, true})
+	stop := b.hammered()
+	defer stop()
+	for range 20 {
+		for _, id := range []PolicyID{z, a} {
+			old := a + z - id
+			b.apply(Member{id, true})
+			before := b.counters(old)
+			for range 1000 {
+				b.chroot()
+			}
+			if after := b.counters(old); after != before {
+				t.Fatalf("the old policy acted after Apply returned: %+v, then %+v", before, after)
+			}
+		}
+	}
+}
