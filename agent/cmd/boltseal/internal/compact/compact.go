@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package compact writes events as lines for people. It is pure. Text that a
+// process chose is quoted, so that it can neither forge a line nor reach the
+// terminal.
+package compact
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/quote"
+	"github.com/boltseal/boltseal/api/v1/tetragon"
+)
+
+// maxText bounds one text of a line in bytes: command lines can have megabytes.
+const maxText = 256
+
+const timeFormat = "2006-01-02T15:04:05.000000Z"
+
+// Line is one event as one line without its newline: time, kind, container,
+// process, and what the kind has to tell.
+func Line(e *tetragon.GetEventsResponse) string {
+	words := []string{stamp(e)}
+	switch event := e.GetEvent().(type) {
+	case *tetragon.GetEventsResponse_ProcessExec:
+		words = append(words, "exec")
+		words = append(words, process(event.ProcessExec.GetProcess(), true)...)
+	case *tetragon.GetEventsResponse_ProcessExit:
+		words = append(words, "exit")
+		words = append(words, process(event.ProcessExit.GetProcess(), false)...)
+		words = append(words, end(event.ProcessExit))
+	case *tetragon.GetEventsResponse_ProcessTracepoint:
+		words = append(words, "tracepoint")
+		words = append(words, process(event.ProcessTracepoint.GetProcess(), false)...)
+		words = append(words, tracepoint(event.ProcessTracepoint)...)
+	case *tetragon.GetEventsResponse_RateLimitInfo:
+		words = append(words, "lost", strconv.FormatUint(event.RateLimitInfo.GetNumberOfDroppedProcessEvents(), 10), "events")
+	case *tetragon.GetEventsResponse_ProcessThrottle:
+		t := event.ProcessThrottle
+		words = append(words, "throttle", strings.ToLower(strings.TrimPrefix(t.GetType().String(), "THROTTLE_")), quote.Word(t.GetCgroup()))
+	default:
+		words = append(words, other(e))
+	}
+	return strings.Join(words, " ")
+}
+
+func stamp(e *tetragon.GetEventsResponse) string {
+	if e.GetTime() == nil {
+		return "-"
+	}
+	return e.GetTime().AsTime().In(time.UTC).Format(timeFormat)
+}
+
+// other names an event of a kind that has no form here: it happened all the same.
+func other(e *tetragon.GetEventsResponse) string {
+	m := e.ProtoReflect()
+	field := m.WhichOneof(m.Descriptor().Oneofs().ByName("event"))
+	if field == nil {
+		return "unknown"
+	}
+	return string(field.Name()) + " (see -o json)"
+}
+
+// process is where and what a process is.
+func process(p *tetragon.Process, arguments bool) []string {
+	words := []string{Container(p), "pid=" + pid(p), quote.Word(p.GetBinary())}
+	if arguments && p.GetArguments() != "" {
+		words = append(words, quote.String(p.GetArguments(), maxText))
+	}
+	return words
+}
+
+func pid(p *tetragon.Process) string {
+	if p.GetPid() == nil {
+		return "-"
+	}
+	return strconv.FormatUint(uint64(p.GetPid().GetValue()), 10)
+}
+
+// Container names the container of a process: by pod and name as far as they are
+// known, else by id; "host" when it is in none.
+func Container(p *tetragon.Process) string {
+	c := p.GetPod().GetContainer()
+	name := cmp.Or(c.GetName(), c.GetId(), p.GetDocker())
+	if pod := p.GetPod(); pod.GetName() != "" {
+		return quote.Word(pod.GetNamespace() + "/" + pod.GetName() + "/" + name)
+	}
+	if name == "" {
+		return "host"
+	}
+	return quote.Word(name)
+}
+
+func end(e *tetragon.ProcessExit) string {
+	if e.GetSignal() != "" {
+		return "signal=" + quote.Word(e.GetSignal())
+	}
+	return "status=" + strconv.FormatUint(uint64(e.GetStatus()), 10)
+}
+
+func tracepoint(t *tetragon.ProcessTracepoint) []string {
+	words := []string{quote.Word(t.GetSubsys() + "/" + t.GetEvent())}
+	for _, a := range t.GetArgs() {
+		text := argument(a)
+		if a.GetLabel() != "" {
+			text = quote.Word(a.GetLabel()) + "=" + text
+		}
+		words = append(words, text)
+	}
+	if t.GetPolicyName() != "" {
+		words = append(words, "policy="+quote.Word(t.GetPolicyName()))
+	}
+	words = append(words, "action="+Action(t.GetAction()))
+	if t.GetMessage() != "" {
+		words = append(words, "message="+quote.String(t.GetMessage(), maxText))
+	}
+	return words
+}
+
+// Action is an action in the words of policies, in lower case.
+func Action(a tetragon.KprobeAction) string {
+	return strings.ToLower(strings.TrimPrefix(a.String(), "KPROBE_ACTION_"))
+}
+
+// argument is the value of one argument, whatever its type.
+func argument(a *tetragon.KprobeArgument) string {
+	m := a.ProtoReflect()
+	field := m.WhichOneof(m.Descriptor().Oneofs().ByName("arg"))
+	if field == nil {
+		return "-"
+	}
+	v := m.Get(field)
+	switch field.Kind() {
+	case protoreflect.StringKind:
+		return quote.String(v.String(), maxText)
+	case protoreflect.BytesKind:
+		b := v.Bytes()
+		if len(b) > maxText/2 {
+			return fmt.Sprintf("0x%s...(%d bytes)", hex.EncodeToString(b[:maxText/2]), len(b))
+		}
+		return "0x" + hex.EncodeToString(b)
+	case protoreflect.Int32Kind, protoreflect.Int64Kind, protoreflect.Uint32Kind, protoreflect.Uint64Kind:
+		return v.String()
+	}
+	// protobuf's own text form escapes as quotes do; a message has no short one.
+	return "(" + string(field.Name()) + ")"
+}
