@@ -27,7 +27,7 @@ type maps struct {
 }
 
 // openMaps creates the maps of policies beside those of the base programs.
-func openMaps(base map[string]*ebpf.Map) (m *maps, err error) {
+func openMaps(base map[string]*ebpf.Map) (opened *maps, err error) {
 	spec, err := bpf.LoadTracepoint()
 	if err != nil {
 		return nil, fmt.Errorf("read site programs: %w", err)
@@ -42,9 +42,10 @@ func openMaps(base map[string]*ebpf.Map) (m *maps, err error) {
 	for name := range spec.Maps {
 		if base[name] != nil {
 			replace[name] = base[name]
+			spec.Maps[name].MaxEntries = base[name].MaxEntries()
 		}
 	}
-	m = &maps{shared: map[string]*ebpf.Map{}}
+	m := &maps{shared: map[string]*ebpf.Map{}}
 	if m.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
 		return nil, fmt.Errorf("create maps of policies: %w", err)
 	}
@@ -67,8 +68,10 @@ func openMaps(base map[string]*ebpf.Map) (m *maps, err error) {
 	if m.bounds, err = bpfarray.Map[bpf.WireBound](m.coll.Maps[bpf.TracepointMapBounds]); err != nil {
 		return nil, err
 	}
-	m.acts, err = bpfarray.Map[bpf.WireAct](m.coll.Maps[bpf.TracepointMapActs])
-	return m, err
+	if m.acts, err = bpfarray.Map[bpf.WireAct](m.coll.Maps[bpf.TracepointMapActs]); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // Close unmaps and closes the maps.

@@ -91,6 +91,7 @@ func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string
 	for name := range spec.Maps {
 		if m.shared[name] != nil {
 			replace[name] = m.shared[name]
+			spec.Maps[name].MaxEntries = m.shared[name].MaxEntries()
 		}
 	}
 	// A call that the old program put off is judged by the new one.

@@ -53,10 +53,10 @@ func load(o Options) (p *programs, err error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memory lock limit: %w", err)
 	}
-	p = &programs{}
+	opened := &programs{}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.Close())
+			err = errors.Join(err, opened.Close())
 		}
 	}()
 	spec, err := bpf.LoadCgroup()
@@ -67,7 +67,7 @@ func load(o Options) (p *programs, err error) {
 		return nil, err
 	}
 	spec.Maps[bpf.CgroupMapEvents].MaxEntries = o.RingBytes
-	if p.cgroup, err = ebpf.NewCollection(spec); err != nil {
+	if opened.cgroup, err = ebpf.NewCollection(spec); err != nil {
 		return nil, fmt.Errorf("load cgroup programs: %w", err)
 	}
 	if spec, err = bpf.LoadProcess(); err != nil {
@@ -78,15 +78,16 @@ func load(o Options) (p *programs, err error) {
 	}
 	shared := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
-		if m := p.cgroup.Maps[name]; m != nil && spec.Maps[name].Type == m.Type() && name[0] != '.' {
+		if m := opened.cgroup.Maps[name]; m != nil && spec.Maps[name].Type == m.Type() && name[0] != '.' {
 			shared[name] = m
+			spec.Maps[name].MaxEntries = m.MaxEntries()
 		}
 	}
-	p.process, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	opened.process, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 	if err != nil {
 		return nil, fmt.Errorf("load process programs: %w", err)
 	}
-	return p, nil
+	return opened, nil
 }
 
 func (o Options) setPatterns(spec *ebpf.CollectionSpec) error {

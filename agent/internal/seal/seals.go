@@ -51,12 +51,12 @@ type Seals struct {
 }
 
 // Open loads and attaches the base programs.
-func Open(o Options) (s *Seals, err error) {
+func Open(o Options) (opened *Seals, err error) {
 	p, err := load(o)
 	if err != nil {
 		return nil, err
 	}
-	s = &Seals{programs: p, expected: map[uint32][]string{}, held: map[uint32]bool{}}
+	s := &Seals{programs: p, expected: map[uint32][]string{}, held: map[uint32]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -75,7 +75,10 @@ func Open(o Options) (s *Seals, err error) {
 			return nil, fmt.Errorf("fill queue of free slots: %w", err)
 		}
 	}
-	return s, p.attach()
+	if err := p.attach(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Close detaches the programs.
