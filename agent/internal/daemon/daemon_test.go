@@ -136,6 +136,11 @@ func TestCompileRequestRefusesWhatItDoesNotDo(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	newer := &tetragon.GetEventsRequest{}
+	newer.ProtoReflect().SetUnknown([]byte{0xf8, 0x07, 0x01})
+	if _, err := compileRequest(newer); err == nil {
+		t.Error("a field of a newer client is passed over")
+	}
 	if passes, err := compileRequest(&tetragon.GetEventsRequest{}); err != nil || !passes(&tetragon.GetEventsResponse{}) {
 		t.Errorf("empty request: %v", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/boltseal/boltseal/agent/internal/control"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/enrich"
@@ -27,6 +29,7 @@ type events struct {
 	enricher *enrich.Enricher
 	control  *control.Controller
 	hub      export.Hub
+	node     string
 	queue    int
 	log      *slog.Logger
 }
@@ -37,7 +40,7 @@ func newEvents(a *agent) (*events, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &events{reader: r, control: a.control, queue: a.config.EventQueue, log: log}
+	e := &events{reader: r, control: a.control, node: a.node, queue: a.config.EventQueue, log: log}
 	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
 	e.enricher, err = enrich.New(enrich.Options{
 		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
@@ -112,7 +115,7 @@ func (e *events) handle(ev event.Event) {
 
 // Stream sends events to one subscriber until it goes away.
 func (e *events) Stream(
-	ctx context.Context, r *tetragon.GetEventsRequest, send func(*tetragon.GetEventsResponse) error,
+	ctx context.Context, r *tetragon.GetEventsRequest, subscribed func() error, send func(*tetragon.GetEventsResponse) error,
 ) error {
 	passes, err := compileRequest(r)
 	if err != nil {
@@ -123,6 +126,10 @@ func (e *events) Stream(
 		return err
 	}
 	defer sub.Close()
+	if err := subscribed(); err != nil {
+		return err
+	}
+	told := uint64(0)
 	for {
 		next, err := sub.Next(ctx)
 		if errors.Is(err, export.ErrClosed) || ctx.Err() != nil {
@@ -131,9 +138,23 @@ func (e *events) Stream(
 		if err != nil {
 			return err
 		}
+		if lost := sub.Lost(); lost > told {
+			if err := send(e.lost(lost - told)); err != nil {
+				return err
+			}
+			told = lost
+		}
 		if err := send(next); err != nil {
 			return err
 		}
+	}
+}
+
+// lost tells a subscriber how many events it was too slow for.
+func (e *events) lost(n uint64) *tetragon.GetEventsResponse {
+	return &tetragon.GetEventsResponse{
+		NodeName: e.node, Time: timestamppb.Now(),
+		Event: &tetragon.GetEventsResponse_RateLimitInfo{RateLimitInfo: &tetragon.RateLimitInfo{NumberOfDroppedProcessEvents: n}},
 	}
 }
 
@@ -141,6 +162,9 @@ func (e *events) Stream(
 func compileRequest(r *tetragon.GetEventsRequest) (export.Filter, error) {
 	if r.GetAggregationOptions() != nil {
 		return nil, errors.New("aggregation_options: not supported by this version")
+	}
+	if unknown := r.ProtoReflect().GetUnknown(); len(unknown) > 0 {
+		return nil, errors.New("fields that this version does not know")
 	}
 	if len(r.GetFieldFilters()) > 0 {
 		return nil, errors.New("field_filters: not supported by this version")

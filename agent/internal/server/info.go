@@ -66,9 +66,11 @@ func buildInfo() *tetragon.GetInfoResponse_BuildInfo {
 	return build
 }
 
-// GetEvents streams events until the client goes away.
+// GetEvents streams events until the client goes away. Headers are sent at once
+// when the client is subscribed, so that it can wait for that.
 func (s *Server) GetEvents(r *tetragon.GetEventsRequest, stream tetragon.FineGuidanceSensors_GetEventsServer) error {
-	return failure(s.Events.Stream(stream.Context(), r, stream.Send))
+	subscribed := func() error { return stream.SendHeader(nil) }
+	return failure(s.Events.Stream(stream.Context(), r, subscribed, stream.Send))
 }
 
 // GetStatus tells what the agent and this kernel can do.

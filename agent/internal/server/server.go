@@ -40,9 +40,11 @@ type Control interface {
 }
 
 // Events streams events to one subscriber until its context ends or send fails.
-// An invalid request is an error that wraps ErrFilter before anything is sent.
+// It calls subscribed, once, when no event will be missed from then on. An
+// invalid request is an error that wraps ErrFilter before anything is sent.
 type Events interface {
-	Stream(ctx context.Context, request *tetragon.GetEventsRequest, send func(*tetragon.GetEventsResponse) error) error
+	Stream(ctx context.Context, request *tetragon.GetEventsRequest,
+		subscribed func() error, send func(*tetragon.GetEventsResponse) error) error
 }
 
 // ErrFilter says that a request for events cannot be served as it stands.
