@@ -11,6 +11,7 @@ import (
 // comment has the table. The zero value is no cause and blocks.
 type Cause uint8
 
+// The causes.
 const (
 	Acknowledged Cause = iota + 1 // the agent sealed the container
 	Refused                       // the agent judged the request and declined it

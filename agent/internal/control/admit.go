@@ -3,6 +3,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -48,27 +49,31 @@ func (c *Controller) Admit(a Admission) (*container.Container, error) {
 	next := a.Container
 	next.Added = time.Now()
 	if known {
-		next.Added, next.Slot = old.Added, old.Slot
 		if old.CgroupID != 0 && exists && where.ID != old.CgroupID {
 			return nil, fmt.Errorf("%w: container %s is in cgroup %s already", ErrRefused, next.ID, old.CgroupPath)
 		}
-		if old.CgroupID != 0 {
-			next.CgroupID, next.CgroupPath = old.CgroupID, old.CgroupPath
-			// Once late, always late; and who started without an answer is late
-			// although the kernel had sealed it by its looks.
-			next.Late = next.Late || old.Late
-		}
-		if next.InitPID == 0 {
-			next.InitPID = old.InitPID
-		}
+		inherit(&next, old)
 	}
-	if exists {
+	switch {
+	case exists:
 		return c.confirm(next, where)
-	}
-	if known && old.CgroupID != 0 {
+	case known && old.CgroupID != 0:
 		return c.register(next, old.Slot)
 	}
 	return c.expect(next, a.CgroupsPath)
+}
+
+// inherit keeps what an earlier word of the same container led to.
+func inherit(next, old *container.Container) {
+	next.Added, next.Slot = old.Added, old.Slot
+	next.InitPID = cmp.Or(next.InitPID, old.InitPID)
+	if old.CgroupID == 0 {
+		return
+	}
+	next.CgroupID, next.CgroupPath = old.CgroupID, old.CgroupPath
+	// Once late, always late; and who started without an answer is late although
+	// the kernel had sealed it by its looks.
+	next.Late = next.Late || old.Late
 }
 
 const maxIDBytes = 512

@@ -4,7 +4,6 @@ package control
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -242,7 +241,7 @@ func start(t *testing.T) (*Controller, *world) {
 				{Name: "common", Type: "int", Offset: 4, Size: 4}, {Name: "nr", Type: "int", Offset: 8, Size: 4, Signed: true},
 			}, nil
 		},
-		Log:            slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log:            slog.New(slog.DiscardHandler),
 		CgroupPrefixes: []string{"docker-"}, ExpectFor: time.Minute, RemovedGrace: time.Minute,
 	})
 	return c, w

@@ -98,7 +98,7 @@ func (s *spool) complain(level slog.Level, message, file string, err error) {
 		return
 	}
 	s.told[file] = true
-	s.log.Log(context.Background(), level, message, "file", file, "error", err)
+	s.log.Log(context.Background(), level, "spooled request", "what", message, "file", file, "error", err)
 }
 
 func (s *spool) take(file string) {

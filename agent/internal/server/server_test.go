@@ -5,7 +5,6 @@ package server
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -75,7 +74,7 @@ func (f *fake) Errors() (counts [bpf.WireKernelErrorKERR_MAX]uint64, err error) 
 func serve(t *testing.T, f *fake, registry *container.Registry) *grpc.ClientConn {
 	t.Helper()
 	s := New(Options{
-		Version: "v1", Control: f, Kernel: f, Containers: registry, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Version: "v1", Control: f, Kernel: f, Containers: registry, Log: slog.New(slog.DiscardHandler),
 		Sites:    func() []engine.SiteInfo { return []engine.SiteInfo{{Name: "a/b", Rules: 1, Programs: 2}} },
 		Features: []Feature{{Name: "yes"}, {Name: "no", Err: errors.New("too old"), Known: true}, {Name: "maybe", Err: errors.New("?")}},
 		Probes:   map[string]bool{"signal": true, "lsm": false},
