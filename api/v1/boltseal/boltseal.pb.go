@@ -26,6 +26,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// How far a container has come.
 type ContainerState int32
 
 const (
@@ -149,6 +150,7 @@ func (SealedBy) EnumDescriptor() ([]byte, []int) {
 	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{1}
 }
 
+// Whether the kernel has a feature.
 type FeatureState int32
 
 const (
@@ -202,6 +204,7 @@ func (FeatureState) EnumDescriptor() ([]byte, []int) {
 	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{2}
 }
 
+// Which containers to list.
 type ListContainersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only containers whose id begins with this; empty: all.
@@ -247,9 +250,11 @@ func (x *ListContainersRequest) GetIdPrefix() string {
 	return ""
 }
 
+// The containers that are alive or announced.
 type ListContainersResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Containers    []*Container           `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The one that is known longest comes first.
+	Containers    []*Container `protobuf:"bytes,1,rep,name=containers,proto3" json:"containers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -291,6 +296,7 @@ func (x *ListContainersResponse) GetContainers() []*Container {
 	return nil
 }
 
+// The pod of a container.
 type Pod struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -359,18 +365,22 @@ func (x *Pod) GetLabels() map[string]string {
 	return nil
 }
 
+// A container and its seal.
 type Container struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name    string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Image   string                 `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
-	Runtime string                 `protobuf:"bytes,4,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its id where it was given no name.
+	Name  string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Image string `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
+	// The runtime or the way in, such as "runc" or "docker".
+	Runtime string `protobuf:"bytes,4,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	// Id of its cgroup in the unified hierarchy.
 	CgroupId uint64 `protobuf:"varint,5,opt,name=cgroup_id,json=cgroupId,proto3" json:"cgroup_id,omitempty"`
 	// Path of its cgroup below the root of the unified hierarchy.
 	CgroupPath string         `protobuf:"bytes,6,opt,name=cgroup_path,json=cgroupPath,proto3" json:"cgroup_path,omitempty"`
 	State      ContainerState `protobuf:"varint,7,opt,name=state,proto3,enum=boltseal.v1.ContainerState" json:"state,omitempty"`
-	InitPid    uint32         `protobuf:"varint,8,opt,name=init_pid,json=initPid,proto3" json:"init_pid,omitempty"`
+	// Pid of its first process as the host sees it; 0: not known yet.
+	InitPid uint32 `protobuf:"varint,8,opt,name=init_pid,json=initPid,proto3" json:"init_pid,omitempty"`
 	// Policies in force for it: "name" or "namespace/name".
 	Policies    []string          `protobuf:"bytes,9,rep,name=policies,proto3" json:"policies,omitempty"`
 	Labels      map[string]string `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -378,11 +388,14 @@ type Container struct {
 	// Absent outside of pods.
 	Pod      *Pod     `protobuf:"bytes,12,opt,name=pod,proto3" json:"pod,omitempty"`
 	SealedBy SealedBy `protobuf:"varint,13,opt,name=sealed_by,json=sealedBy,proto3,enum=boltseal.v1.SealedBy" json:"sealed_by,omitempty"`
-	// Kernel times in nanoseconds of the boot time clock; 0: not yet.
-	SealedNs    uint64 `protobuf:"varint,14,opt,name=sealed_ns,json=sealedNs,proto3" json:"sealed_ns,omitempty"`
+	// The kernel's times, in nanoseconds since boot (CLOCK_BOOTTIME); 0: not yet.
+	SealedNs uint64 `protobuf:"varint,14,opt,name=sealed_ns,json=sealedNs,proto3" json:"sealed_ns,omitempty"`
+	// When the first task with its seal came to be.
 	FirstTaskNs uint64 `protobuf:"varint,15,opt,name=first_task_ns,json=firstTaskNs,proto3" json:"first_task_ns,omitempty"`
+	// When such a task first executed a program, the set-up's among them.
 	FirstExecNs uint64 `protobuf:"varint,16,opt,name=first_exec_ns,json=firstExecNs,proto3" json:"first_exec_ns,omitempty"`
-	ArmedNs     uint64 `protobuf:"varint,17,opt,name=armed_ns,json=armedNs,proto3" json:"armed_ns,omitempty"`
+	// When its entrypoint began to run.
+	ArmedNs uint64 `protobuf:"varint,17,opt,name=armed_ns,json=armedNs,proto3" json:"armed_ns,omitempty"`
 	// Live tasks that carry its seal, wherever they are.
 	Tasks         int64 `protobuf:"varint,18,opt,name=tasks,proto3" json:"tasks,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -545,6 +558,7 @@ func (x *Container) GetTasks() int64 {
 	return 0
 }
 
+// Asks for the state of the agent.
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -581,6 +595,7 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{4}
 }
 
+// Something that the agent can use if the kernel has it.
 type Feature struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -649,9 +664,13 @@ type Site struct {
 	// Rules of all policies together.
 	Rules uint32 `protobuf:"varint,2,opt,name=rules,proto3" json:"rules,omitempty"`
 	// Programs attached for it.
-	Programs      uint32 `protobuf:"varint,3,opt,name=programs,proto3" json:"programs,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Programs uint32 `protobuf:"varint,3,opt,name=programs,proto3" json:"programs,omitempty"`
+	// Whether its programs run now; absent: the agent does not tell.
+	Attached *bool `protobuf:"varint,4,opt,name=attached,proto3,oneof" json:"attached,omitempty"`
+	// Memory of its maps; absent: the agent does not tell.
+	KernelMemoryBytes *uint64 `protobuf:"varint,5,opt,name=kernel_memory_bytes,json=kernelMemoryBytes,proto3,oneof" json:"kernel_memory_bytes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Site) Reset() {
@@ -705,6 +724,21 @@ func (x *Site) GetPrograms() uint32 {
 	return 0
 }
 
+func (x *Site) GetAttached() bool {
+	if x != nil && x.Attached != nil {
+		return *x.Attached
+	}
+	return false
+}
+
+func (x *Site) GetKernelMemoryBytes() uint64 {
+	if x != nil && x.KernelMemoryBytes != nil {
+		return *x.KernelMemoryBytes
+	}
+	return 0
+}
+
+// The state of the agent and of what it has in the kernel.
 type GetStatusResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -717,11 +751,16 @@ type GetStatusResponse struct {
 	Features   []*Feature `protobuf:"bytes,7,rep,name=features,proto3" json:"features,omitempty"`
 	Containers uint32     `protobuf:"varint,8,opt,name=containers,proto3" json:"containers,omitempty"`
 	Policies   uint32     `protobuf:"varint,9,opt,name=policies,proto3" json:"policies,omitempty"`
-	SlotsUsed  uint32     `protobuf:"varint,10,opt,name=slots_used,json=slotsUsed,proto3" json:"slots_used,omitempty"`
-	SlotsMax   uint32     `protobuf:"varint,11,opt,name=slots_max,json=slotsMax,proto3" json:"slots_max,omitempty"`
+	// Places for containers in the kernel: taken, and in all.
+	SlotsUsed uint32 `protobuf:"varint,10,opt,name=slots_used,json=slotsUsed,proto3" json:"slots_used,omitempty"`
+	SlotsMax  uint32 `protobuf:"varint,11,opt,name=slots_max,json=slotsMax,proto3" json:"slots_max,omitempty"`
 	// Failures that the kernel programs counted, by name.
-	KernelErrors  map[string]uint64 `protobuf:"bytes,12,rep,name=kernel_errors,json=kernelErrors,proto3" json:"kernel_errors,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	Sites         []*Site           `protobuf:"bytes,13,rep,name=sites,proto3" json:"sites,omitempty"`
+	KernelErrors map[string]uint64 `protobuf:"bytes,12,rep,name=kernel_errors,json=kernelErrors,proto3" json:"kernel_errors,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// By name.
+	Sites []*Site `protobuf:"bytes,13,rep,name=sites,proto3" json:"sites,omitempty"`
+	// Events that were lost on their way to the agent; absent: the agent does
+	// not tell.
+	EventsLost    *uint64 `protobuf:"varint,14,opt,name=events_lost,json=eventsLost,proto3,oneof" json:"events_lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -847,6 +886,13 @@ func (x *GetStatusResponse) GetSites() []*Site {
 	return nil
 }
 
+func (x *GetStatusResponse) GetEventsLost() uint64 {
+	if x != nil && x.EventsLost != nil {
+		return *x.EventsLost
+	}
+	return 0
+}
+
 var File_boltseal_boltseal_proto protoreflect.FileDescriptor
 
 const file_boltseal_boltseal_proto_rawDesc = "" +
@@ -897,11 +943,15 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\aFeature\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x19.boltseal.v1.FeatureStateR\x05state\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"L\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xc7\x01\n" +
 	"\x04Site\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05rules\x18\x02 \x01(\rR\x05rules\x12\x1a\n" +
-	"\bprograms\x18\x03 \x01(\rR\bprograms\"\xcc\x04\n" +
+	"\bprograms\x18\x03 \x01(\rR\bprograms\x12\x1f\n" +
+	"\battached\x18\x04 \x01(\bH\x00R\battached\x88\x01\x01\x123\n" +
+	"\x13kernel_memory_bytes\x18\x05 \x01(\x04H\x01R\x11kernelMemoryBytes\x88\x01\x01B\v\n" +
+	"\t_attachedB\x16\n" +
+	"\x14_kernel_memory_bytes\"\x82\x05\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -922,10 +972,13 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	" \x01(\rR\tslotsUsed\x12\x1b\n" +
 	"\tslots_max\x18\v \x01(\rR\bslotsMax\x12U\n" +
 	"\rkernel_errors\x18\f \x03(\v20.boltseal.v1.GetStatusResponse.KernelErrorsEntryR\fkernelErrors\x12'\n" +
-	"\x05sites\x18\r \x03(\v2\x11.boltseal.v1.SiteR\x05sites\x1a?\n" +
+	"\x05sites\x18\r \x03(\v2\x11.boltseal.v1.SiteR\x05sites\x12$\n" +
+	"\vevents_lost\x18\x0e \x01(\x04H\x00R\n" +
+	"eventsLost\x88\x01\x01\x1a?\n" +
 	"\x11KernelErrorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01*\xbe\x01\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01B\x0e\n" +
+	"\f_events_lost*\xbe\x01\n" +
 	"\x0eContainerState\x12\x1f\n" +
 	"\x1bCONTAINER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONTAINER_STATE_EXPECTED\x10\x01\x12\x1a\n" +
@@ -1009,6 +1062,8 @@ func file_boltseal_boltseal_proto_init() {
 	if File_boltseal_boltseal_proto != nil {
 		return
 	}
+	file_boltseal_boltseal_proto_msgTypes[6].OneofWrappers = []any{}
+	file_boltseal_boltseal_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

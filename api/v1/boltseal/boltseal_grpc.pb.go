@@ -33,7 +33,7 @@ const (
 //
 // Service Boltseal shows containers and the state of the agent.
 type BoltsealClient interface {
-	// ListContainers lists the containers that are alive, by id.
+	// ListContainers lists the containers that are alive or announced.
 	ListContainers(ctx context.Context, in *ListContainersRequest, opts ...grpc.CallOption) (*ListContainersResponse, error)
 	// GetStatus tells what the agent and this kernel can do.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
@@ -73,7 +73,7 @@ func (c *boltsealClient) GetStatus(ctx context.Context, in *GetStatusRequest, op
 //
 // Service Boltseal shows containers and the state of the agent.
 type BoltsealServer interface {
-	// ListContainers lists the containers that are alive, by id.
+	// ListContainers lists the containers that are alive or announced.
 	ListContainers(context.Context, *ListContainersRequest) (*ListContainersResponse, error)
 	// GetStatus tells what the agent and this kernel can do.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
