@@ -15,7 +15,8 @@
 //     returns nothing acts by it. Old versions are deleted.
 //  4. Unload: the bits of rules that are in no version are cleared. Hash elements
 //     are reused by the kernel at once, and a reader may hold one, so nothing is
-//     inserted until another grace period has passed.
+//     inserted until another grace period has passed. Classes and range tables
+//     that a change put out of use wait for one too.
 //
 // Live elements are never replaced: a value that changes its class is changed in
 // place, one word, by a program that the agent runs.

@@ -54,9 +54,10 @@ type Engine struct {
 	// counters says which elements of policy_counters are in use.
 	counters [bpf.WireLimitsPOLICIES_MAX]bool
 	versions versions
-	// release is what the last unloads made free; it is called, and values are
-	// inserted again, after a grace period.
+	// release is what changes made free; it is called after a grace period.
 	release []func()
+	// deleted: values were deleted since the last one.
+	deleted bool
 	// grace waits until no evaluation is under way that was before.
 	grace func() error
 }
@@ -187,15 +188,25 @@ func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 
 func (e *Engine) write(s *site) error {
 	changes, err := s.table.Changes()
+	if errors.Is(err, compile.ErrNoRoom) && len(e.release) > 0 {
+		if err := e.wait(); err != nil {
+			return err
+		}
+		changes, err = s.table.Changes()
+	}
 	if err != nil {
 		return err
 	}
 	if err := e.maps.write(changes); err != nil {
 		undo, release := changes.Revert()
 		e.release = append(e.release, release)
+		e.deleted = true
 		return errors.Join(err, e.maps.write(undo))
 	}
-	e.release = append(e.release, changes.Done())
+	e.deleted = e.deleted || len(changes.Delete) > 0
+	if release := changes.Done(); release != nil {
+		e.release = append(e.release, release)
+	}
 	return nil
 }
 
@@ -299,18 +310,23 @@ func (e *Engine) takeCounters() (uint32, error) {
 	return 0, fmt.Errorf("%w: %d policies are loaded", compile.ErrNoRoom, len(e.counters))
 }
 
-// settle waits until what was withdrawn before is out of every evaluation's
-// sight, so that its memory and its bits can be used again.
+// settle waits, if values were deleted, until no evaluation can hold one of them,
+// so that others can be inserted.
 func (e *Engine) settle() error {
-	if len(e.release) == 0 {
+	if !e.deleted {
 		return nil
 	}
+	return e.wait()
+}
+
+// wait waits for a grace period. What was made free before can be used again.
+func (e *Engine) wait() error {
 	if err := e.grace(); err != nil {
 		return err
 	}
 	for _, release := range e.release {
 		release()
 	}
-	e.release = nil
+	e.release, e.deleted = nil, false
 	return nil
 }

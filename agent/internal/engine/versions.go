@@ -104,7 +104,7 @@ func (e *Engine) Apply(assignments []Assignment, wait bool) error {
 		return nil
 	}
 	if len(e.versions.idle) == 0 {
-		return e.grace()
+		return e.wait()
 	}
 	return e.forget()
 }
@@ -219,7 +219,7 @@ func (e *Engine) forget() error {
 	if len(e.versions.idle) == 0 {
 		return nil
 	}
-	if err := e.grace(); err != nil {
+	if err := e.wait(); err != nil {
 		return err
 	}
 	idle := e.versions.idle

@@ -206,7 +206,7 @@ func (t *Table) satisfied(dim int, n uint64) Bits {
 }
 
 // Done notes that the kernel has the changes. Release gives back what they made
-// free, a grace period later.
+// free, a grace period later; it is nil when that is nothing.
 func (c *Changes) Done() (release func()) {
 	t := c.table
 	for _, w := range c.Insert {
@@ -228,6 +228,9 @@ func (c *Changes) Done() (release func()) {
 		drop = append(drop, d.ranges.classes...)
 		dropBounds = append(dropBounds, d.ranges.region)
 		d.ranges, d.stale = ranges, false
+	}
+	if len(drop)+len(dropBounds) == 0 {
+		return nil
 	}
 	return func() {
 		for _, id := range drop {

@@ -63,6 +63,9 @@ func NewPools(classes, bounds uint32) *Pools {
 	return p
 }
 
+// FreeClasses is the number of classes that nothing uses.
+func (p *Pools) FreeClasses() int { return len(p.free) }
+
 // class takes a reference to the class of a set; fresh: its value must be
 // written before anything names it.
 func (p *Pools) class(b Bits) (id uint32, fresh bool, err error) {

@@ -40,7 +40,9 @@ func (f *fixture) sync() error {
 	if err := f.kernel.write(c); err != nil {
 		return err
 	}
-	f.release = append(f.release, c.Done())
+	if release := c.Done(); release != nil {
+		f.release = append(f.release, release)
+	}
 	again, err := f.Changes()
 	if err != nil {
 		return err
