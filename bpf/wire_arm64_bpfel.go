@@ -309,6 +309,8 @@ type WireTaskSeal struct {
 	_      structs.HostLayout
 	Slot   uint32
 	State  uint32
+	Uses   uint32
+	Pad    uint32
 	Binary WireStringHash
 }
 

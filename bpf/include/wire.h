@@ -95,6 +95,8 @@ struct string_hash {
 struct task_seal {
 	__u32 slot;
 	__u32 state; /* enum task_state */
+	__u32 uses;  /* of the slot that are counted for this task: see task_seal_set */
+	__u32 pad;
 	struct string_hash binary; /* executed file, taken at exec: later PR_SET_MM_EXE_FILE changes nothing */
 };
 

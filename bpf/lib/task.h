@@ -26,22 +26,43 @@ static __always_inline struct task_seal *thread_group_seal(struct task_struct *t
 }
 
 /*
- * Seals a task. Storage can fail to be allocated (seen once in 480,000
- * forks): then hooks must find the task by its cgroup, and the agent is told
- * to kill it, for without its seal it could leave.
+ * Two programs at once can want storage for one task: a runtime moves a task
+ * that executes or forks. One of them is refused, and so is one of two agents.
+ * It works at once when tried again.
+ */
+#define STORAGE_TRIES 4
+
+static __always_inline struct task_seal *task_seal_make(struct task_struct *task, const struct task_seal *init)
+{
+	struct task_seal *seal;
+
+	for (int i = 0; i < STORAGE_TRIES; i++) {
+		seal = bpf_task_storage_get(&task_seals, task, (void *)init, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (seal)
+			return seal;
+	}
+	return NULL;
+}
+
+/*
+ * Seals a task. Storage can fail to be allocated all the same (seen once in
+ * 480,000 forks): then hooks must find the task by its cgroup, and the agent
+ * is told to kill it, for without its seal it could leave.
  */
 static __always_inline void task_seal_set(struct task_struct *task, const struct task_seal *init)
 {
 	struct event_header *event;
+	struct task_seal *seal;
 	struct slot *slot, *host;
 
 	/*
 	 * The task iterator can have been here between a child's birth and its
-	 * fork event: a seal is set, and counted, once.
+	 * fork event: a seal is set once.
 	 */
 	if (task_seal(task))
 		return;
-	if (!bpf_task_storage_get(&task_seals, task, (void *)init, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
+	seal = task_seal_make(task, init);
+	if (!seal) {
 		kernel_error(KERR_TASK_SEAL);
 		host = slot_get(SLOT_HOST);
 		if (host)
@@ -55,9 +76,11 @@ static __always_inline void task_seal_set(struct task_struct *task, const struct
 		bpf_ringbuf_submit(event, 0);
 		return;
 	}
-	slot = slot_get(init->slot);
+	slot = slot_get(seal->slot);
 	if (!slot)
 		return;
+	/* Of two at once one finds the other's seal: both count, and both are taken back at the task's end. */
+	__sync_fetch_and_add(&seal->uses, 1);
 	__sync_fetch_and_add(&slot->tasks, 1);
 	if (!slot->first_task_ns)
 		slot->first_task_ns = bpf_ktime_get_boot_ns();
@@ -72,7 +95,8 @@ static __always_inline void task_seal_drop(struct task_struct *task)
 		return;
 	slot = slot_get(seal->slot);
 	if (slot)
-		__sync_fetch_and_add(&slot->tasks, -1);
+		__sync_fetch_and_add(&slot->tasks, -(__s64)seal->uses);
+	seal->uses = 0; /* should the deletion be refused */
 	bpf_task_storage_delete(&task_seals, task);
 }
 

@@ -56,6 +56,7 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 		seal = NULL;
 	if (seal) {
 		init = *seal;
+		init.uses = 0;
 		slot = init.slot;
 		task_seal_set(child, &init);
 	} else if (seal_of_birth(parent, child, &init)) {

@@ -72,9 +72,11 @@ static __always_inline struct set_rules *rules_for(struct subject *subject)
 /* Remembers a call whose string is in memory that is not there yet. */
 static __always_inline bool retry_later(struct site_record *r)
 {
-	struct retry *retry = bpf_task_storage_get(&retries, bpf_get_current_task_btf(), 0,
-						   BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct retry *retry = NULL;
 
+	for (int i = 0; i < STORAGE_TRIES && !retry; i++)
+		retry = bpf_task_storage_get(&retries, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!retry) {
 		kernel_error(KERR_RETRY);
 		return false;

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/api/v1/boltseal"
+	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/agentenv"
 )
@@ -49,6 +50,7 @@ type outcome struct {
 	status   unix.WaitStatus
 	waitErr  error
 	cgroup   uint64
+	pid      int
 	known    *boltseal.Container
 	deleted  testenv.Result
 }
@@ -99,7 +101,7 @@ func (s *starter) spec(selected bool, args ...string) testenv.Spec {
 func (s *starter) start(ctx context.Context, t *testing.T, spec testenv.Spec) *outcome {
 	o := &outcome{selected: spec.Annotations[agentenv.MarkKey] == s.mark, Container: testenv.Bundle(t, spec)}
 	if o.started = s.runc.RunDetached(ctx, o.Container); o.started.Code == 0 {
-		o.status, o.waitErr = s.end(ctx, o.ID)
+		o.pid, o.status, o.waitErr = s.end(ctx, o.ID)
 	}
 	o.known = s.agent.Container(t, o.ID)
 	o.cgroup, _ = o.CgroupID() // none when it did not start
@@ -108,23 +110,22 @@ func (s *starter) start(ctx context.Context, t *testing.T, spec testenv.Spec) *o
 }
 
 // end waits for the end of a container's first process.
-func (s *starter) end(ctx context.Context, id string) (status unix.WaitStatus, err error) {
+func (s *starter) end(ctx context.Context, id string) (pid int, status unix.WaitStatus, err error) {
 	text, err := os.ReadFile(filepath.Join(s.runc.Root, id, "state.json"))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	pid, err := initPID(text)
-	if err != nil {
-		return 0, err
+	if pid, err = initPID(text); err != nil {
+		return 0, 0, err
 	}
 	for {
 		got, err := unix.Wait4(pid, &status, unix.WNOHANG, nil)
 		if got == pid || err != nil && err != unix.EINTR {
-			return status, err
+			return pid, status, err
 		}
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return pid, 0, ctx.Err()
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -152,6 +153,7 @@ func TestThousandStarts(t *testing.T) {
 	s := newStarter(t, agent)
 	agent.Policy(t, agentenv.KillShadow("thousand", s.mark))
 	before := agent.Status(t)
+	events := agent.Events(t, execEvents())
 
 	var all []*outcome
 	for _, level := range []struct{ parallel, selected, neighbours int }{{1, 200, 40}, {8, 300, 60}, {64, 500, 100}} {
@@ -170,6 +172,46 @@ func TestThousandStarts(t *testing.T) {
 		t.Errorf("started %d selected ones and %d neighbours, want 1000 and 200", sum.selected, sum.neighbours)
 	}
 	s.checkAgent(t, before, all)
+	s.checkEvents(t, events, all)
+}
+
+// execEvents asks for the events of programs that are executed.
+func execEvents() *tetragon.GetEventsRequest {
+	return &tetragon.GetEventsRequest{AllowList: []*tetragon.Filter{{EventSet: []tetragon.EventType{tetragon.EventType_PROCESS_EXEC}}}}
+}
+
+// checkEvents looks for the exec of every entrypoint among the events, which
+// must say whose it is.
+func (s *starter) checkEvents(t *testing.T, events *agentenv.Events, all []*outcome) {
+	t.Helper()
+	execs := map[string]*tetragon.Process{}
+	events.Until(t, 10*time.Second, "an exec event of every entrypoint", func(got []*tetragon.GetEventsResponse) error {
+		clear(execs)
+		for _, e := range got {
+			// Numbers of processes are used again: the id tells them apart.
+			p := e.GetProcessExec().GetProcess()
+			execs[fmt.Sprint(p.GetPid().GetValue(), p.GetPod().GetContainer().GetId())] = p
+		}
+		for _, o := range all {
+			if execs[fmt.Sprint(o.pid, o.ID)] == nil {
+				return fmt.Errorf("none of pid %d among %d events: %s", o.pid, len(got), o)
+			}
+		}
+		return nil
+	})
+	unidentified := 0
+	ours := map[uint32]bool{}
+	for _, o := range all {
+		ours[uint32(o.pid)] = true
+	}
+	for _, e := range events.All() {
+		p := e.GetProcessExec().GetProcess()
+		if ours[p.GetPid().GetValue()] && strings.Contains(p.GetArguments(), "/etc/shadow") && (p.GetDocker() == "" || !strings.HasPrefix(p.GetPod().GetContainer().GetId(), p.GetDocker())) {
+			unidentified++
+			t.Errorf("exec without identity: %s", p)
+		}
+	}
+	testenv.Report(t, "%d exec events of %d entrypoints, %d without identity", len(execs), len(all), unidentified)
 }
 
 // checkAgent compares what the agent counted with what happened.
