@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -49,7 +48,7 @@ func (a *app) ask(do func(ctx context.Context, g agent, args []string) error) fu
 
 // stream is ask without a limit of time.
 func (a *app) stream(do func(ctx context.Context, g agent, args []string) error) func(*cobra.Command, []string) error {
-	return func(c *cobra.Command, args []string) (err error) {
+	return func(c *cobra.Command, args []string) error {
 		// The connection is made by the first call.
 		conn, err := grpc.NewClient("passthrough:///"+strings.TrimPrefix(a.address, unixScheme),
 			grpc.WithContextDialer(dial),
@@ -60,7 +59,7 @@ func (a *app) stream(do func(ctx context.Context, g agent, args []string) error)
 		if err != nil {
 			return fmt.Errorf("use server address %s: %w", a.address, err)
 		}
-		defer func() { err = errors.Join(err, conn.Close()) }()
+		defer conn.Close()
 		return do(c.Context(), agent{tetragon.NewFineGuidanceSensorsClient(conn), boltseal.NewBoltsealClient(conn)}, args)
 	}
 }

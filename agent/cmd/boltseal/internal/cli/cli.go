@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) int {
 		return exitOK
 	case !a.parsed:
 		a.complain(err)
-		fmt.Fprintf(o.Stderr, "See %s --help.\n", command.CommandPath())
+		fmt.Fprintf(o.Stderr, "Usage: %s (see --help)\n", command.UseLine())
 		return exitUsage
 	}
 	fault := a.explain(ctx, err)

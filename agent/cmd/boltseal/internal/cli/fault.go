@@ -46,11 +46,11 @@ func (a *app) explain(ctx context.Context, err error) *fault {
 	if errors.Is(err, syscall.EPIPE) {
 		return &fault{code: exitFailed} // whoever read our output knows that it went away
 	}
-	s, ok := status.FromError(err)
-	if !ok {
+	var answer interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &answer) {
 		return failed("%v", err)
 	}
-	switch s.Code() {
+	switch s := answer.GRPCStatus(); s.Code() {
 	case codes.Unavailable:
 		return a.unreachable(ctx, s.Message())
 	case codes.DeadlineExceeded:
@@ -60,8 +60,9 @@ func (a *app) explain(ctx context.Context, err error) *fault {
 		return failed("agent at %s does not do this: %s", a.address, s.Message())
 	case codes.PermissionDenied:
 		return failed("agent refused: %s", s.Message())
+	default:
+		return failed("agent answered: %s", s.Message())
 	}
-	return failed("agent answered: %s", s.Message())
 }
 
 // unreachable finds out why no connection to the agent lasts.
@@ -71,19 +72,19 @@ func (a *app) unreachable(ctx context.Context, message string) *fault {
 	conn, err := dial(ctx, strings.TrimPrefix(a.address, unixScheme))
 	text := ""
 	switch {
+	case err == nil && os.Geteuid() != 0:
+		text = fmt.Sprintf("agent at %s lets only root in: run this as root", a.address)
 	case err == nil:
-		conn.Close()
-		if uid := os.Geteuid(); uid != 0 {
-			text = fmt.Sprintf("agent at %s lets only root in: run this as root", a.address)
-		} else {
-			text = fmt.Sprintf("agent at %s closed the connection (%s): is boltseald what listens there?", a.address, message)
-		}
+		text = fmt.Sprintf("agent at %s closed the connection (%s): is boltseald what listens there?", a.address, message)
 	case errors.Is(err, fs.ErrPermission):
 		text = fmt.Sprintf("permission denied to open %s: run this as root", a.address)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		text = fmt.Sprintf("agent is not running at %s: start boltseald, or name its socket with --server-address or $%s", a.address, addressEnv)
 	default:
 		text = fmt.Sprintf("connect to agent at %s: %v", a.address, err)
+	}
+	if err == nil {
+		conn.Close()
 	}
 	return &fault{exitNoAgent, text}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/quote"
 )
 
 // The forms of output.
@@ -74,8 +76,7 @@ func document(w io.Writer, m proto.Message) error {
 	if err := json.Indent(&out, text, "", "  "); err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
-	out.WriteByte('\n')
-	_, err = w.Write(out.Bytes())
+	_, err = fmt.Fprintln(w, quote.JSON(out.String()))
 	return err
 }
 
@@ -89,8 +90,17 @@ func line(w io.Writer, m proto.Message) error {
 	if err := json.Compact(&out, text); err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
-	out.WriteByte('\n')
-	_, err = w.Write(out.Bytes())
+	_, err = fmt.Fprintln(w, quote.JSON(out.String()))
+	return err
+}
+
+// plain writes a value that is no message, as document does.
+func plain(w io.Writer, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	_, err = fmt.Fprintln(w, quote.JSON(string(text)))
 	return err
 }
 

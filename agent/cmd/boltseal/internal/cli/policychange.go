@@ -56,7 +56,8 @@ every container it selects; on an error nothing has changed.`,
 		}
 		_, err = g.AddTracingPolicy(ctx, &tetragon.AddTracingPolicyRequest{Yaml: string(text)})
 		if status.Code(err) == codes.InvalidArgument {
-			faults := strings.ReplaceAll(status.Convert(err).Message(), "\n", "\n  ")
+			faults := strings.TrimPrefix(status.Convert(err).Message(), "invalid policy: ")
+			faults = strings.ReplaceAll(faults, "\n", "\n  ")
 			return failed("agent refused the policy of %s, and nothing has changed:\n  %s", quote.Word(args[0]), faults)
 		}
 		if err != nil {

@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,9 +91,7 @@ func faultLines(faults []*policy.FieldError) []faultLine {
 
 func (a *app) showChecked(all []checked, form string) error {
 	if form == asJSON {
-		encoder := json.NewEncoder(a.Stdout)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(all)
+		return plain(a.Stdout, all)
 	}
 	for _, one := range all {
 		if err := one.show(a.Stdout); err != nil {

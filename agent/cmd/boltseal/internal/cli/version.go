@@ -3,7 +3,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 
@@ -19,7 +18,7 @@ func (a *app) versionCommand() *cobra.Command {
 	form := outputFlag(c, asTable, asJSON)
 	c.RunE = func(*cobra.Command, []string) error {
 		if *form == asJSON {
-			return json.NewEncoder(a.Stdout).Encode(map[string]string{"version": a.Version, "go_version": runtime.Version()})
+			return plain(a.Stdout, map[string]string{"version": a.Version, "go_version": runtime.Version()})
 		}
 		_, err := fmt.Fprintf(a.Stdout, "boltseal %s (%s)\n", a.Version, runtime.Version())
 		return err

@@ -5,9 +5,11 @@
 package quote
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -57,3 +59,26 @@ func Text(s string) string {
 	}
 	return b.String()
 }
+
+// JSON is a valid JSON text in which everything that does not print, but for
+// newlines, is escaped: encoders leave much of it as it is. It means the same.
+func JSON(text string) string {
+	if !strings.ContainsFunc(text, bare) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		switch {
+		case !bare(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+func bare(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }

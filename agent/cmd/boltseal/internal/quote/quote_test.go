@@ -3,6 +3,8 @@
 package quote
 
 import (
+	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,6 +53,13 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	if got, want := JSON("{\n \"a\": \"\u009b\u202e\U000e0001\u00e4\"}"), "{\n \"a\": \"\\u009b\\u202e\\udb40\\udc01\u00e4\"}"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // FuzzPrintable: whatever goes in, nothing comes out that a terminal acts on.
 func FuzzPrintable(f *testing.F) {
 	for _, s := range []string{"", "plain", "\x1b[31m", "\u202e", "\xc3", "a\nb", "\u2028", "\ufffd"} {
@@ -61,6 +70,17 @@ func FuzzPrintable(f *testing.F) {
 			if !utf8.ValidString(out) || strings.ContainsFunc(out, func(r rune) bool { return !unicode.IsPrint(r) }) {
 				t.Errorf("%s(%q) = %q", name, s, out)
 			}
+		}
+		text, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want, got string
+		if err := errors.Join(json.Unmarshal(text, &want), json.Unmarshal([]byte(JSON(string(text))), &got)); err != nil || got != want {
+			t.Errorf("JSON(%s) is %q, want %q, error %v", text, got, want, err)
+		}
+		if strings.ContainsFunc(JSON(string(text)), bare) {
+			t.Errorf("JSON(%s) does not print", text)
 		}
 		if back, err := strconv.Unquote(String(s, 0)); err != nil || back != s {
 			t.Errorf("String(%q) does not lead back: %q, %v", s, back, err)
