@@ -23,6 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Commands of the system call bpf(2), with the kernel's numbers.
 type BpfCmd int32
 
 const (
@@ -174,6 +175,7 @@ func (BpfCmd) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_bpf_proto_rawDescGZIP(), []int{0}
 }
 
+// Types of BPF programs, with the kernel's numbers.
 type BpfProgramType int32
 
 const (

@@ -23,6 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Capabilities of Linux, with the kernel's numbers. Mind the name of number 1.
 type CapabilitiesType int32
 
 const (
@@ -186,6 +187,7 @@ func (CapabilitiesType) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_capabilities_proto_rawDescGZIP(), []int{0}
 }
 
+// The securebits of a process, see capabilities(7).
 type SecureBitsType int32
 
 const (
@@ -253,12 +255,16 @@ func (SecureBitsType) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_capabilities_proto_rawDescGZIP(), []int{1}
 }
 
+// What of an executed file changed the privileges of its process.
 type ProcessPrivilegesChanged int32
 
 const (
-	ProcessPrivilegesChanged_PRIVILEGES_CHANGED_UNSET           ProcessPrivilegesChanged = 0
-	ProcessPrivilegesChanged_PRIVILEGES_RAISED_EXEC_FILE_CAP    ProcessPrivilegesChanged = 1
+	ProcessPrivilegesChanged_PRIVILEGES_CHANGED_UNSET ProcessPrivilegesChanged = 0
+	// The file has capabilities.
+	ProcessPrivilegesChanged_PRIVILEGES_RAISED_EXEC_FILE_CAP ProcessPrivilegesChanged = 1
+	// The file belongs to root and is set-user-ID.
 	ProcessPrivilegesChanged_PRIVILEGES_RAISED_EXEC_FILE_SETUID ProcessPrivilegesChanged = 2
+	// The file's group is root's and it is set-group-ID.
 	ProcessPrivilegesChanged_PRIVILEGES_RAISED_EXEC_FILE_SETGID ProcessPrivilegesChanged = 3
 )
 

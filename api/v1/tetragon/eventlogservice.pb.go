@@ -23,6 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Asks how events are written to a file.
 type GetEventLogParamsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -59,13 +60,17 @@ func (*GetEventLogParamsRequest) Descriptor() ([]byte, []int) {
 	return file_tetragon_eventlogservice_proto_rawDescGZIP(), []int{0}
 }
 
+// How events are written to a file.
 type GetEventLogParamsResponse struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	MaxSize          int32                  `protobuf:"varint,1,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
-	RotationInterval string                 `protobuf:"bytes,2,opt,name=rotation_interval,json=rotationInterval,proto3" json:"rotation_interval,omitempty"`
-	MaxBackups       int32                  `protobuf:"varint,3,opt,name=max_backups,json=maxBackups,proto3" json:"max_backups,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In megabytes, before a new file is begun.
+	MaxSize int32 `protobuf:"varint,1,opt,name=max_size,json=maxSize,proto3" json:"max_size,omitempty"`
+	// As Go writes durations.
+	RotationInterval string `protobuf:"bytes,2,opt,name=rotation_interval,json=rotationInterval,proto3" json:"rotation_interval,omitempty"`
+	// Old files to keep.
+	MaxBackups    int32 `protobuf:"varint,3,opt,name=max_backups,json=maxBackups,proto3" json:"max_backups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetEventLogParamsResponse) Reset() {
@@ -119,13 +124,17 @@ func (x *GetEventLogParamsResponse) GetMaxBackups() int32 {
 	return 0
 }
 
+// Changes how events are written to a file. What is absent stays as it is.
 type SetEventLogParamsRequest struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	MaxSize          *int32                 `protobuf:"varint,1,opt,name=max_size,json=maxSize,proto3,oneof" json:"max_size,omitempty"`
-	RotationInterval *string                `protobuf:"bytes,2,opt,name=rotation_interval,json=rotationInterval,proto3,oneof" json:"rotation_interval,omitempty"`
-	MaxBackups       *int32                 `protobuf:"varint,3,opt,name=max_backups,json=maxBackups,proto3,oneof" json:"max_backups,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In megabytes, before a new file is begun.
+	MaxSize *int32 `protobuf:"varint,1,opt,name=max_size,json=maxSize,proto3,oneof" json:"max_size,omitempty"`
+	// As Go writes durations.
+	RotationInterval *string `protobuf:"bytes,2,opt,name=rotation_interval,json=rotationInterval,proto3,oneof" json:"rotation_interval,omitempty"`
+	// Old files to keep.
+	MaxBackups    *int32 `protobuf:"varint,3,opt,name=max_backups,json=maxBackups,proto3,oneof" json:"max_backups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetEventLogParamsRequest) Reset() {
@@ -179,6 +188,7 @@ func (x *SetEventLogParamsRequest) GetMaxBackups() int32 {
 	return 0
 }
 
+// Says that it is changed.
 type SetEventLogParamsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields

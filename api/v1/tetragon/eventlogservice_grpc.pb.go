@@ -28,8 +28,12 @@ const (
 // EventLogServiceClient is the client API for EventLogService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// The file that events are written to.
 type EventLogServiceClient interface {
+	// GetEventLogParams tells how events are written to a file.
 	GetEventLogParams(ctx context.Context, in *GetEventLogParamsRequest, opts ...grpc.CallOption) (*GetEventLogParamsResponse, error)
+	// SetEventLogParams changes how events are written to a file.
 	SetEventLogParams(ctx context.Context, in *SetEventLogParamsRequest, opts ...grpc.CallOption) (*SetEventLogParamsResponse, error)
 }
 
@@ -64,8 +68,12 @@ func (c *eventLogServiceClient) SetEventLogParams(ctx context.Context, in *SetEv
 // EventLogServiceServer is the server API for EventLogService service.
 // All implementations must embed UnimplementedEventLogServiceServer
 // for forward compatibility.
+//
+// The file that events are written to.
 type EventLogServiceServer interface {
+	// GetEventLogParams tells how events are written to a file.
 	GetEventLogParams(context.Context, *GetEventLogParamsRequest) (*GetEventLogParamsResponse, error)
+	// SetEventLogParams changes how events are written to a file.
 	SetEventLogParams(context.Context, *SetEventLogParamsRequest) (*SetEventLogParamsResponse, error)
 	mustEmbedUnimplementedEventLogServiceServer()
 }

@@ -27,6 +27,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Types of events; the numbers are those of GetEventsResponse.event.
 type EventType int32
 
 const (
@@ -103,6 +104,7 @@ func (EventType) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_events_proto_rawDescGZIP(), []int{0}
 }
 
+// What a filter of fields does with those it names.
 type FieldFilterAction int32
 
 const (
@@ -149,6 +151,7 @@ func (FieldFilterAction) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_events_proto_rawDescGZIP(), []int{1}
 }
 
+// Whether throttling began or ended.
 type ThrottleType int32
 
 const (
@@ -198,29 +201,36 @@ func (ThrottleType) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_events_proto_rawDescGZIP(), []int{2}
 }
 
+// Events that meet all of its conditions; of a list of values, one is enough.
+// Regular expressions are RE2.
 type Filter struct {
-	state                protoimpl.MessageState `protogen:"open.v1"`
-	BinaryRegex          []string               `protobuf:"bytes,1,rep,name=binary_regex,json=binaryRegex,proto3" json:"binary_regex,omitempty"`
-	Namespace            []string               `protobuf:"bytes,2,rep,name=namespace,proto3" json:"namespace,omitempty"`
-	HealthCheck          *wrapperspb.BoolValue  `protobuf:"bytes,3,opt,name=health_check,json=healthCheck,proto3" json:"health_check,omitempty"`
-	Pid                  []uint32               `protobuf:"varint,4,rep,packed,name=pid,proto3" json:"pid,omitempty"`
-	PidSet               []uint32               `protobuf:"varint,5,rep,packed,name=pid_set,json=pidSet,proto3" json:"pid_set,omitempty"`
-	EventSet             []EventType            `protobuf:"varint,6,rep,packed,name=event_set,json=eventSet,proto3,enum=tetragon.EventType" json:"event_set,omitempty"`
-	PodRegex             []string               `protobuf:"bytes,7,rep,name=pod_regex,json=podRegex,proto3" json:"pod_regex,omitempty"`
-	ArgumentsRegex       []string               `protobuf:"bytes,8,rep,name=arguments_regex,json=argumentsRegex,proto3" json:"arguments_regex,omitempty"`
-	Labels               []string               `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty"`
-	PolicyNames          []string               `protobuf:"bytes,10,rep,name=policy_names,json=policyNames,proto3" json:"policy_names,omitempty"`
-	Capabilities         *CapFilter             `protobuf:"bytes,11,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
-	ParentBinaryRegex    []string               `protobuf:"bytes,12,rep,name=parent_binary_regex,json=parentBinaryRegex,proto3" json:"parent_binary_regex,omitempty"`
-	CelExpression        []string               `protobuf:"bytes,13,rep,name=cel_expression,json=celExpression,proto3" json:"cel_expression,omitempty"`
-	ParentArgumentsRegex []string               `protobuf:"bytes,14,rep,name=parent_arguments_regex,json=parentArgumentsRegex,proto3" json:"parent_arguments_regex,omitempty"`
-	ContainerId          []string               `protobuf:"bytes,15,rep,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
-	InInitTree           *wrapperspb.BoolValue  `protobuf:"bytes,16,opt,name=in_init_tree,json=inInitTree,proto3" json:"in_init_tree,omitempty"`
-	AncestorBinaryRegex  []string               `protobuf:"bytes,17,rep,name=ancestor_binary_regex,json=ancestorBinaryRegex,proto3" json:"ancestor_binary_regex,omitempty"`
-	ContainerNameRegex   []string               `protobuf:"bytes,18,rep,name=container_name_regex,json=containerNameRegex,proto3" json:"container_name_regex,omitempty"`
-	NamespaceRegex       []string               `protobuf:"bytes,19,rep,name=namespace_regex,json=namespaceRegex,proto3" json:"namespace_regex,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	BinaryRegex []string               `protobuf:"bytes,1,rep,name=binary_regex,json=binaryRegex,proto3" json:"binary_regex,omitempty"`
+	// Of pods; an empty one: outside of pods.
+	Namespace   []string              `protobuf:"bytes,2,rep,name=namespace,proto3" json:"namespace,omitempty"`
+	HealthCheck *wrapperspb.BoolValue `protobuf:"bytes,3,opt,name=health_check,json=healthCheck,proto3" json:"health_check,omitempty"`
+	Pid         []uint32              `protobuf:"varint,4,rep,packed,name=pid,proto3" json:"pid,omitempty"`
+	// Processes with these pids and all that descend from them.
+	PidSet         []uint32    `protobuf:"varint,5,rep,packed,name=pid_set,json=pidSet,proto3" json:"pid_set,omitempty"`
+	EventSet       []EventType `protobuf:"varint,6,rep,packed,name=event_set,json=eventSet,proto3,enum=tetragon.EventType" json:"event_set,omitempty"`
+	PodRegex       []string    `protobuf:"bytes,7,rep,name=pod_regex,json=podRegex,proto3" json:"pod_regex,omitempty"`
+	ArgumentsRegex []string    `protobuf:"bytes,8,rep,name=arguments_regex,json=argumentsRegex,proto3" json:"arguments_regex,omitempty"`
+	// Selectors of pod labels.
+	Labels            []string   `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty"`
+	PolicyNames       []string   `protobuf:"bytes,10,rep,name=policy_names,json=policyNames,proto3" json:"policy_names,omitempty"`
+	Capabilities      *CapFilter `protobuf:"bytes,11,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
+	ParentBinaryRegex []string   `protobuf:"bytes,12,rep,name=parent_binary_regex,json=parentBinaryRegex,proto3" json:"parent_binary_regex,omitempty"`
+	// In the Common Expression Language, over the event.
+	CelExpression        []string `protobuf:"bytes,13,rep,name=cel_expression,json=celExpression,proto3" json:"cel_expression,omitempty"`
+	ParentArgumentsRegex []string `protobuf:"bytes,14,rep,name=parent_arguments_regex,json=parentArgumentsRegex,proto3" json:"parent_arguments_regex,omitempty"`
+	ContainerId          []string `protobuf:"bytes,15,rep,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	// As Process.in_init_tree.
+	InInitTree          *wrapperspb.BoolValue `protobuf:"bytes,16,opt,name=in_init_tree,json=inInitTree,proto3" json:"in_init_tree,omitempty"`
+	AncestorBinaryRegex []string              `protobuf:"bytes,17,rep,name=ancestor_binary_regex,json=ancestorBinaryRegex,proto3" json:"ancestor_binary_regex,omitempty"`
+	ContainerNameRegex  []string              `protobuf:"bytes,18,rep,name=container_name_regex,json=containerNameRegex,proto3" json:"container_name_regex,omitempty"`
+	NamespaceRegex      []string              `protobuf:"bytes,19,rep,name=namespace_regex,json=namespaceRegex,proto3" json:"namespace_regex,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *Filter) Reset() {
@@ -386,6 +396,7 @@ func (x *Filter) GetNamespaceRegex() []string {
 	return nil
 }
 
+// Conditions for capability sets.
 type CapFilter struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Permitted     *CapFilterSet          `protobuf:"bytes,1,opt,name=permitted,proto3" json:"permitted,omitempty"`
@@ -446,6 +457,7 @@ func (x *CapFilter) GetInheritable() *CapFilterSet {
 	return nil
 }
 
+// Conditions for one capability set.
 type CapFilterSet struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Any           []CapabilitiesType     `protobuf:"varint,1,rep,packed,name=any,proto3,enum=tetragon.CapabilitiesType" json:"any,omitempty"`
@@ -514,12 +526,15 @@ func (x *CapFilterSet) GetNone() []CapabilitiesType {
 	return nil
 }
 
+// What to hide in arguments and in the environment.
 type RedactionFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Deprecated: Marked as deprecated in tetragon/events.proto.
-	Match         []*Filter `protobuf:"bytes,1,rep,name=match,proto3" json:"match,omitempty"`
-	Redact        []string  `protobuf:"bytes,2,rep,name=redact,proto3" json:"redact,omitempty"`
-	BinaryRegex   []string  `protobuf:"bytes,3,rep,name=binary_regex,json=binaryRegex,proto3" json:"binary_regex,omitempty"`
+	Match []*Filter `protobuf:"bytes,1,rep,name=match,proto3" json:"match,omitempty"`
+	// Regular expressions; what their groups match is hidden.
+	Redact []string `protobuf:"bytes,2,rep,name=redact,proto3" json:"redact,omitempty"`
+	// Only for these programs; none: for all.
+	BinaryRegex   []string `protobuf:"bytes,3,rep,name=binary_regex,json=binaryRegex,proto3" json:"binary_regex,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -576,12 +591,15 @@ func (x *RedactionFilter) GetBinaryRegex() []string {
 	return nil
 }
 
+// Which fields of events to send.
 type FieldFilter struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	EventSet       []EventType            `protobuf:"varint,1,rep,packed,name=event_set,json=eventSet,proto3,enum=tetragon.EventType" json:"event_set,omitempty"`
-	Fields         *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=fields,proto3" json:"fields,omitempty"`
-	Action         FieldFilterAction      `protobuf:"varint,3,opt,name=action,proto3,enum=tetragon.FieldFilterAction" json:"action,omitempty"`
-	InvertEventSet *wrapperspb.BoolValue  `protobuf:"bytes,4,opt,name=invert_event_set,json=invertEventSet,proto3" json:"invert_event_set,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only for these types of events; none: for all.
+	EventSet []EventType            `protobuf:"varint,1,rep,packed,name=event_set,json=eventSet,proto3,enum=tetragon.EventType" json:"event_set,omitempty"`
+	Fields   *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=fields,proto3" json:"fields,omitempty"`
+	Action   FieldFilterAction      `protobuf:"varint,3,opt,name=action,proto3,enum=tetragon.FieldFilterAction" json:"action,omitempty"`
+	// For all other types instead.
+	InvertEventSet *wrapperspb.BoolValue `protobuf:"bytes,4,opt,name=invert_event_set,json=invertEventSet,proto3" json:"invert_event_set,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -644,12 +662,15 @@ func (x *FieldFilter) GetInvertEventSet() *wrapperspb.BoolValue {
 	return nil
 }
 
+// Which events to stream, and how.
 type GetEventsRequest struct {
-	state              protoimpl.MessageState `protogen:"open.v1"`
-	AllowList          []*Filter              `protobuf:"bytes,1,rep,name=allow_list,json=allowList,proto3" json:"allow_list,omitempty"`
-	DenyList           []*Filter              `protobuf:"bytes,2,rep,name=deny_list,json=denyList,proto3" json:"deny_list,omitempty"`
-	AggregationOptions *AggregationOptions    `protobuf:"bytes,3,opt,name=aggregation_options,json=aggregationOptions,proto3" json:"aggregation_options,omitempty"`
-	FieldFilters       []*FieldFilter         `protobuf:"bytes,4,rep,name=field_filters,json=fieldFilters,proto3" json:"field_filters,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events that meet one of these; none: all events.
+	AllowList []*Filter `protobuf:"bytes,1,rep,name=allow_list,json=allowList,proto3" json:"allow_list,omitempty"`
+	// But none that meets one of these.
+	DenyList           []*Filter           `protobuf:"bytes,2,rep,name=deny_list,json=denyList,proto3" json:"deny_list,omitempty"`
+	AggregationOptions *AggregationOptions `protobuf:"bytes,3,opt,name=aggregation_options,json=aggregationOptions,proto3" json:"aggregation_options,omitempty"`
+	FieldFilters       []*FieldFilter      `protobuf:"bytes,4,rep,name=field_filters,json=fieldFilters,proto3" json:"field_filters,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -712,6 +733,7 @@ func (x *GetEventsRequest) GetFieldFilters() []*FieldFilter {
 	return nil
 }
 
+// How to count equal events together.
 type AggregationOptions struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	WindowSize        *durationpb.Duration   `protobuf:"bytes,1,opt,name=window_size,json=windowSize,proto3" json:"window_size,omitempty"`
@@ -764,6 +786,7 @@ func (x *AggregationOptions) GetChannelBufferSize() uint64 {
 	return 0
 }
 
+// How many equal events this one stands for.
 type AggregationInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Count         uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
@@ -808,6 +831,7 @@ func (x *AggregationInfo) GetCount() uint64 {
 	return 0
 }
 
+// Events were left out, as there were too many.
 type RateLimitInfo struct {
 	state                        protoimpl.MessageState `protogen:"open.v1"`
 	NumberOfDroppedProcessEvents uint64                 `protobuf:"varint,1,opt,name=number_of_dropped_process_events,json=numberOfDroppedProcessEvents,proto3" json:"number_of_dropped_process_events,omitempty"`
@@ -852,6 +876,7 @@ func (x *RateLimitInfo) GetNumberOfDroppedProcessEvents() uint64 {
 	return 0
 }
 
+// Events of a cgroup began, or ceased, to be left out.
 type ProcessThrottle struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Type          ThrottleType           `protobuf:"varint,1,opt,name=type,proto3,enum=tetragon.ThrottleType" json:"type,omitempty"`
@@ -904,8 +929,10 @@ func (x *ProcessThrottle) GetCgroup() string {
 	return ""
 }
 
+// An event.
 type GetEventsResponse struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the node where it happened.
 	NodeName        string                 `protobuf:"bytes,1000,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
 	Time            *timestamppb.Timestamp `protobuf:"bytes,1001,opt,name=time,proto3" json:"time,omitempty"`
 	AggregationInfo *AggregationInfo       `protobuf:"bytes,1002,opt,name=aggregation_info,json=aggregationInfo,proto3" json:"aggregation_info,omitempty"`

@@ -25,13 +25,16 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What has become of a policy.
 type TracingPolicyState int32
 
 const (
-	TracingPolicyState_TP_STATE_UNKNOWN           TracingPolicyState = 0
-	TracingPolicyState_TP_STATE_ENABLED           TracingPolicyState = 1
-	TracingPolicyState_TP_STATE_DISABLED          TracingPolicyState = 2
-	TracingPolicyState_TP_STATE_LOAD_ERROR        TracingPolicyState = 3
+	TracingPolicyState_TP_STATE_UNKNOWN  TracingPolicyState = 0
+	TracingPolicyState_TP_STATE_ENABLED  TracingPolicyState = 1
+	TracingPolicyState_TP_STATE_DISABLED TracingPolicyState = 2
+	// It could not be loaded.
+	TracingPolicyState_TP_STATE_LOAD_ERROR TracingPolicyState = 3
+	// It failed after it was loaded.
 	TracingPolicyState_TP_STATE_ERROR             TracingPolicyState = 4
 	TracingPolicyState_TP_STATE_LOADING           TracingPolicyState = 5
 	TracingPolicyState_TP_STATE_UNLOADING         TracingPolicyState = 6
@@ -92,12 +95,16 @@ func (TracingPolicyState) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{0}
 }
 
+// Whether a policy acts.
 type TracingPolicyMode int32
 
 const (
-	TracingPolicyMode_TP_MODE_UNKNOWN      TracingPolicyMode = 0
-	TracingPolicyMode_TP_MODE_ENFORCE      TracingPolicyMode = 1
-	TracingPolicyMode_TP_MODE_MONITOR      TracingPolicyMode = 2
+	TracingPolicyMode_TP_MODE_UNKNOWN TracingPolicyMode = 0
+	// It acts and reports.
+	TracingPolicyMode_TP_MODE_ENFORCE TracingPolicyMode = 1
+	// It reports what it would do.
+	TracingPolicyMode_TP_MODE_MONITOR TracingPolicyMode = 2
+	// It has no rule that could act.
 	TracingPolicyMode_TP_MODE_MONITOR_ONLY TracingPolicyMode = 3
 )
 
@@ -144,6 +151,7 @@ func (TracingPolicyMode) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{1}
 }
 
+// What GetDebug and SetDebug are about.
 type ConfigFlag int32
 
 const (
@@ -190,6 +198,7 @@ func (ConfigFlag) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{2}
 }
 
+// Levels of the agent's log.
 type LogLevel int32
 
 const (
@@ -251,6 +260,7 @@ func (LogLevel) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{3}
 }
 
+// What has become of a hook of a policy.
 type HookState int32
 
 const (
@@ -306,6 +316,7 @@ func (HookState) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{4}
 }
 
+// Asks for all sensors.
 type ListSensorsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -342,6 +353,7 @@ func (*ListSensorsRequest) Descriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{0}
 }
 
+// A sensor, which is a policy's part in the kernel.
 type SensorStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -402,6 +414,7 @@ func (x *SensorStatus) GetCollection() string {
 	return ""
 }
 
+// All sensors.
 type ListSensorsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sensors       []*SensorStatus        `protobuf:"bytes,1,rep,name=sensors,proto3" json:"sensors,omitempty"`
@@ -446,9 +459,11 @@ func (x *ListSensorsResponse) GetSensors() []*SensorStatus {
 	return nil
 }
 
+// Asks for the policies.
 type ListTracingPoliciesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Domain        string                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only of this domain.
+	Domain        string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +505,7 @@ func (x *ListTracingPoliciesRequest) GetDomain() string {
 	return ""
 }
 
+// How often a policy did what; monitor_ counts what it would have done.
 type TracingPolicyActionCounters struct {
 	state                 protoimpl.MessageState `protogen:"open.v1"`
 	Post                  uint64                 `protobuf:"varint,1,opt,name=post,proto3" json:"post,omitempty"`
@@ -606,6 +622,84 @@ func (x *TracingPolicyActionCounters) GetNopost() uint64 {
 	return 0
 }
 
+// How often one of its selectors did what.
+type TracingPolicySelectorActionCounters struct {
+	state          protoimpl.MessageState       `protogen:"open.v1"`
+	Hook           string                       `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
+	HookIndex      *wrapperspb.UInt32Value      `protobuf:"bytes,2,opt,name=hook_index,json=hookIndex,proto3" json:"hook_index,omitempty"`
+	SelectorIndex  *wrapperspb.UInt32Value      `protobuf:"bytes,3,opt,name=selector_index,json=selectorIndex,proto3" json:"selector_index,omitempty"`
+	ActionCounters *TracingPolicyActionCounters `protobuf:"bytes,4,opt,name=action_counters,json=actionCounters,proto3" json:"action_counters,omitempty"`
+	SelectorLabel  string                       `protobuf:"bytes,5,opt,name=selector_label,json=selectorLabel,proto3" json:"selector_label,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TracingPolicySelectorActionCounters) Reset() {
+	*x = TracingPolicySelectorActionCounters{}
+	mi := &file_tetragon_sensors_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TracingPolicySelectorActionCounters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TracingPolicySelectorActionCounters) ProtoMessage() {}
+
+func (x *TracingPolicySelectorActionCounters) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_sensors_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TracingPolicySelectorActionCounters.ProtoReflect.Descriptor instead.
+func (*TracingPolicySelectorActionCounters) Descriptor() ([]byte, []int) {
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *TracingPolicySelectorActionCounters) GetHook() string {
+	if x != nil {
+		return x.Hook
+	}
+	return ""
+}
+
+func (x *TracingPolicySelectorActionCounters) GetHookIndex() *wrapperspb.UInt32Value {
+	if x != nil {
+		return x.HookIndex
+	}
+	return nil
+}
+
+func (x *TracingPolicySelectorActionCounters) GetSelectorIndex() *wrapperspb.UInt32Value {
+	if x != nil {
+		return x.SelectorIndex
+	}
+	return nil
+}
+
+func (x *TracingPolicySelectorActionCounters) GetActionCounters() *TracingPolicyActionCounters {
+	if x != nil {
+		return x.ActionCounters
+	}
+	return nil
+}
+
+func (x *TracingPolicySelectorActionCounters) GetSelectorLabel() string {
+	if x != nil {
+		return x.SelectorLabel
+	}
+	return ""
+}
+
+// What a policy did since it was loaded.
 type TracingPolicyStats struct {
 	state                  protoimpl.MessageState                 `protogen:"open.v1"`
 	ActionCounters         *TracingPolicyActionCounters           `protobuf:"bytes,1,opt,name=action_counters,json=actionCounters,proto3" json:"action_counters,omitempty"`
@@ -616,7 +710,7 @@ type TracingPolicyStats struct {
 
 func (x *TracingPolicyStats) Reset() {
 	*x = TracingPolicyStats{}
-	mi := &file_tetragon_sensors_proto_msgTypes[5]
+	mi := &file_tetragon_sensors_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +722,7 @@ func (x *TracingPolicyStats) String() string {
 func (*TracingPolicyStats) ProtoMessage() {}
 
 func (x *TracingPolicyStats) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[5]
+	mi := &file_tetragon_sensors_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +735,7 @@ func (x *TracingPolicyStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TracingPolicyStats.ProtoReflect.Descriptor instead.
 func (*TracingPolicyStats) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{5}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TracingPolicyStats) GetActionCounters() *TracingPolicyActionCounters {
@@ -658,18 +752,92 @@ func (x *TracingPolicyStats) GetSelectorActionCounters() []*TracingPolicySelecto
 	return nil
 }
 
+// A hook of a policy.
+type HookStatus struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Section         string                 `protobuf:"bytes,1,opt,name=section,proto3" json:"section,omitempty"`
+	State           HookState              `protobuf:"varint,2,opt,name=state,proto3,enum=tetragon.HookState" json:"state,omitempty"`
+	HookDescription string                 `protobuf:"bytes,3,opt,name=hook_description,json=hookDescription,proto3" json:"hook_description,omitempty"`
+	HookIdx         uint32                 `protobuf:"varint,4,opt,name=hook_idx,json=hookIdx,proto3" json:"hook_idx,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *HookStatus) Reset() {
+	*x = HookStatus{}
+	mi := &file_tetragon_sensors_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HookStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HookStatus) ProtoMessage() {}
+
+func (x *HookStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_sensors_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HookStatus.ProtoReflect.Descriptor instead.
+func (*HookStatus) Descriptor() ([]byte, []int) {
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *HookStatus) GetSection() string {
+	if x != nil {
+		return x.Section
+	}
+	return ""
+}
+
+func (x *HookStatus) GetState() HookState {
+	if x != nil {
+		return x.State
+	}
+	return HookState_STATUS_UNSPECIFIED
+}
+
+func (x *HookStatus) GetHookDescription() string {
+	if x != nil {
+		return x.HookDescription
+	}
+	return ""
+}
+
+func (x *HookStatus) GetHookIdx() uint32 {
+	if x != nil {
+		return x.HookIdx
+	}
+	return 0
+}
+
+// A policy and its state.
 type TracingPolicyStatus struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Id        uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Namespace string                 `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Info      string                 `protobuf:"bytes,4,opt,name=info,proto3" json:"info,omitempty"`
-	Sensors   []string               `protobuf:"bytes,5,rep,name=sensors,proto3" json:"sensors,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Of the pods that it is for; empty: of all.
+	Namespace string   `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Info      string   `protobuf:"bytes,4,opt,name=info,proto3" json:"info,omitempty"`
+	Sensors   []string `protobuf:"bytes,5,rep,name=sensors,proto3" json:"sensors,omitempty"`
 	// Deprecated: Marked as deprecated in tetragon/sensors.proto.
-	Enabled           bool                `protobuf:"varint,6,opt,name=enabled,proto3" json:"enabled,omitempty"`
-	FilterId          uint64              `protobuf:"varint,7,opt,name=filter_id,json=filterId,proto3" json:"filter_id,omitempty"`
-	Error             string              `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
-	State             TracingPolicyState  `protobuf:"varint,9,opt,name=state,proto3,enum=tetragon.TracingPolicyState" json:"state,omitempty"`
+	Enabled bool `protobuf:"varint,6,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// 0: for all processes of the host.
+	FilterId uint64 `protobuf:"varint,7,opt,name=filter_id,json=filterId,proto3" json:"filter_id,omitempty"`
+	// Why it is not in force.
+	Error string             `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
+	State TracingPolicyState `protobuf:"varint,9,opt,name=state,proto3,enum=tetragon.TracingPolicyState" json:"state,omitempty"`
+	// Of its maps in the kernel.
 	KernelMemoryBytes uint64              `protobuf:"varint,10,opt,name=kernel_memory_bytes,json=kernelMemoryBytes,proto3" json:"kernel_memory_bytes,omitempty"`
 	Mode              TracingPolicyMode   `protobuf:"varint,11,opt,name=mode,proto3,enum=tetragon.TracingPolicyMode" json:"mode,omitempty"`
 	Stats             *TracingPolicyStats `protobuf:"bytes,12,opt,name=stats,proto3,oneof" json:"stats,omitempty"`
@@ -681,7 +849,7 @@ type TracingPolicyStatus struct {
 
 func (x *TracingPolicyStatus) Reset() {
 	*x = TracingPolicyStatus{}
-	mi := &file_tetragon_sensors_proto_msgTypes[6]
+	mi := &file_tetragon_sensors_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +861,7 @@ func (x *TracingPolicyStatus) String() string {
 func (*TracingPolicyStatus) ProtoMessage() {}
 
 func (x *TracingPolicyStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[6]
+	mi := &file_tetragon_sensors_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +874,7 @@ func (x *TracingPolicyStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TracingPolicyStatus.ProtoReflect.Descriptor instead.
 func (*TracingPolicyStatus) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{6}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TracingPolicyStatus) GetId() uint64 {
@@ -808,6 +976,7 @@ func (x *TracingPolicyStatus) GetHookStatuses() []*HookStatus {
 	return nil
 }
 
+// The policies.
 type ListTracingPoliciesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Policies      []*TracingPolicyStatus `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
@@ -817,7 +986,7 @@ type ListTracingPoliciesResponse struct {
 
 func (x *ListTracingPoliciesResponse) Reset() {
 	*x = ListTracingPoliciesResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[7]
+	mi := &file_tetragon_sensors_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +998,7 @@ func (x *ListTracingPoliciesResponse) String() string {
 func (*ListTracingPoliciesResponse) ProtoMessage() {}
 
 func (x *ListTracingPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[7]
+	mi := &file_tetragon_sensors_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +1011,7 @@ func (x *ListTracingPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTracingPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*ListTracingPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{7}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTracingPoliciesResponse) GetPolicies() []*TracingPolicyStatus {
@@ -852,17 +1021,19 @@ func (x *ListTracingPoliciesResponse) GetPolicies() []*TracingPolicyStatus {
 	return nil
 }
 
+// Adds a policy.
 type AddTracingPolicyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Yaml          string                 `protobuf:"bytes,1,opt,name=yaml,proto3" json:"yaml,omitempty"`
-	Domain        string                 `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The policy's document.
+	Yaml          string `protobuf:"bytes,1,opt,name=yaml,proto3" json:"yaml,omitempty"`
+	Domain        string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AddTracingPolicyRequest) Reset() {
 	*x = AddTracingPolicyRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[8]
+	mi := &file_tetragon_sensors_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -874,7 +1045,7 @@ func (x *AddTracingPolicyRequest) String() string {
 func (*AddTracingPolicyRequest) ProtoMessage() {}
 
 func (x *AddTracingPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[8]
+	mi := &file_tetragon_sensors_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -887,7 +1058,7 @@ func (x *AddTracingPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTracingPolicyRequest.ProtoReflect.Descriptor instead.
 func (*AddTracingPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{8}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AddTracingPolicyRequest) GetYaml() string {
@@ -904,6 +1075,7 @@ func (x *AddTracingPolicyRequest) GetDomain() string {
 	return ""
 }
 
+// The policy is in force.
 type AddTracingPolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -912,7 +1084,7 @@ type AddTracingPolicyResponse struct {
 
 func (x *AddTracingPolicyResponse) Reset() {
 	*x = AddTracingPolicyResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[9]
+	mi := &file_tetragon_sensors_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +1096,7 @@ func (x *AddTracingPolicyResponse) String() string {
 func (*AddTracingPolicyResponse) ProtoMessage() {}
 
 func (x *AddTracingPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[9]
+	mi := &file_tetragon_sensors_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,9 +1109,10 @@ func (x *AddTracingPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTracingPolicyResponse.ProtoReflect.Descriptor instead.
 func (*AddTracingPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{9}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{11}
 }
 
+// Deletes a policy.
 type DeleteTracingPolicyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -951,7 +1124,7 @@ type DeleteTracingPolicyRequest struct {
 
 func (x *DeleteTracingPolicyRequest) Reset() {
 	*x = DeleteTracingPolicyRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[10]
+	mi := &file_tetragon_sensors_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -963,7 +1136,7 @@ func (x *DeleteTracingPolicyRequest) String() string {
 func (*DeleteTracingPolicyRequest) ProtoMessage() {}
 
 func (x *DeleteTracingPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[10]
+	mi := &file_tetragon_sensors_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -976,7 +1149,7 @@ func (x *DeleteTracingPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTracingPolicyRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTracingPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{10}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteTracingPolicyRequest) GetName() string {
@@ -1000,6 +1173,7 @@ func (x *DeleteTracingPolicyRequest) GetDomain() string {
 	return ""
 }
 
+// The policy is gone.
 type DeleteTracingPolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1008,7 +1182,7 @@ type DeleteTracingPolicyResponse struct {
 
 func (x *DeleteTracingPolicyResponse) Reset() {
 	*x = DeleteTracingPolicyResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[11]
+	mi := &file_tetragon_sensors_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1020,7 +1194,7 @@ func (x *DeleteTracingPolicyResponse) String() string {
 func (*DeleteTracingPolicyResponse) ProtoMessage() {}
 
 func (x *DeleteTracingPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[11]
+	mi := &file_tetragon_sensors_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1033,9 +1207,10 @@ func (x *DeleteTracingPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTracingPolicyResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTracingPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{11}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{13}
 }
 
+// Puts a policy in force again.
 type EnableTracingPolicyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1047,7 +1222,7 @@ type EnableTracingPolicyRequest struct {
 
 func (x *EnableTracingPolicyRequest) Reset() {
 	*x = EnableTracingPolicyRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[12]
+	mi := &file_tetragon_sensors_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1059,7 +1234,7 @@ func (x *EnableTracingPolicyRequest) String() string {
 func (*EnableTracingPolicyRequest) ProtoMessage() {}
 
 func (x *EnableTracingPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[12]
+	mi := &file_tetragon_sensors_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1072,7 +1247,7 @@ func (x *EnableTracingPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableTracingPolicyRequest.ProtoReflect.Descriptor instead.
 func (*EnableTracingPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{12}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EnableTracingPolicyRequest) GetName() string {
@@ -1096,6 +1271,7 @@ func (x *EnableTracingPolicyRequest) GetDomain() string {
 	return ""
 }
 
+// The policy is in force.
 type EnableTracingPolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1104,7 +1280,7 @@ type EnableTracingPolicyResponse struct {
 
 func (x *EnableTracingPolicyResponse) Reset() {
 	*x = EnableTracingPolicyResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[13]
+	mi := &file_tetragon_sensors_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1292,7 @@ func (x *EnableTracingPolicyResponse) String() string {
 func (*EnableTracingPolicyResponse) ProtoMessage() {}
 
 func (x *EnableTracingPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[13]
+	mi := &file_tetragon_sensors_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,9 +1305,10 @@ func (x *EnableTracingPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableTracingPolicyResponse.ProtoReflect.Descriptor instead.
 func (*EnableTracingPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{13}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{15}
 }
 
+// Puts a policy out of force, and keeps it.
 type DisableTracingPolicyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1143,7 +1320,7 @@ type DisableTracingPolicyRequest struct {
 
 func (x *DisableTracingPolicyRequest) Reset() {
 	*x = DisableTracingPolicyRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[14]
+	mi := &file_tetragon_sensors_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1332,7 @@ func (x *DisableTracingPolicyRequest) String() string {
 func (*DisableTracingPolicyRequest) ProtoMessage() {}
 
 func (x *DisableTracingPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[14]
+	mi := &file_tetragon_sensors_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1345,7 @@ func (x *DisableTracingPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableTracingPolicyRequest.ProtoReflect.Descriptor instead.
 func (*DisableTracingPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{14}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DisableTracingPolicyRequest) GetName() string {
@@ -1192,6 +1369,7 @@ func (x *DisableTracingPolicyRequest) GetDomain() string {
 	return ""
 }
 
+// The policy is out of force.
 type DisableTracingPolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1200,7 +1378,7 @@ type DisableTracingPolicyResponse struct {
 
 func (x *DisableTracingPolicyResponse) Reset() {
 	*x = DisableTracingPolicyResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[15]
+	mi := &file_tetragon_sensors_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1390,7 @@ func (x *DisableTracingPolicyResponse) String() string {
 func (*DisableTracingPolicyResponse) ProtoMessage() {}
 
 func (x *DisableTracingPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[15]
+	mi := &file_tetragon_sensors_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,23 +1403,26 @@ func (x *DisableTracingPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableTracingPolicyResponse.ProtoReflect.Descriptor instead.
 func (*DisableTracingPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{15}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{17}
 }
 
+// Changes a policy.
 type ConfigureTracingPolicyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Enable        *bool                  `protobuf:"varint,3,opt,name=enable,proto3,oneof" json:"enable,omitempty"`
-	Mode          *TracingPolicyMode     `protobuf:"varint,4,opt,name=mode,proto3,enum=tetragon.TracingPolicyMode,oneof" json:"mode,omitempty"`
-	Domain        string                 `protobuf:"bytes,5,opt,name=domain,proto3" json:"domain,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Absent: as it is.
+	Enable *bool `protobuf:"varint,3,opt,name=enable,proto3,oneof" json:"enable,omitempty"`
+	// Absent: as it is.
+	Mode          *TracingPolicyMode `protobuf:"varint,4,opt,name=mode,proto3,enum=tetragon.TracingPolicyMode,oneof" json:"mode,omitempty"`
+	Domain        string             `protobuf:"bytes,5,opt,name=domain,proto3" json:"domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConfigureTracingPolicyRequest) Reset() {
 	*x = ConfigureTracingPolicyRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[16]
+	mi := &file_tetragon_sensors_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1434,7 @@ func (x *ConfigureTracingPolicyRequest) String() string {
 func (*ConfigureTracingPolicyRequest) ProtoMessage() {}
 
 func (x *ConfigureTracingPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[16]
+	mi := &file_tetragon_sensors_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1447,7 @@ func (x *ConfigureTracingPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureTracingPolicyRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureTracingPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{16}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ConfigureTracingPolicyRequest) GetName() string {
@@ -1304,6 +1485,7 @@ func (x *ConfigureTracingPolicyRequest) GetDomain() string {
 	return ""
 }
 
+// The policy is changed.
 type ConfigureTracingPolicyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1312,7 +1494,7 @@ type ConfigureTracingPolicyResponse struct {
 
 func (x *ConfigureTracingPolicyResponse) Reset() {
 	*x = ConfigureTracingPolicyResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[17]
+	mi := &file_tetragon_sensors_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1506,7 @@ func (x *ConfigureTracingPolicyResponse) String() string {
 func (*ConfigureTracingPolicyResponse) ProtoMessage() {}
 
 func (x *ConfigureTracingPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[17]
+	mi := &file_tetragon_sensors_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,9 +1519,92 @@ func (x *ConfigureTracingPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureTracingPolicyResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureTracingPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{17}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{19}
 }
 
+// Asks for the domains of policies.
+type ListDomainsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDomainsRequest) Reset() {
+	*x = ListDomainsRequest{}
+	mi := &file_tetragon_sensors_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDomainsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDomainsRequest) ProtoMessage() {}
+
+func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_sensors_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDomainsRequest.ProtoReflect.Descriptor instead.
+func (*ListDomainsRequest) Descriptor() ([]byte, []int) {
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{20}
+}
+
+// The domains of policies.
+type ListDomainsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Domains       []string               `protobuf:"bytes,1,rep,name=domains,proto3" json:"domains,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDomainsResponse) Reset() {
+	*x = ListDomainsResponse{}
+	mi := &file_tetragon_sensors_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDomainsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDomainsResponse) ProtoMessage() {}
+
+func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_sensors_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDomainsResponse.ProtoReflect.Descriptor instead.
+func (*ListDomainsResponse) Descriptor() ([]byte, []int) {
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListDomainsResponse) GetDomains() []string {
+	if x != nil {
+		return x.Domains
+	}
+	return nil
+}
+
+// Removes a sensor.
 type RemoveSensorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1349,7 +1614,7 @@ type RemoveSensorRequest struct {
 
 func (x *RemoveSensorRequest) Reset() {
 	*x = RemoveSensorRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[18]
+	mi := &file_tetragon_sensors_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1361,7 +1626,7 @@ func (x *RemoveSensorRequest) String() string {
 func (*RemoveSensorRequest) ProtoMessage() {}
 
 func (x *RemoveSensorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[18]
+	mi := &file_tetragon_sensors_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1374,7 +1639,7 @@ func (x *RemoveSensorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveSensorRequest.ProtoReflect.Descriptor instead.
 func (*RemoveSensorRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{18}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RemoveSensorRequest) GetName() string {
@@ -1384,6 +1649,7 @@ func (x *RemoveSensorRequest) GetName() string {
 	return ""
 }
 
+// The sensor is gone.
 type RemoveSensorResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1392,7 +1658,7 @@ type RemoveSensorResponse struct {
 
 func (x *RemoveSensorResponse) Reset() {
 	*x = RemoveSensorResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[19]
+	mi := &file_tetragon_sensors_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1670,7 @@ func (x *RemoveSensorResponse) String() string {
 func (*RemoveSensorResponse) ProtoMessage() {}
 
 func (x *RemoveSensorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[19]
+	mi := &file_tetragon_sensors_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,9 +1683,10 @@ func (x *RemoveSensorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveSensorResponse.ProtoReflect.Descriptor instead.
 func (*RemoveSensorResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{19}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{23}
 }
 
+// Puts a sensor in force again.
 type EnableSensorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1429,7 +1696,7 @@ type EnableSensorRequest struct {
 
 func (x *EnableSensorRequest) Reset() {
 	*x = EnableSensorRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[20]
+	mi := &file_tetragon_sensors_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1708,7 @@ func (x *EnableSensorRequest) String() string {
 func (*EnableSensorRequest) ProtoMessage() {}
 
 func (x *EnableSensorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[20]
+	mi := &file_tetragon_sensors_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1721,7 @@ func (x *EnableSensorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableSensorRequest.ProtoReflect.Descriptor instead.
 func (*EnableSensorRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{20}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *EnableSensorRequest) GetName() string {
@@ -1464,6 +1731,7 @@ func (x *EnableSensorRequest) GetName() string {
 	return ""
 }
 
+// The sensor is in force.
 type EnableSensorResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1472,7 +1740,7 @@ type EnableSensorResponse struct {
 
 func (x *EnableSensorResponse) Reset() {
 	*x = EnableSensorResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[21]
+	mi := &file_tetragon_sensors_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1752,7 @@ func (x *EnableSensorResponse) String() string {
 func (*EnableSensorResponse) ProtoMessage() {}
 
 func (x *EnableSensorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[21]
+	mi := &file_tetragon_sensors_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,9 +1765,10 @@ func (x *EnableSensorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnableSensorResponse.ProtoReflect.Descriptor instead.
 func (*EnableSensorResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{21}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{25}
 }
 
+// Puts a sensor out of force.
 type DisableSensorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1509,7 +1778,7 @@ type DisableSensorRequest struct {
 
 func (x *DisableSensorRequest) Reset() {
 	*x = DisableSensorRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[22]
+	mi := &file_tetragon_sensors_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1790,7 @@ func (x *DisableSensorRequest) String() string {
 func (*DisableSensorRequest) ProtoMessage() {}
 
 func (x *DisableSensorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[22]
+	mi := &file_tetragon_sensors_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +1803,7 @@ func (x *DisableSensorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableSensorRequest.ProtoReflect.Descriptor instead.
 func (*DisableSensorRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{22}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DisableSensorRequest) GetName() string {
@@ -1544,6 +1813,7 @@ func (x *DisableSensorRequest) GetName() string {
 	return ""
 }
 
+// The sensor is out of force.
 type DisableSensorResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1552,7 +1822,7 @@ type DisableSensorResponse struct {
 
 func (x *DisableSensorResponse) Reset() {
 	*x = DisableSensorResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[23]
+	mi := &file_tetragon_sensors_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1564,7 +1834,7 @@ func (x *DisableSensorResponse) String() string {
 func (*DisableSensorResponse) ProtoMessage() {}
 
 func (x *DisableSensorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[23]
+	mi := &file_tetragon_sensors_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1577,9 +1847,10 @@ func (x *DisableSensorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisableSensorResponse.ProtoReflect.Descriptor instead.
 func (*DisableSensorResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{23}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{27}
 }
 
+// Asks for a tree of stacks.
 type GetStackTraceTreeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1589,7 +1860,7 @@ type GetStackTraceTreeRequest struct {
 
 func (x *GetStackTraceTreeRequest) Reset() {
 	*x = GetStackTraceTreeRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[24]
+	mi := &file_tetragon_sensors_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1872,7 @@ func (x *GetStackTraceTreeRequest) String() string {
 func (*GetStackTraceTreeRequest) ProtoMessage() {}
 
 func (x *GetStackTraceTreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[24]
+	mi := &file_tetragon_sensors_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1885,7 @@ func (x *GetStackTraceTreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStackTraceTreeRequest.ProtoReflect.Descriptor instead.
 func (*GetStackTraceTreeRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{24}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetStackTraceTreeRequest) GetName() string {
@@ -1624,6 +1895,7 @@ func (x *GetStackTraceTreeRequest) GetName() string {
 	return ""
 }
 
+// A tree of stacks.
 type GetStackTraceTreeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Root          *StackTraceNode        `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
@@ -1633,7 +1905,7 @@ type GetStackTraceTreeResponse struct {
 
 func (x *GetStackTraceTreeResponse) Reset() {
 	*x = GetStackTraceTreeResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[25]
+	mi := &file_tetragon_sensors_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1645,7 +1917,7 @@ func (x *GetStackTraceTreeResponse) String() string {
 func (*GetStackTraceTreeResponse) ProtoMessage() {}
 
 func (x *GetStackTraceTreeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[25]
+	mi := &file_tetragon_sensors_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1658,7 +1930,7 @@ func (x *GetStackTraceTreeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStackTraceTreeResponse.ProtoReflect.Descriptor instead.
 func (*GetStackTraceTreeResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{25}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetStackTraceTreeResponse) GetRoot() *StackTraceNode {
@@ -1668,6 +1940,7 @@ func (x *GetStackTraceTreeResponse) GetRoot() *StackTraceNode {
 	return nil
 }
 
+// Asks for the agent's version.
 type GetVersionRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1676,7 +1949,7 @@ type GetVersionRequest struct {
 
 func (x *GetVersionRequest) Reset() {
 	*x = GetVersionRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[26]
+	mi := &file_tetragon_sensors_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1961,7 @@ func (x *GetVersionRequest) String() string {
 func (*GetVersionRequest) ProtoMessage() {}
 
 func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[26]
+	mi := &file_tetragon_sensors_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,9 +1974,10 @@ func (x *GetVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionRequest.ProtoReflect.Descriptor instead.
 func (*GetVersionRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{26}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{30}
 }
 
+// The agent's version.
 type GetVersionResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -1713,7 +1987,7 @@ type GetVersionResponse struct {
 
 func (x *GetVersionResponse) Reset() {
 	*x = GetVersionResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[27]
+	mi := &file_tetragon_sensors_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1999,7 @@ func (x *GetVersionResponse) String() string {
 func (*GetVersionResponse) ProtoMessage() {}
 
 func (x *GetVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[27]
+	mi := &file_tetragon_sensors_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +2012,7 @@ func (x *GetVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVersionResponse.ProtoReflect.Descriptor instead.
 func (*GetVersionResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{27}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetVersionResponse) GetVersion() string {
@@ -1748,17 +2022,135 @@ func (x *GetVersionResponse) GetVersion() string {
 	return ""
 }
 
+// Asks what the agent is and what the kernel can do.
+type GetInfoRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInfoRequest) Reset() {
+	*x = GetInfoRequest{}
+	mi := &file_tetragon_sensors_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInfoRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInfoRequest) ProtoMessage() {}
+
+func (x *GetInfoRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_sensors_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInfoRequest.ProtoReflect.Descriptor instead.
+func (*GetInfoRequest) Descriptor() ([]byte, []int) {
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{32}
+}
+
+// What the agent is and what the kernel can do.
+type GetInfoResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Of the agent's program.
+	Name          string                     `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Probes        []*GetInfoResponse_Probe   `protobuf:"bytes,3,rep,name=probes,proto3" json:"probes,omitempty"`
+	Conf          []*GetInfoResponse_ConfVal `protobuf:"bytes,4,rep,name=conf,proto3" json:"conf,omitempty"`
+	Build         *GetInfoResponse_BuildInfo `protobuf:"bytes,5,opt,name=build,proto3" json:"build,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetInfoResponse) Reset() {
+	*x = GetInfoResponse{}
+	mi := &file_tetragon_sensors_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetInfoResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetInfoResponse) ProtoMessage() {}
+
+func (x *GetInfoResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_sensors_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetInfoResponse.ProtoReflect.Descriptor instead.
+func (*GetInfoResponse) Descriptor() ([]byte, []int) {
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *GetInfoResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GetInfoResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetInfoResponse) GetProbes() []*GetInfoResponse_Probe {
+	if x != nil {
+		return x.Probes
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetConf() []*GetInfoResponse_ConfVal {
+	if x != nil {
+		return x.Conf
+	}
+	return nil
+}
+
+func (x *GetInfoResponse) GetBuild() *GetInfoResponse_BuildInfo {
+	if x != nil {
+		return x.Build
+	}
+	return nil
+}
+
+// What to leave out of a dump of the process cache.
 type DumpProcessCacheReqArgs struct {
-	state                     protoimpl.MessageState `protogen:"open.v1"`
-	SkipZeroRefcnt            bool                   `protobuf:"varint,1,opt,name=skip_zero_refcnt,json=skipZeroRefcnt,proto3" json:"skip_zero_refcnt,omitempty"`
-	ExcludeExecveMapProcesses bool                   `protobuf:"varint,2,opt,name=exclude_execve_map_processes,json=excludeExecveMapProcesses,proto3" json:"exclude_execve_map_processes,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Entries that nobody uses.
+	SkipZeroRefcnt bool `protobuf:"varint,1,opt,name=skip_zero_refcnt,json=skipZeroRefcnt,proto3" json:"skip_zero_refcnt,omitempty"`
+	// Entries that the kernel's map of processes has too.
+	ExcludeExecveMapProcesses bool `protobuf:"varint,2,opt,name=exclude_execve_map_processes,json=excludeExecveMapProcesses,proto3" json:"exclude_execve_map_processes,omitempty"`
 	unknownFields             protoimpl.UnknownFields
 	sizeCache                 protoimpl.SizeCache
 }
 
 func (x *DumpProcessCacheReqArgs) Reset() {
 	*x = DumpProcessCacheReqArgs{}
-	mi := &file_tetragon_sensors_proto_msgTypes[28]
+	mi := &file_tetragon_sensors_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1770,7 +2162,7 @@ func (x *DumpProcessCacheReqArgs) String() string {
 func (*DumpProcessCacheReqArgs) ProtoMessage() {}
 
 func (x *DumpProcessCacheReqArgs) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[28]
+	mi := &file_tetragon_sensors_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1783,7 +2175,7 @@ func (x *DumpProcessCacheReqArgs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpProcessCacheReqArgs.ProtoReflect.Descriptor instead.
 func (*DumpProcessCacheReqArgs) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{28}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DumpProcessCacheReqArgs) GetSkipZeroRefcnt() bool {
@@ -1800,19 +2192,22 @@ func (x *DumpProcessCacheReqArgs) GetExcludeExecveMapProcesses() bool {
 	return false
 }
 
+// An entry of the process cache.
 type ProcessInternal struct {
-	state         protoimpl.MessageState  `protogen:"open.v1"`
-	Process       *Process                `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	Color         string                  `protobuf:"bytes,2,opt,name=color,proto3" json:"color,omitempty"`
-	Refcnt        *wrapperspb.UInt32Value `protobuf:"bytes,3,opt,name=refcnt,proto3" json:"refcnt,omitempty"`
-	RefcntOps     map[string]int32        `protobuf:"bytes,4,rep,name=refcnt_ops,json=refcntOps,proto3" json:"refcnt_ops,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Process *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	// How near it is to being removed.
+	Color  string                  `protobuf:"bytes,2,opt,name=color,proto3" json:"color,omitempty"`
+	Refcnt *wrapperspb.UInt32Value `protobuf:"bytes,3,opt,name=refcnt,proto3" json:"refcnt,omitempty"`
+	// How often it was taken and given back, by the name of the use.
+	RefcntOps     map[string]int32 `protobuf:"bytes,4,rep,name=refcnt_ops,json=refcntOps,proto3" json:"refcnt_ops,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcessInternal) Reset() {
 	*x = ProcessInternal{}
-	mi := &file_tetragon_sensors_proto_msgTypes[29]
+	mi := &file_tetragon_sensors_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +2219,7 @@ func (x *ProcessInternal) String() string {
 func (*ProcessInternal) ProtoMessage() {}
 
 func (x *ProcessInternal) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[29]
+	mi := &file_tetragon_sensors_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +2232,7 @@ func (x *ProcessInternal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessInternal.ProtoReflect.Descriptor instead.
 func (*ProcessInternal) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{29}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProcessInternal) GetProcess() *Process {
@@ -1868,6 +2263,7 @@ func (x *ProcessInternal) GetRefcntOps() map[string]int32 {
 	return nil
 }
 
+// The process cache.
 type DumpProcessCacheResArgs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Processes     []*ProcessInternal     `protobuf:"bytes,1,rep,name=processes,proto3" json:"processes,omitempty"`
@@ -1877,7 +2273,7 @@ type DumpProcessCacheResArgs struct {
 
 func (x *DumpProcessCacheResArgs) Reset() {
 	*x = DumpProcessCacheResArgs{}
-	mi := &file_tetragon_sensors_proto_msgTypes[30]
+	mi := &file_tetragon_sensors_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +2285,7 @@ func (x *DumpProcessCacheResArgs) String() string {
 func (*DumpProcessCacheResArgs) ProtoMessage() {}
 
 func (x *DumpProcessCacheResArgs) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[30]
+	mi := &file_tetragon_sensors_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2298,7 @@ func (x *DumpProcessCacheResArgs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DumpProcessCacheResArgs.ProtoReflect.Descriptor instead.
 func (*DumpProcessCacheResArgs) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{30}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DumpProcessCacheResArgs) GetProcesses() []*ProcessInternal {
@@ -1912,6 +2308,7 @@ func (x *DumpProcessCacheResArgs) GetProcesses() []*ProcessInternal {
 	return nil
 }
 
+// Asks for something that helps to find faults.
 type GetDebugRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Flag  ConfigFlag             `protobuf:"varint,1,opt,name=flag,proto3,enum=tetragon.ConfigFlag" json:"flag,omitempty"`
@@ -1925,7 +2322,7 @@ type GetDebugRequest struct {
 
 func (x *GetDebugRequest) Reset() {
 	*x = GetDebugRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[31]
+	mi := &file_tetragon_sensors_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1937,7 +2334,7 @@ func (x *GetDebugRequest) String() string {
 func (*GetDebugRequest) ProtoMessage() {}
 
 func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[31]
+	mi := &file_tetragon_sensors_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1950,7 +2347,7 @@ func (x *GetDebugRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDebugRequest.ProtoReflect.Descriptor instead.
 func (*GetDebugRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{31}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetDebugRequest) GetFlag() ConfigFlag {
@@ -1986,6 +2383,7 @@ type GetDebugRequest_Dump struct {
 
 func (*GetDebugRequest_Dump) isGetDebugRequest_Arg() {}
 
+// What was asked for.
 type GetDebugResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Flag  ConfigFlag             `protobuf:"varint,1,opt,name=flag,proto3,enum=tetragon.ConfigFlag" json:"flag,omitempty"`
@@ -2000,7 +2398,7 @@ type GetDebugResponse struct {
 
 func (x *GetDebugResponse) Reset() {
 	*x = GetDebugResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[32]
+	mi := &file_tetragon_sensors_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2410,7 @@ func (x *GetDebugResponse) String() string {
 func (*GetDebugResponse) ProtoMessage() {}
 
 func (x *GetDebugResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[32]
+	mi := &file_tetragon_sensors_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2423,7 @@ func (x *GetDebugResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDebugResponse.ProtoReflect.Descriptor instead.
 func (*GetDebugResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{32}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetDebugResponse) GetFlag() ConfigFlag {
@@ -2076,6 +2474,7 @@ func (*GetDebugResponse_Level) isGetDebugResponse_Arg() {}
 
 func (*GetDebugResponse_Processes) isGetDebugResponse_Arg() {}
 
+// Changes the level of the log.
 type SetDebugRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Flag  ConfigFlag             `protobuf:"varint,1,opt,name=flag,proto3,enum=tetragon.ConfigFlag" json:"flag,omitempty"`
@@ -2089,7 +2488,7 @@ type SetDebugRequest struct {
 
 func (x *SetDebugRequest) Reset() {
 	*x = SetDebugRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[33]
+	mi := &file_tetragon_sensors_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2101,7 +2500,7 @@ func (x *SetDebugRequest) String() string {
 func (*SetDebugRequest) ProtoMessage() {}
 
 func (x *SetDebugRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[33]
+	mi := &file_tetragon_sensors_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2114,7 +2513,7 @@ func (x *SetDebugRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDebugRequest.ProtoReflect.Descriptor instead.
 func (*SetDebugRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{33}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SetDebugRequest) GetFlag() ConfigFlag {
@@ -2150,6 +2549,7 @@ type SetDebugRequest_Level struct {
 
 func (*SetDebugRequest_Level) isSetDebugRequest_Arg() {}
 
+// The level of the log, as it is now.
 type SetDebugResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Flag  ConfigFlag             `protobuf:"varint,1,opt,name=flag,proto3,enum=tetragon.ConfigFlag" json:"flag,omitempty"`
@@ -2163,7 +2563,7 @@ type SetDebugResponse struct {
 
 func (x *SetDebugResponse) Reset() {
 	*x = SetDebugResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[34]
+	mi := &file_tetragon_sensors_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2575,7 @@ func (x *SetDebugResponse) String() string {
 func (*SetDebugResponse) ProtoMessage() {}
 
 func (x *SetDebugResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[34]
+	mi := &file_tetragon_sensors_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2588,7 @@ func (x *SetDebugResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetDebugResponse.ProtoReflect.Descriptor instead.
 func (*SetDebugResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{34}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetDebugResponse) GetFlag() ConfigFlag {
@@ -2224,342 +2624,7 @@ type SetDebugResponse_Level struct {
 
 func (*SetDebugResponse_Level) isSetDebugResponse_Arg() {}
 
-type GetInfoRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetInfoRequest) Reset() {
-	*x = GetInfoRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[35]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetInfoRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetInfoRequest) ProtoMessage() {}
-
-func (x *GetInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[35]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetInfoRequest.ProtoReflect.Descriptor instead.
-func (*GetInfoRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{35}
-}
-
-type GetInfoResponse struct {
-	state         protoimpl.MessageState     `protogen:"open.v1"`
-	Version       string                     `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	Name          string                     `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Probes        []*GetInfoResponse_Probe   `protobuf:"bytes,3,rep,name=probes,proto3" json:"probes,omitempty"`
-	Conf          []*GetInfoResponse_ConfVal `protobuf:"bytes,4,rep,name=conf,proto3" json:"conf,omitempty"`
-	Build         *GetInfoResponse_BuildInfo `protobuf:"bytes,5,opt,name=build,proto3" json:"build,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetInfoResponse) Reset() {
-	*x = GetInfoResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[36]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetInfoResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetInfoResponse) ProtoMessage() {}
-
-func (x *GetInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[36]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetInfoResponse.ProtoReflect.Descriptor instead.
-func (*GetInfoResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{36}
-}
-
-func (x *GetInfoResponse) GetVersion() string {
-	if x != nil {
-		return x.Version
-	}
-	return ""
-}
-
-func (x *GetInfoResponse) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *GetInfoResponse) GetProbes() []*GetInfoResponse_Probe {
-	if x != nil {
-		return x.Probes
-	}
-	return nil
-}
-
-func (x *GetInfoResponse) GetConf() []*GetInfoResponse_ConfVal {
-	if x != nil {
-		return x.Conf
-	}
-	return nil
-}
-
-func (x *GetInfoResponse) GetBuild() *GetInfoResponse_BuildInfo {
-	if x != nil {
-		return x.Build
-	}
-	return nil
-}
-
-type HookStatus struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Section         string                 `protobuf:"bytes,1,opt,name=section,proto3" json:"section,omitempty"`
-	State           HookState              `protobuf:"varint,2,opt,name=state,proto3,enum=tetragon.HookState" json:"state,omitempty"`
-	HookDescription string                 `protobuf:"bytes,3,opt,name=hook_description,json=hookDescription,proto3" json:"hook_description,omitempty"`
-	HookIdx         uint32                 `protobuf:"varint,4,opt,name=hook_idx,json=hookIdx,proto3" json:"hook_idx,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
-}
-
-func (x *HookStatus) Reset() {
-	*x = HookStatus{}
-	mi := &file_tetragon_sensors_proto_msgTypes[37]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HookStatus) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HookStatus) ProtoMessage() {}
-
-func (x *HookStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[37]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HookStatus.ProtoReflect.Descriptor instead.
-func (*HookStatus) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{37}
-}
-
-func (x *HookStatus) GetSection() string {
-	if x != nil {
-		return x.Section
-	}
-	return ""
-}
-
-func (x *HookStatus) GetState() HookState {
-	if x != nil {
-		return x.State
-	}
-	return HookState_STATUS_UNSPECIFIED
-}
-
-func (x *HookStatus) GetHookDescription() string {
-	if x != nil {
-		return x.HookDescription
-	}
-	return ""
-}
-
-func (x *HookStatus) GetHookIdx() uint32 {
-	if x != nil {
-		return x.HookIdx
-	}
-	return 0
-}
-
-type ListDomainsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListDomainsRequest) Reset() {
-	*x = ListDomainsRequest{}
-	mi := &file_tetragon_sensors_proto_msgTypes[38]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListDomainsRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListDomainsRequest) ProtoMessage() {}
-
-func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[38]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListDomainsRequest.ProtoReflect.Descriptor instead.
-func (*ListDomainsRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{38}
-}
-
-type ListDomainsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Domains       []string               `protobuf:"bytes,1,rep,name=domains,proto3" json:"domains,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListDomainsResponse) Reset() {
-	*x = ListDomainsResponse{}
-	mi := &file_tetragon_sensors_proto_msgTypes[39]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListDomainsResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListDomainsResponse) ProtoMessage() {}
-
-func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[39]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListDomainsResponse.ProtoReflect.Descriptor instead.
-func (*ListDomainsResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{39}
-}
-
-func (x *ListDomainsResponse) GetDomains() []string {
-	if x != nil {
-		return x.Domains
-	}
-	return nil
-}
-
-type TracingPolicySelectorActionCounters struct {
-	state          protoimpl.MessageState       `protogen:"open.v1"`
-	Hook           string                       `protobuf:"bytes,1,opt,name=hook,proto3" json:"hook,omitempty"`
-	HookIndex      *wrapperspb.UInt32Value      `protobuf:"bytes,2,opt,name=hook_index,json=hookIndex,proto3" json:"hook_index,omitempty"`
-	SelectorIndex  *wrapperspb.UInt32Value      `protobuf:"bytes,3,opt,name=selector_index,json=selectorIndex,proto3" json:"selector_index,omitempty"`
-	ActionCounters *TracingPolicyActionCounters `protobuf:"bytes,4,opt,name=action_counters,json=actionCounters,proto3" json:"action_counters,omitempty"`
-	SelectorLabel  string                       `protobuf:"bytes,5,opt,name=selector_label,json=selectorLabel,proto3" json:"selector_label,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
-}
-
-func (x *TracingPolicySelectorActionCounters) Reset() {
-	*x = TracingPolicySelectorActionCounters{}
-	mi := &file_tetragon_sensors_proto_msgTypes[40]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TracingPolicySelectorActionCounters) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TracingPolicySelectorActionCounters) ProtoMessage() {}
-
-func (x *TracingPolicySelectorActionCounters) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[40]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TracingPolicySelectorActionCounters.ProtoReflect.Descriptor instead.
-func (*TracingPolicySelectorActionCounters) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{40}
-}
-
-func (x *TracingPolicySelectorActionCounters) GetHook() string {
-	if x != nil {
-		return x.Hook
-	}
-	return ""
-}
-
-func (x *TracingPolicySelectorActionCounters) GetHookIndex() *wrapperspb.UInt32Value {
-	if x != nil {
-		return x.HookIndex
-	}
-	return nil
-}
-
-func (x *TracingPolicySelectorActionCounters) GetSelectorIndex() *wrapperspb.UInt32Value {
-	if x != nil {
-		return x.SelectorIndex
-	}
-	return nil
-}
-
-func (x *TracingPolicySelectorActionCounters) GetActionCounters() *TracingPolicyActionCounters {
-	if x != nil {
-		return x.ActionCounters
-	}
-	return nil
-}
-
-func (x *TracingPolicySelectorActionCounters) GetSelectorLabel() string {
-	if x != nil {
-		return x.SelectorLabel
-	}
-	return ""
-}
-
+// Of what the agent was built.
 type GetInfoResponse_BuildInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	GoVersion     string                 `protobuf:"bytes,1,opt,name=go_version,json=goVersion,proto3" json:"go_version,omitempty"`
@@ -2572,7 +2637,7 @@ type GetInfoResponse_BuildInfo struct {
 
 func (x *GetInfoResponse_BuildInfo) Reset() {
 	*x = GetInfoResponse_BuildInfo{}
-	mi := &file_tetragon_sensors_proto_msgTypes[42]
+	mi := &file_tetragon_sensors_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2649,7 @@ func (x *GetInfoResponse_BuildInfo) String() string {
 func (*GetInfoResponse_BuildInfo) ProtoMessage() {}
 
 func (x *GetInfoResponse_BuildInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[42]
+	mi := &file_tetragon_sensors_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2662,7 @@ func (x *GetInfoResponse_BuildInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInfoResponse_BuildInfo.ProtoReflect.Descriptor instead.
 func (*GetInfoResponse_BuildInfo) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{36, 0}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{33, 0}
 }
 
 func (x *GetInfoResponse_BuildInfo) GetGoVersion() string {
@@ -2628,6 +2693,7 @@ func (x *GetInfoResponse_BuildInfo) GetModified() string {
 	return ""
 }
 
+// A setting of the agent.
 type GetInfoResponse_ConfVal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -2638,7 +2704,7 @@ type GetInfoResponse_ConfVal struct {
 
 func (x *GetInfoResponse_ConfVal) Reset() {
 	*x = GetInfoResponse_ConfVal{}
-	mi := &file_tetragon_sensors_proto_msgTypes[43]
+	mi := &file_tetragon_sensors_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2716,7 @@ func (x *GetInfoResponse_ConfVal) String() string {
 func (*GetInfoResponse_ConfVal) ProtoMessage() {}
 
 func (x *GetInfoResponse_ConfVal) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[43]
+	mi := &file_tetragon_sensors_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2729,7 @@ func (x *GetInfoResponse_ConfVal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInfoResponse_ConfVal.ProtoReflect.Descriptor instead.
 func (*GetInfoResponse_ConfVal) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{36, 1}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{33, 1}
 }
 
 func (x *GetInfoResponse_ConfVal) GetKey() string {
@@ -2680,6 +2746,7 @@ func (x *GetInfoResponse_ConfVal) GetValue() *anypb.Any {
 	return nil
 }
 
+// Something that the kernel can do or not, by a name that clients know.
 type GetInfoResponse_Probe struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=Name,proto3" json:"Name,omitempty"`
@@ -2690,7 +2757,7 @@ type GetInfoResponse_Probe struct {
 
 func (x *GetInfoResponse_Probe) Reset() {
 	*x = GetInfoResponse_Probe{}
-	mi := &file_tetragon_sensors_proto_msgTypes[44]
+	mi := &file_tetragon_sensors_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2769,7 @@ func (x *GetInfoResponse_Probe) String() string {
 func (*GetInfoResponse_Probe) ProtoMessage() {}
 
 func (x *GetInfoResponse_Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_sensors_proto_msgTypes[44]
+	mi := &file_tetragon_sensors_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2782,7 @@ func (x *GetInfoResponse_Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInfoResponse_Probe.ProtoReflect.Descriptor instead.
 func (*GetInfoResponse_Probe) Descriptor() ([]byte, []int) {
-	return file_tetragon_sensors_proto_rawDescGZIP(), []int{36, 2}
+	return file_tetragon_sensors_proto_rawDescGZIP(), []int{33, 2}
 }
 
 func (x *GetInfoResponse_Probe) GetName() string {
@@ -2736,7 +2803,7 @@ var File_tetragon_sensors_proto protoreflect.FileDescriptor
 
 const file_tetragon_sensors_proto_rawDesc = "" +
 	"\n" +
-	"\x16tetragon/sensors.proto\x12\btetragon\x1a\x1egoogle/protobuf/wrappers.proto\x1a\x15tetragon/events.proto\x1a\x14tetragon/stack.proto\x1a\x17tetragon/tetragon.proto\x1a\x19google/protobuf/any.proto\"\x14\n" +
+	"\x16tetragon/sensors.proto\x12\btetragon\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\x1a\x15tetragon/events.proto\x1a\x14tetragon/stack.proto\x1a\x17tetragon/tetragon.proto\"\x14\n" +
 	"\x12ListSensorsRequest\"\\\n" +
 	"\fSensorStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -2760,10 +2827,23 @@ const file_tetragon_sensors_proto_rawDesc = "" +
 	"\vmonitor_set\x18\t \x01(\x04R\n" +
 	"monitorSet\x12\x16\n" +
 	"\x06nopost\x18\n" +
-	" \x01(\x04R\x06nopost\"\xcd\x01\n" +
+	" \x01(\x04R\x06nopost\"\xb2\x02\n" +
+	"#TracingPolicySelectorActionCounters\x12\x12\n" +
+	"\x04hook\x18\x01 \x01(\tR\x04hook\x12;\n" +
+	"\n" +
+	"hook_index\x18\x02 \x01(\v2\x1c.google.protobuf.UInt32ValueR\thookIndex\x12C\n" +
+	"\x0eselector_index\x18\x03 \x01(\v2\x1c.google.protobuf.UInt32ValueR\rselectorIndex\x12N\n" +
+	"\x0faction_counters\x18\x04 \x01(\v2%.tetragon.TracingPolicyActionCountersR\x0eactionCounters\x12%\n" +
+	"\x0eselector_label\x18\x05 \x01(\tR\rselectorLabel\"\xcd\x01\n" +
 	"\x12TracingPolicyStats\x12N\n" +
 	"\x0faction_counters\x18\x01 \x01(\v2%.tetragon.TracingPolicyActionCountersR\x0eactionCounters\x12g\n" +
-	"\x18selector_action_counters\x18\x02 \x03(\v2-.tetragon.TracingPolicySelectorActionCountersR\x16selectorActionCounters\"\x81\x04\n" +
+	"\x18selector_action_counters\x18\x02 \x03(\v2-.tetragon.TracingPolicySelectorActionCountersR\x16selectorActionCounters\"\x97\x01\n" +
+	"\n" +
+	"HookStatus\x12\x18\n" +
+	"\asection\x18\x01 \x01(\tR\asection\x12)\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x13.tetragon.HookStateR\x05state\x12)\n" +
+	"\x10hook_description\x18\x03 \x01(\tR\x0fhookDescription\x12\x19\n" +
+	"\bhook_idx\x18\x04 \x01(\rR\ahookIdx\"\x81\x04\n" +
 	"\x13TracingPolicyStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -2810,7 +2890,10 @@ const file_tetragon_sensors_proto_rawDesc = "" +
 	"\x06domain\x18\x05 \x01(\tR\x06domainB\t\n" +
 	"\a_enableB\a\n" +
 	"\x05_mode\" \n" +
-	"\x1eConfigureTracingPolicyResponse\")\n" +
+	"\x1eConfigureTracingPolicyResponse\"\x14\n" +
+	"\x12ListDomainsRequest\"/\n" +
+	"\x13ListDomainsResponse\x12\x18\n" +
+	"\adomains\x18\x01 \x03(\tR\adomains\")\n" +
 	"\x13RemoveSensorRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
 	"\x14RemoveSensorResponse\")\n" +
@@ -2826,7 +2909,26 @@ const file_tetragon_sensors_proto_rawDesc = "" +
 	"\x04root\x18\x01 \x01(\v2\x18.tetragon.StackTraceNodeR\x04root\"\x13\n" +
 	"\x11GetVersionRequest\".\n" +
 	"\x12GetVersionResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\tR\aversion\"\x84\x01\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\"\x10\n" +
+	"\x0eGetInfoRequest\"\xfa\x03\n" +
+	"\x0fGetInfoResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x127\n" +
+	"\x06probes\x18\x03 \x03(\v2\x1f.tetragon.GetInfoResponse.ProbeR\x06probes\x125\n" +
+	"\x04conf\x18\x04 \x03(\v2!.tetragon.GetInfoResponse.ConfValR\x04conf\x129\n" +
+	"\x05build\x18\x05 \x01(\v2#.tetragon.GetInfoResponse.BuildInfoR\x05build\x1ar\n" +
+	"\tBuildInfo\x12\x1d\n" +
+	"\n" +
+	"go_version\x18\x01 \x01(\tR\tgoVersion\x12\x16\n" +
+	"\x06commit\x18\x02 \x01(\tR\x06commit\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\tR\x04time\x12\x1a\n" +
+	"\bmodified\x18\x04 \x01(\tR\bmodified\x1aG\n" +
+	"\aConfVal\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12*\n" +
+	"\x05value\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x05value\x1aQ\n" +
+	"\x05Probe\x12\x12\n" +
+	"\x04Name\x18\x01 \x01(\tR\x04Name\x124\n" +
+	"\aEnabled\x18\x02 \x01(\v2\x1a.google.protobuf.BoolValueR\aEnabled\"\x84\x01\n" +
 	"\x17DumpProcessCacheReqArgs\x12(\n" +
 	"\x10skip_zero_refcnt\x18\x01 \x01(\bR\x0eskipZeroRefcnt\x12?\n" +
 	"\x1cexclude_execve_map_processes\x18\x02 \x01(\bR\x19excludeExecveMapProcesses\"\x91\x02\n" +
@@ -2857,42 +2959,7 @@ const file_tetragon_sensors_proto_rawDesc = "" +
 	"\x10SetDebugResponse\x12(\n" +
 	"\x04flag\x18\x01 \x01(\x0e2\x14.tetragon.ConfigFlagR\x04flag\x12*\n" +
 	"\x05level\x18\x02 \x01(\x0e2\x12.tetragon.LogLevelH\x00R\x05levelB\x05\n" +
-	"\x03arg\"\x10\n" +
-	"\x0eGetInfoRequest\"\xfa\x03\n" +
-	"\x0fGetInfoResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\tR\aversion\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x127\n" +
-	"\x06probes\x18\x03 \x03(\v2\x1f.tetragon.GetInfoResponse.ProbeR\x06probes\x125\n" +
-	"\x04conf\x18\x04 \x03(\v2!.tetragon.GetInfoResponse.ConfValR\x04conf\x129\n" +
-	"\x05build\x18\x05 \x01(\v2#.tetragon.GetInfoResponse.BuildInfoR\x05build\x1ar\n" +
-	"\tBuildInfo\x12\x1d\n" +
-	"\n" +
-	"go_version\x18\x01 \x01(\tR\tgoVersion\x12\x16\n" +
-	"\x06commit\x18\x02 \x01(\tR\x06commit\x12\x12\n" +
-	"\x04time\x18\x03 \x01(\tR\x04time\x12\x1a\n" +
-	"\bmodified\x18\x04 \x01(\tR\bmodified\x1aG\n" +
-	"\aConfVal\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12*\n" +
-	"\x05value\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\x05value\x1aQ\n" +
-	"\x05Probe\x12\x12\n" +
-	"\x04Name\x18\x01 \x01(\tR\x04Name\x124\n" +
-	"\aEnabled\x18\x02 \x01(\v2\x1a.google.protobuf.BoolValueR\aEnabled\"\x97\x01\n" +
-	"\n" +
-	"HookStatus\x12\x18\n" +
-	"\asection\x18\x01 \x01(\tR\asection\x12)\n" +
-	"\x05state\x18\x02 \x01(\x0e2\x13.tetragon.HookStateR\x05state\x12)\n" +
-	"\x10hook_description\x18\x03 \x01(\tR\x0fhookDescription\x12\x19\n" +
-	"\bhook_idx\x18\x04 \x01(\rR\ahookIdx\"\x14\n" +
-	"\x12ListDomainsRequest\"/\n" +
-	"\x13ListDomainsResponse\x12\x18\n" +
-	"\adomains\x18\x01 \x03(\tR\adomains\"\xb2\x02\n" +
-	"#TracingPolicySelectorActionCounters\x12\x12\n" +
-	"\x04hook\x18\x01 \x01(\tR\x04hook\x12;\n" +
-	"\n" +
-	"hook_index\x18\x02 \x01(\v2\x1c.google.protobuf.UInt32ValueR\thookIndex\x12C\n" +
-	"\x0eselector_index\x18\x03 \x01(\v2\x1c.google.protobuf.UInt32ValueR\rselectorIndex\x12N\n" +
-	"\x0faction_counters\x18\x04 \x01(\v2%.tetragon.TracingPolicyActionCountersR\x0eactionCounters\x12%\n" +
-	"\x0eselector_label\x18\x05 \x01(\tR\rselectorLabel*\xe8\x01\n" +
+	"\x03arg*\xe8\x01\n" +
 	"\x12TracingPolicyState\x12\x14\n" +
 	"\x10TP_STATE_UNKNOWN\x10\x00\x12\x14\n" +
 	"\x10TP_STATE_ENABLED\x10\x01\x12\x15\n" +
@@ -2973,129 +3040,129 @@ var file_tetragon_sensors_proto_goTypes = []any{
 	(*ListSensorsResponse)(nil),                 // 7: tetragon.ListSensorsResponse
 	(*ListTracingPoliciesRequest)(nil),          // 8: tetragon.ListTracingPoliciesRequest
 	(*TracingPolicyActionCounters)(nil),         // 9: tetragon.TracingPolicyActionCounters
-	(*TracingPolicyStats)(nil),                  // 10: tetragon.TracingPolicyStats
-	(*TracingPolicyStatus)(nil),                 // 11: tetragon.TracingPolicyStatus
-	(*ListTracingPoliciesResponse)(nil),         // 12: tetragon.ListTracingPoliciesResponse
-	(*AddTracingPolicyRequest)(nil),             // 13: tetragon.AddTracingPolicyRequest
-	(*AddTracingPolicyResponse)(nil),            // 14: tetragon.AddTracingPolicyResponse
-	(*DeleteTracingPolicyRequest)(nil),          // 15: tetragon.DeleteTracingPolicyRequest
-	(*DeleteTracingPolicyResponse)(nil),         // 16: tetragon.DeleteTracingPolicyResponse
-	(*EnableTracingPolicyRequest)(nil),          // 17: tetragon.EnableTracingPolicyRequest
-	(*EnableTracingPolicyResponse)(nil),         // 18: tetragon.EnableTracingPolicyResponse
-	(*DisableTracingPolicyRequest)(nil),         // 19: tetragon.DisableTracingPolicyRequest
-	(*DisableTracingPolicyResponse)(nil),        // 20: tetragon.DisableTracingPolicyResponse
-	(*ConfigureTracingPolicyRequest)(nil),       // 21: tetragon.ConfigureTracingPolicyRequest
-	(*ConfigureTracingPolicyResponse)(nil),      // 22: tetragon.ConfigureTracingPolicyResponse
-	(*RemoveSensorRequest)(nil),                 // 23: tetragon.RemoveSensorRequest
-	(*RemoveSensorResponse)(nil),                // 24: tetragon.RemoveSensorResponse
-	(*EnableSensorRequest)(nil),                 // 25: tetragon.EnableSensorRequest
-	(*EnableSensorResponse)(nil),                // 26: tetragon.EnableSensorResponse
-	(*DisableSensorRequest)(nil),                // 27: tetragon.DisableSensorRequest
-	(*DisableSensorResponse)(nil),               // 28: tetragon.DisableSensorResponse
-	(*GetStackTraceTreeRequest)(nil),            // 29: tetragon.GetStackTraceTreeRequest
-	(*GetStackTraceTreeResponse)(nil),           // 30: tetragon.GetStackTraceTreeResponse
-	(*GetVersionRequest)(nil),                   // 31: tetragon.GetVersionRequest
-	(*GetVersionResponse)(nil),                  // 32: tetragon.GetVersionResponse
-	(*DumpProcessCacheReqArgs)(nil),             // 33: tetragon.DumpProcessCacheReqArgs
-	(*ProcessInternal)(nil),                     // 34: tetragon.ProcessInternal
-	(*DumpProcessCacheResArgs)(nil),             // 35: tetragon.DumpProcessCacheResArgs
-	(*GetDebugRequest)(nil),                     // 36: tetragon.GetDebugRequest
-	(*GetDebugResponse)(nil),                    // 37: tetragon.GetDebugResponse
-	(*SetDebugRequest)(nil),                     // 38: tetragon.SetDebugRequest
-	(*SetDebugResponse)(nil),                    // 39: tetragon.SetDebugResponse
-	(*GetInfoRequest)(nil),                      // 40: tetragon.GetInfoRequest
-	(*GetInfoResponse)(nil),                     // 41: tetragon.GetInfoResponse
-	(*HookStatus)(nil),                          // 42: tetragon.HookStatus
-	(*ListDomainsRequest)(nil),                  // 43: tetragon.ListDomainsRequest
-	(*ListDomainsResponse)(nil),                 // 44: tetragon.ListDomainsResponse
-	(*TracingPolicySelectorActionCounters)(nil), // 45: tetragon.TracingPolicySelectorActionCounters
-	nil,                               // 46: tetragon.ProcessInternal.RefcntOpsEntry
-	(*GetInfoResponse_BuildInfo)(nil), // 47: tetragon.GetInfoResponse.BuildInfo
-	(*GetInfoResponse_ConfVal)(nil),   // 48: tetragon.GetInfoResponse.ConfVal
-	(*GetInfoResponse_Probe)(nil),     // 49: tetragon.GetInfoResponse.Probe
-	(*StackTraceNode)(nil),            // 50: tetragon.StackTraceNode
-	(*Process)(nil),                   // 51: tetragon.Process
-	(*wrapperspb.UInt32Value)(nil),    // 52: google.protobuf.UInt32Value
-	(*anypb.Any)(nil),                 // 53: google.protobuf.Any
-	(*wrapperspb.BoolValue)(nil),      // 54: google.protobuf.BoolValue
-	(*GetEventsRequest)(nil),          // 55: tetragon.GetEventsRequest
-	(*GetHealthStatusRequest)(nil),    // 56: tetragon.GetHealthStatusRequest
-	(*RuntimeHookRequest)(nil),        // 57: tetragon.RuntimeHookRequest
-	(*GetEventsResponse)(nil),         // 58: tetragon.GetEventsResponse
-	(*GetHealthStatusResponse)(nil),   // 59: tetragon.GetHealthStatusResponse
-	(*RuntimeHookResponse)(nil),       // 60: tetragon.RuntimeHookResponse
+	(*TracingPolicySelectorActionCounters)(nil), // 10: tetragon.TracingPolicySelectorActionCounters
+	(*TracingPolicyStats)(nil),                  // 11: tetragon.TracingPolicyStats
+	(*HookStatus)(nil),                          // 12: tetragon.HookStatus
+	(*TracingPolicyStatus)(nil),                 // 13: tetragon.TracingPolicyStatus
+	(*ListTracingPoliciesResponse)(nil),         // 14: tetragon.ListTracingPoliciesResponse
+	(*AddTracingPolicyRequest)(nil),             // 15: tetragon.AddTracingPolicyRequest
+	(*AddTracingPolicyResponse)(nil),            // 16: tetragon.AddTracingPolicyResponse
+	(*DeleteTracingPolicyRequest)(nil),          // 17: tetragon.DeleteTracingPolicyRequest
+	(*DeleteTracingPolicyResponse)(nil),         // 18: tetragon.DeleteTracingPolicyResponse
+	(*EnableTracingPolicyRequest)(nil),          // 19: tetragon.EnableTracingPolicyRequest
+	(*EnableTracingPolicyResponse)(nil),         // 20: tetragon.EnableTracingPolicyResponse
+	(*DisableTracingPolicyRequest)(nil),         // 21: tetragon.DisableTracingPolicyRequest
+	(*DisableTracingPolicyResponse)(nil),        // 22: tetragon.DisableTracingPolicyResponse
+	(*ConfigureTracingPolicyRequest)(nil),       // 23: tetragon.ConfigureTracingPolicyRequest
+	(*ConfigureTracingPolicyResponse)(nil),      // 24: tetragon.ConfigureTracingPolicyResponse
+	(*ListDomainsRequest)(nil),                  // 25: tetragon.ListDomainsRequest
+	(*ListDomainsResponse)(nil),                 // 26: tetragon.ListDomainsResponse
+	(*RemoveSensorRequest)(nil),                 // 27: tetragon.RemoveSensorRequest
+	(*RemoveSensorResponse)(nil),                // 28: tetragon.RemoveSensorResponse
+	(*EnableSensorRequest)(nil),                 // 29: tetragon.EnableSensorRequest
+	(*EnableSensorResponse)(nil),                // 30: tetragon.EnableSensorResponse
+	(*DisableSensorRequest)(nil),                // 31: tetragon.DisableSensorRequest
+	(*DisableSensorResponse)(nil),               // 32: tetragon.DisableSensorResponse
+	(*GetStackTraceTreeRequest)(nil),            // 33: tetragon.GetStackTraceTreeRequest
+	(*GetStackTraceTreeResponse)(nil),           // 34: tetragon.GetStackTraceTreeResponse
+	(*GetVersionRequest)(nil),                   // 35: tetragon.GetVersionRequest
+	(*GetVersionResponse)(nil),                  // 36: tetragon.GetVersionResponse
+	(*GetInfoRequest)(nil),                      // 37: tetragon.GetInfoRequest
+	(*GetInfoResponse)(nil),                     // 38: tetragon.GetInfoResponse
+	(*DumpProcessCacheReqArgs)(nil),             // 39: tetragon.DumpProcessCacheReqArgs
+	(*ProcessInternal)(nil),                     // 40: tetragon.ProcessInternal
+	(*DumpProcessCacheResArgs)(nil),             // 41: tetragon.DumpProcessCacheResArgs
+	(*GetDebugRequest)(nil),                     // 42: tetragon.GetDebugRequest
+	(*GetDebugResponse)(nil),                    // 43: tetragon.GetDebugResponse
+	(*SetDebugRequest)(nil),                     // 44: tetragon.SetDebugRequest
+	(*SetDebugResponse)(nil),                    // 45: tetragon.SetDebugResponse
+	(*GetInfoResponse_BuildInfo)(nil),           // 46: tetragon.GetInfoResponse.BuildInfo
+	(*GetInfoResponse_ConfVal)(nil),             // 47: tetragon.GetInfoResponse.ConfVal
+	(*GetInfoResponse_Probe)(nil),               // 48: tetragon.GetInfoResponse.Probe
+	nil,                                         // 49: tetragon.ProcessInternal.RefcntOpsEntry
+	(*wrapperspb.UInt32Value)(nil),              // 50: google.protobuf.UInt32Value
+	(*StackTraceNode)(nil),                      // 51: tetragon.StackTraceNode
+	(*Process)(nil),                             // 52: tetragon.Process
+	(*anypb.Any)(nil),                           // 53: google.protobuf.Any
+	(*wrapperspb.BoolValue)(nil),                // 54: google.protobuf.BoolValue
+	(*GetEventsRequest)(nil),                    // 55: tetragon.GetEventsRequest
+	(*GetHealthStatusRequest)(nil),              // 56: tetragon.GetHealthStatusRequest
+	(*RuntimeHookRequest)(nil),                  // 57: tetragon.RuntimeHookRequest
+	(*GetEventsResponse)(nil),                   // 58: tetragon.GetEventsResponse
+	(*GetHealthStatusResponse)(nil),             // 59: tetragon.GetHealthStatusResponse
+	(*RuntimeHookResponse)(nil),                 // 60: tetragon.RuntimeHookResponse
 }
 var file_tetragon_sensors_proto_depIdxs = []int32{
 	6,  // 0: tetragon.ListSensorsResponse.sensors:type_name -> tetragon.SensorStatus
-	9,  // 1: tetragon.TracingPolicyStats.action_counters:type_name -> tetragon.TracingPolicyActionCounters
-	45, // 2: tetragon.TracingPolicyStats.selector_action_counters:type_name -> tetragon.TracingPolicySelectorActionCounters
-	0,  // 3: tetragon.TracingPolicyStatus.state:type_name -> tetragon.TracingPolicyState
-	1,  // 4: tetragon.TracingPolicyStatus.mode:type_name -> tetragon.TracingPolicyMode
-	10, // 5: tetragon.TracingPolicyStatus.stats:type_name -> tetragon.TracingPolicyStats
-	42, // 6: tetragon.TracingPolicyStatus.hook_statuses:type_name -> tetragon.HookStatus
-	11, // 7: tetragon.ListTracingPoliciesResponse.policies:type_name -> tetragon.TracingPolicyStatus
-	1,  // 8: tetragon.ConfigureTracingPolicyRequest.mode:type_name -> tetragon.TracingPolicyMode
-	50, // 9: tetragon.GetStackTraceTreeResponse.root:type_name -> tetragon.StackTraceNode
-	51, // 10: tetragon.ProcessInternal.process:type_name -> tetragon.Process
-	52, // 11: tetragon.ProcessInternal.refcnt:type_name -> google.protobuf.UInt32Value
-	46, // 12: tetragon.ProcessInternal.refcnt_ops:type_name -> tetragon.ProcessInternal.RefcntOpsEntry
-	34, // 13: tetragon.DumpProcessCacheResArgs.processes:type_name -> tetragon.ProcessInternal
-	2,  // 14: tetragon.GetDebugRequest.flag:type_name -> tetragon.ConfigFlag
-	33, // 15: tetragon.GetDebugRequest.dump:type_name -> tetragon.DumpProcessCacheReqArgs
-	2,  // 16: tetragon.GetDebugResponse.flag:type_name -> tetragon.ConfigFlag
-	3,  // 17: tetragon.GetDebugResponse.level:type_name -> tetragon.LogLevel
-	35, // 18: tetragon.GetDebugResponse.processes:type_name -> tetragon.DumpProcessCacheResArgs
-	2,  // 19: tetragon.SetDebugRequest.flag:type_name -> tetragon.ConfigFlag
-	3,  // 20: tetragon.SetDebugRequest.level:type_name -> tetragon.LogLevel
-	2,  // 21: tetragon.SetDebugResponse.flag:type_name -> tetragon.ConfigFlag
-	3,  // 22: tetragon.SetDebugResponse.level:type_name -> tetragon.LogLevel
-	49, // 23: tetragon.GetInfoResponse.probes:type_name -> tetragon.GetInfoResponse.Probe
-	48, // 24: tetragon.GetInfoResponse.conf:type_name -> tetragon.GetInfoResponse.ConfVal
-	47, // 25: tetragon.GetInfoResponse.build:type_name -> tetragon.GetInfoResponse.BuildInfo
-	4,  // 26: tetragon.HookStatus.state:type_name -> tetragon.HookState
-	52, // 27: tetragon.TracingPolicySelectorActionCounters.hook_index:type_name -> google.protobuf.UInt32Value
-	52, // 28: tetragon.TracingPolicySelectorActionCounters.selector_index:type_name -> google.protobuf.UInt32Value
-	9,  // 29: tetragon.TracingPolicySelectorActionCounters.action_counters:type_name -> tetragon.TracingPolicyActionCounters
+	50, // 1: tetragon.TracingPolicySelectorActionCounters.hook_index:type_name -> google.protobuf.UInt32Value
+	50, // 2: tetragon.TracingPolicySelectorActionCounters.selector_index:type_name -> google.protobuf.UInt32Value
+	9,  // 3: tetragon.TracingPolicySelectorActionCounters.action_counters:type_name -> tetragon.TracingPolicyActionCounters
+	9,  // 4: tetragon.TracingPolicyStats.action_counters:type_name -> tetragon.TracingPolicyActionCounters
+	10, // 5: tetragon.TracingPolicyStats.selector_action_counters:type_name -> tetragon.TracingPolicySelectorActionCounters
+	4,  // 6: tetragon.HookStatus.state:type_name -> tetragon.HookState
+	0,  // 7: tetragon.TracingPolicyStatus.state:type_name -> tetragon.TracingPolicyState
+	1,  // 8: tetragon.TracingPolicyStatus.mode:type_name -> tetragon.TracingPolicyMode
+	11, // 9: tetragon.TracingPolicyStatus.stats:type_name -> tetragon.TracingPolicyStats
+	12, // 10: tetragon.TracingPolicyStatus.hook_statuses:type_name -> tetragon.HookStatus
+	13, // 11: tetragon.ListTracingPoliciesResponse.policies:type_name -> tetragon.TracingPolicyStatus
+	1,  // 12: tetragon.ConfigureTracingPolicyRequest.mode:type_name -> tetragon.TracingPolicyMode
+	51, // 13: tetragon.GetStackTraceTreeResponse.root:type_name -> tetragon.StackTraceNode
+	48, // 14: tetragon.GetInfoResponse.probes:type_name -> tetragon.GetInfoResponse.Probe
+	47, // 15: tetragon.GetInfoResponse.conf:type_name -> tetragon.GetInfoResponse.ConfVal
+	46, // 16: tetragon.GetInfoResponse.build:type_name -> tetragon.GetInfoResponse.BuildInfo
+	52, // 17: tetragon.ProcessInternal.process:type_name -> tetragon.Process
+	50, // 18: tetragon.ProcessInternal.refcnt:type_name -> google.protobuf.UInt32Value
+	49, // 19: tetragon.ProcessInternal.refcnt_ops:type_name -> tetragon.ProcessInternal.RefcntOpsEntry
+	40, // 20: tetragon.DumpProcessCacheResArgs.processes:type_name -> tetragon.ProcessInternal
+	2,  // 21: tetragon.GetDebugRequest.flag:type_name -> tetragon.ConfigFlag
+	39, // 22: tetragon.GetDebugRequest.dump:type_name -> tetragon.DumpProcessCacheReqArgs
+	2,  // 23: tetragon.GetDebugResponse.flag:type_name -> tetragon.ConfigFlag
+	3,  // 24: tetragon.GetDebugResponse.level:type_name -> tetragon.LogLevel
+	41, // 25: tetragon.GetDebugResponse.processes:type_name -> tetragon.DumpProcessCacheResArgs
+	2,  // 26: tetragon.SetDebugRequest.flag:type_name -> tetragon.ConfigFlag
+	3,  // 27: tetragon.SetDebugRequest.level:type_name -> tetragon.LogLevel
+	2,  // 28: tetragon.SetDebugResponse.flag:type_name -> tetragon.ConfigFlag
+	3,  // 29: tetragon.SetDebugResponse.level:type_name -> tetragon.LogLevel
 	53, // 30: tetragon.GetInfoResponse.ConfVal.value:type_name -> google.protobuf.Any
 	54, // 31: tetragon.GetInfoResponse.Probe.Enabled:type_name -> google.protobuf.BoolValue
 	55, // 32: tetragon.FineGuidanceSensors.GetEvents:input_type -> tetragon.GetEventsRequest
 	56, // 33: tetragon.FineGuidanceSensors.GetHealth:input_type -> tetragon.GetHealthStatusRequest
-	13, // 34: tetragon.FineGuidanceSensors.AddTracingPolicy:input_type -> tetragon.AddTracingPolicyRequest
-	15, // 35: tetragon.FineGuidanceSensors.DeleteTracingPolicy:input_type -> tetragon.DeleteTracingPolicyRequest
+	15, // 34: tetragon.FineGuidanceSensors.AddTracingPolicy:input_type -> tetragon.AddTracingPolicyRequest
+	17, // 35: tetragon.FineGuidanceSensors.DeleteTracingPolicy:input_type -> tetragon.DeleteTracingPolicyRequest
 	8,  // 36: tetragon.FineGuidanceSensors.ListTracingPolicies:input_type -> tetragon.ListTracingPoliciesRequest
-	21, // 37: tetragon.FineGuidanceSensors.ConfigureTracingPolicy:input_type -> tetragon.ConfigureTracingPolicyRequest
-	17, // 38: tetragon.FineGuidanceSensors.EnableTracingPolicy:input_type -> tetragon.EnableTracingPolicyRequest
-	19, // 39: tetragon.FineGuidanceSensors.DisableTracingPolicy:input_type -> tetragon.DisableTracingPolicyRequest
+	23, // 37: tetragon.FineGuidanceSensors.ConfigureTracingPolicy:input_type -> tetragon.ConfigureTracingPolicyRequest
+	19, // 38: tetragon.FineGuidanceSensors.EnableTracingPolicy:input_type -> tetragon.EnableTracingPolicyRequest
+	21, // 39: tetragon.FineGuidanceSensors.DisableTracingPolicy:input_type -> tetragon.DisableTracingPolicyRequest
 	5,  // 40: tetragon.FineGuidanceSensors.ListSensors:input_type -> tetragon.ListSensorsRequest
-	25, // 41: tetragon.FineGuidanceSensors.EnableSensor:input_type -> tetragon.EnableSensorRequest
-	27, // 42: tetragon.FineGuidanceSensors.DisableSensor:input_type -> tetragon.DisableSensorRequest
-	23, // 43: tetragon.FineGuidanceSensors.RemoveSensor:input_type -> tetragon.RemoveSensorRequest
-	29, // 44: tetragon.FineGuidanceSensors.GetStackTraceTree:input_type -> tetragon.GetStackTraceTreeRequest
-	31, // 45: tetragon.FineGuidanceSensors.GetVersion:input_type -> tetragon.GetVersionRequest
+	29, // 41: tetragon.FineGuidanceSensors.EnableSensor:input_type -> tetragon.EnableSensorRequest
+	31, // 42: tetragon.FineGuidanceSensors.DisableSensor:input_type -> tetragon.DisableSensorRequest
+	27, // 43: tetragon.FineGuidanceSensors.RemoveSensor:input_type -> tetragon.RemoveSensorRequest
+	33, // 44: tetragon.FineGuidanceSensors.GetStackTraceTree:input_type -> tetragon.GetStackTraceTreeRequest
+	35, // 45: tetragon.FineGuidanceSensors.GetVersion:input_type -> tetragon.GetVersionRequest
 	57, // 46: tetragon.FineGuidanceSensors.RuntimeHook:input_type -> tetragon.RuntimeHookRequest
-	36, // 47: tetragon.FineGuidanceSensors.GetDebug:input_type -> tetragon.GetDebugRequest
-	38, // 48: tetragon.FineGuidanceSensors.SetDebug:input_type -> tetragon.SetDebugRequest
-	40, // 49: tetragon.FineGuidanceSensors.GetInfo:input_type -> tetragon.GetInfoRequest
-	43, // 50: tetragon.FineGuidanceSensors.ListDomains:input_type -> tetragon.ListDomainsRequest
+	42, // 47: tetragon.FineGuidanceSensors.GetDebug:input_type -> tetragon.GetDebugRequest
+	44, // 48: tetragon.FineGuidanceSensors.SetDebug:input_type -> tetragon.SetDebugRequest
+	37, // 49: tetragon.FineGuidanceSensors.GetInfo:input_type -> tetragon.GetInfoRequest
+	25, // 50: tetragon.FineGuidanceSensors.ListDomains:input_type -> tetragon.ListDomainsRequest
 	58, // 51: tetragon.FineGuidanceSensors.GetEvents:output_type -> tetragon.GetEventsResponse
 	59, // 52: tetragon.FineGuidanceSensors.GetHealth:output_type -> tetragon.GetHealthStatusResponse
-	14, // 53: tetragon.FineGuidanceSensors.AddTracingPolicy:output_type -> tetragon.AddTracingPolicyResponse
-	16, // 54: tetragon.FineGuidanceSensors.DeleteTracingPolicy:output_type -> tetragon.DeleteTracingPolicyResponse
-	12, // 55: tetragon.FineGuidanceSensors.ListTracingPolicies:output_type -> tetragon.ListTracingPoliciesResponse
-	22, // 56: tetragon.FineGuidanceSensors.ConfigureTracingPolicy:output_type -> tetragon.ConfigureTracingPolicyResponse
-	18, // 57: tetragon.FineGuidanceSensors.EnableTracingPolicy:output_type -> tetragon.EnableTracingPolicyResponse
-	20, // 58: tetragon.FineGuidanceSensors.DisableTracingPolicy:output_type -> tetragon.DisableTracingPolicyResponse
+	16, // 53: tetragon.FineGuidanceSensors.AddTracingPolicy:output_type -> tetragon.AddTracingPolicyResponse
+	18, // 54: tetragon.FineGuidanceSensors.DeleteTracingPolicy:output_type -> tetragon.DeleteTracingPolicyResponse
+	14, // 55: tetragon.FineGuidanceSensors.ListTracingPolicies:output_type -> tetragon.ListTracingPoliciesResponse
+	24, // 56: tetragon.FineGuidanceSensors.ConfigureTracingPolicy:output_type -> tetragon.ConfigureTracingPolicyResponse
+	20, // 57: tetragon.FineGuidanceSensors.EnableTracingPolicy:output_type -> tetragon.EnableTracingPolicyResponse
+	22, // 58: tetragon.FineGuidanceSensors.DisableTracingPolicy:output_type -> tetragon.DisableTracingPolicyResponse
 	7,  // 59: tetragon.FineGuidanceSensors.ListSensors:output_type -> tetragon.ListSensorsResponse
-	26, // 60: tetragon.FineGuidanceSensors.EnableSensor:output_type -> tetragon.EnableSensorResponse
-	28, // 61: tetragon.FineGuidanceSensors.DisableSensor:output_type -> tetragon.DisableSensorResponse
-	24, // 62: tetragon.FineGuidanceSensors.RemoveSensor:output_type -> tetragon.RemoveSensorResponse
-	30, // 63: tetragon.FineGuidanceSensors.GetStackTraceTree:output_type -> tetragon.GetStackTraceTreeResponse
-	32, // 64: tetragon.FineGuidanceSensors.GetVersion:output_type -> tetragon.GetVersionResponse
+	30, // 60: tetragon.FineGuidanceSensors.EnableSensor:output_type -> tetragon.EnableSensorResponse
+	32, // 61: tetragon.FineGuidanceSensors.DisableSensor:output_type -> tetragon.DisableSensorResponse
+	28, // 62: tetragon.FineGuidanceSensors.RemoveSensor:output_type -> tetragon.RemoveSensorResponse
+	34, // 63: tetragon.FineGuidanceSensors.GetStackTraceTree:output_type -> tetragon.GetStackTraceTreeResponse
+	36, // 64: tetragon.FineGuidanceSensors.GetVersion:output_type -> tetragon.GetVersionResponse
 	60, // 65: tetragon.FineGuidanceSensors.RuntimeHook:output_type -> tetragon.RuntimeHookResponse
-	37, // 66: tetragon.FineGuidanceSensors.GetDebug:output_type -> tetragon.GetDebugResponse
-	39, // 67: tetragon.FineGuidanceSensors.SetDebug:output_type -> tetragon.SetDebugResponse
-	41, // 68: tetragon.FineGuidanceSensors.GetInfo:output_type -> tetragon.GetInfoResponse
-	44, // 69: tetragon.FineGuidanceSensors.ListDomains:output_type -> tetragon.ListDomainsResponse
+	43, // 66: tetragon.FineGuidanceSensors.GetDebug:output_type -> tetragon.GetDebugResponse
+	45, // 67: tetragon.FineGuidanceSensors.SetDebug:output_type -> tetragon.SetDebugResponse
+	38, // 68: tetragon.FineGuidanceSensors.GetInfo:output_type -> tetragon.GetInfoResponse
+	26, // 69: tetragon.FineGuidanceSensors.ListDomains:output_type -> tetragon.ListDomainsResponse
 	51, // [51:70] is the sub-list for method output_type
 	32, // [32:51] is the sub-list for method input_type
 	32, // [32:32] is the sub-list for extension type_name
@@ -3111,19 +3178,19 @@ func file_tetragon_sensors_proto_init() {
 	file_tetragon_events_proto_init()
 	file_tetragon_stack_proto_init()
 	file_tetragon_tetragon_proto_init()
-	file_tetragon_sensors_proto_msgTypes[6].OneofWrappers = []any{}
-	file_tetragon_sensors_proto_msgTypes[16].OneofWrappers = []any{}
-	file_tetragon_sensors_proto_msgTypes[31].OneofWrappers = []any{
+	file_tetragon_sensors_proto_msgTypes[8].OneofWrappers = []any{}
+	file_tetragon_sensors_proto_msgTypes[18].OneofWrappers = []any{}
+	file_tetragon_sensors_proto_msgTypes[37].OneofWrappers = []any{
 		(*GetDebugRequest_Dump)(nil),
 	}
-	file_tetragon_sensors_proto_msgTypes[32].OneofWrappers = []any{
+	file_tetragon_sensors_proto_msgTypes[38].OneofWrappers = []any{
 		(*GetDebugResponse_Level)(nil),
 		(*GetDebugResponse_Processes)(nil),
 	}
-	file_tetragon_sensors_proto_msgTypes[33].OneofWrappers = []any{
+	file_tetragon_sensors_proto_msgTypes[39].OneofWrappers = []any{
 		(*SetDebugRequest_Level)(nil),
 	}
-	file_tetragon_sensors_proto_msgTypes[34].OneofWrappers = []any{
+	file_tetragon_sensors_proto_msgTypes[40].OneofWrappers = []any{
 		(*SetDebugResponse_Level)(nil),
 	}
 	type x struct{}

@@ -45,31 +45,53 @@ const (
 // FineGuidanceSensorsClient is the client API for FineGuidanceSensors service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// The agent.
 type FineGuidanceSensorsClient interface {
+	// GetEvents streams events until the client goes away.
 	GetEvents(ctx context.Context, in *GetEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetEventsResponse], error)
+	// GetHealth tells the health of the agent.
 	GetHealth(ctx context.Context, in *GetHealthStatusRequest, opts ...grpc.CallOption) (*GetHealthStatusResponse, error)
+	// AddTracingPolicy puts a policy in force.
 	AddTracingPolicy(ctx context.Context, in *AddTracingPolicyRequest, opts ...grpc.CallOption) (*AddTracingPolicyResponse, error)
+	// DeleteTracingPolicy removes a policy.
 	DeleteTracingPolicy(ctx context.Context, in *DeleteTracingPolicyRequest, opts ...grpc.CallOption) (*DeleteTracingPolicyResponse, error)
+	// ListTracingPolicies lists the policies and their states.
 	ListTracingPolicies(ctx context.Context, in *ListTracingPoliciesRequest, opts ...grpc.CallOption) (*ListTracingPoliciesResponse, error)
+	// ConfigureTracingPolicy enables or disables a policy and changes its mode.
 	ConfigureTracingPolicy(ctx context.Context, in *ConfigureTracingPolicyRequest, opts ...grpc.CallOption) (*ConfigureTracingPolicyResponse, error)
 	// Deprecated: Do not use.
+	// EnableTracingPolicy is an older form of ConfigureTracingPolicy.
 	EnableTracingPolicy(ctx context.Context, in *EnableTracingPolicyRequest, opts ...grpc.CallOption) (*EnableTracingPolicyResponse, error)
 	// Deprecated: Do not use.
+	// DisableTracingPolicy is an older form of ConfigureTracingPolicy.
 	DisableTracingPolicy(ctx context.Context, in *DisableTracingPolicyRequest, opts ...grpc.CallOption) (*DisableTracingPolicyResponse, error)
 	// Deprecated: Do not use.
+	// ListSensors is an older form of ListTracingPolicies.
 	ListSensors(ctx context.Context, in *ListSensorsRequest, opts ...grpc.CallOption) (*ListSensorsResponse, error)
 	// Deprecated: Do not use.
+	// EnableSensor is an older form of ConfigureTracingPolicy.
 	EnableSensor(ctx context.Context, in *EnableSensorRequest, opts ...grpc.CallOption) (*EnableSensorResponse, error)
 	// Deprecated: Do not use.
+	// DisableSensor is an older form of ConfigureTracingPolicy.
 	DisableSensor(ctx context.Context, in *DisableSensorRequest, opts ...grpc.CallOption) (*DisableSensorResponse, error)
 	// Deprecated: Do not use.
+	// RemoveSensor is an older form of DeleteTracingPolicy.
 	RemoveSensor(ctx context.Context, in *RemoveSensorRequest, opts ...grpc.CallOption) (*RemoveSensorResponse, error)
+	// GetStackTraceTree tells which stacks were seen, as a tree.
 	GetStackTraceTree(ctx context.Context, in *GetStackTraceTreeRequest, opts ...grpc.CallOption) (*GetStackTraceTreeResponse, error)
+	// GetVersion tells the agent's version.
 	GetVersion(ctx context.Context, in *GetVersionRequest, opts ...grpc.CallOption) (*GetVersionResponse, error)
+	// RuntimeHook tells the agent of a container; an error is a reason not to
+	// start it.
 	RuntimeHook(ctx context.Context, in *RuntimeHookRequest, opts ...grpc.CallOption) (*RuntimeHookResponse, error)
+	// GetDebug tells the level of the log or dumps the process cache.
 	GetDebug(ctx context.Context, in *GetDebugRequest, opts ...grpc.CallOption) (*GetDebugResponse, error)
+	// SetDebug changes the level of the log.
 	SetDebug(ctx context.Context, in *SetDebugRequest, opts ...grpc.CallOption) (*SetDebugResponse, error)
+	// GetInfo tells what the agent is and what the kernel can do.
 	GetInfo(ctx context.Context, in *GetInfoRequest, opts ...grpc.CallOption) (*GetInfoResponse, error)
+	// ListDomains lists the domains of policies.
 	ListDomains(ctx context.Context, in *ListDomainsRequest, opts ...grpc.CallOption) (*ListDomainsResponse, error)
 }
 
@@ -289,31 +311,53 @@ func (c *fineGuidanceSensorsClient) ListDomains(ctx context.Context, in *ListDom
 // FineGuidanceSensorsServer is the server API for FineGuidanceSensors service.
 // All implementations must embed UnimplementedFineGuidanceSensorsServer
 // for forward compatibility.
+//
+// The agent.
 type FineGuidanceSensorsServer interface {
+	// GetEvents streams events until the client goes away.
 	GetEvents(*GetEventsRequest, grpc.ServerStreamingServer[GetEventsResponse]) error
+	// GetHealth tells the health of the agent.
 	GetHealth(context.Context, *GetHealthStatusRequest) (*GetHealthStatusResponse, error)
+	// AddTracingPolicy puts a policy in force.
 	AddTracingPolicy(context.Context, *AddTracingPolicyRequest) (*AddTracingPolicyResponse, error)
+	// DeleteTracingPolicy removes a policy.
 	DeleteTracingPolicy(context.Context, *DeleteTracingPolicyRequest) (*DeleteTracingPolicyResponse, error)
+	// ListTracingPolicies lists the policies and their states.
 	ListTracingPolicies(context.Context, *ListTracingPoliciesRequest) (*ListTracingPoliciesResponse, error)
+	// ConfigureTracingPolicy enables or disables a policy and changes its mode.
 	ConfigureTracingPolicy(context.Context, *ConfigureTracingPolicyRequest) (*ConfigureTracingPolicyResponse, error)
 	// Deprecated: Do not use.
+	// EnableTracingPolicy is an older form of ConfigureTracingPolicy.
 	EnableTracingPolicy(context.Context, *EnableTracingPolicyRequest) (*EnableTracingPolicyResponse, error)
 	// Deprecated: Do not use.
+	// DisableTracingPolicy is an older form of ConfigureTracingPolicy.
 	DisableTracingPolicy(context.Context, *DisableTracingPolicyRequest) (*DisableTracingPolicyResponse, error)
 	// Deprecated: Do not use.
+	// ListSensors is an older form of ListTracingPolicies.
 	ListSensors(context.Context, *ListSensorsRequest) (*ListSensorsResponse, error)
 	// Deprecated: Do not use.
+	// EnableSensor is an older form of ConfigureTracingPolicy.
 	EnableSensor(context.Context, *EnableSensorRequest) (*EnableSensorResponse, error)
 	// Deprecated: Do not use.
+	// DisableSensor is an older form of ConfigureTracingPolicy.
 	DisableSensor(context.Context, *DisableSensorRequest) (*DisableSensorResponse, error)
 	// Deprecated: Do not use.
+	// RemoveSensor is an older form of DeleteTracingPolicy.
 	RemoveSensor(context.Context, *RemoveSensorRequest) (*RemoveSensorResponse, error)
+	// GetStackTraceTree tells which stacks were seen, as a tree.
 	GetStackTraceTree(context.Context, *GetStackTraceTreeRequest) (*GetStackTraceTreeResponse, error)
+	// GetVersion tells the agent's version.
 	GetVersion(context.Context, *GetVersionRequest) (*GetVersionResponse, error)
+	// RuntimeHook tells the agent of a container; an error is a reason not to
+	// start it.
 	RuntimeHook(context.Context, *RuntimeHookRequest) (*RuntimeHookResponse, error)
+	// GetDebug tells the level of the log or dumps the process cache.
 	GetDebug(context.Context, *GetDebugRequest) (*GetDebugResponse, error)
+	// SetDebug changes the level of the log.
 	SetDebug(context.Context, *SetDebugRequest) (*SetDebugResponse, error)
+	// GetInfo tells what the agent is and what the kernel can do.
 	GetInfo(context.Context, *GetInfoRequest) (*GetInfoResponse, error)
+	// ListDomains lists the domains of policies.
 	ListDomains(context.Context, *ListDomainsRequest) (*ListDomainsResponse, error)
 	mustEmbedUnimplementedFineGuidanceSensorsServer()
 }

@@ -23,6 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// A place in a program.
 type StackAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       uint64                 `protobuf:"varint,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -75,6 +76,7 @@ func (x *StackAddress) GetSymbol() string {
 	return ""
 }
 
+// A stack, as the places it goes through.
 type StackTrace struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Addresses     []*StackAddress        `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
@@ -119,6 +121,7 @@ func (x *StackTrace) GetAddresses() []*StackAddress {
 	return nil
 }
 
+// How often a stack was seen with a label.
 type StackTraceLabel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -171,12 +174,14 @@ func (x *StackTraceLabel) GetCount() uint64 {
 	return 0
 }
 
+// A place in a tree of stacks.
 type StackTraceNode struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       *StackAddress          `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	Count         uint64                 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
-	Labels        []*StackTraceLabel     `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty"`
-	Children      []*StackTraceNode      `protobuf:"bytes,4,rep,name=children,proto3" json:"children,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address *StackAddress          `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// How many stacks go through it.
+	Count         uint64             `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Labels        []*StackTraceLabel `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty"`
+	Children      []*StackTraceNode  `protobuf:"bytes,4,rep,name=children,proto3" json:"children,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -25,22 +25,29 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// What a policy did about an event.
 type KprobeAction int32
 
 const (
-	KprobeAction_KPROBE_ACTION_UNKNOWN                     KprobeAction = 0
-	KprobeAction_KPROBE_ACTION_POST                        KprobeAction = 1
-	KprobeAction_KPROBE_ACTION_FOLLOWFD                    KprobeAction = 2
-	KprobeAction_KPROBE_ACTION_SIGKILL                     KprobeAction = 3
-	KprobeAction_KPROBE_ACTION_UNFOLLOWFD                  KprobeAction = 4
-	KprobeAction_KPROBE_ACTION_OVERRIDE                    KprobeAction = 5
-	KprobeAction_KPROBE_ACTION_COPYFD                      KprobeAction = 6
-	KprobeAction_KPROBE_ACTION_GETURL                      KprobeAction = 7
-	KprobeAction_KPROBE_ACTION_DNSLOOKUP                   KprobeAction = 8
-	KprobeAction_KPROBE_ACTION_NOPOST                      KprobeAction = 9
-	KprobeAction_KPROBE_ACTION_SIGNAL                      KprobeAction = 10
-	KprobeAction_KPROBE_ACTION_TRACKSOCK                   KprobeAction = 11
-	KprobeAction_KPROBE_ACTION_UNTRACKSOCK                 KprobeAction = 12
+	KprobeAction_KPROBE_ACTION_UNKNOWN KprobeAction = 0
+	// Reported, nothing else.
+	KprobeAction_KPROBE_ACTION_POST     KprobeAction = 1
+	KprobeAction_KPROBE_ACTION_FOLLOWFD KprobeAction = 2
+	// Killed the process.
+	KprobeAction_KPROBE_ACTION_SIGKILL    KprobeAction = 3
+	KprobeAction_KPROBE_ACTION_UNFOLLOWFD KprobeAction = 4
+	// Made the call fail.
+	KprobeAction_KPROBE_ACTION_OVERRIDE  KprobeAction = 5
+	KprobeAction_KPROBE_ACTION_COPYFD    KprobeAction = 6
+	KprobeAction_KPROBE_ACTION_GETURL    KprobeAction = 7
+	KprobeAction_KPROBE_ACTION_DNSLOOKUP KprobeAction = 8
+	// Not reported.
+	KprobeAction_KPROBE_ACTION_NOPOST KprobeAction = 9
+	// Sent the process a signal.
+	KprobeAction_KPROBE_ACTION_SIGNAL      KprobeAction = 10
+	KprobeAction_KPROBE_ACTION_TRACKSOCK   KprobeAction = 11
+	KprobeAction_KPROBE_ACTION_UNTRACKSOCK KprobeAction = 12
+	// Left the act to an enforcer.
 	KprobeAction_KPROBE_ACTION_NOTIFYENFORCER              KprobeAction = 13
 	KprobeAction_KPROBE_ACTION_CLEANUPENFORCERNOTIFICATION KprobeAction = 14
 	KprobeAction_KPROBE_ACTION_SET                         KprobeAction = 15
@@ -113,6 +120,7 @@ func (KprobeAction) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{0}
 }
 
+// What health is asked for.
 type HealthStatusType int32
 
 const (
@@ -159,6 +167,7 @@ func (HealthStatusType) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{1}
 }
 
+// How it is.
 type HealthStatusResult int32
 
 const (
@@ -211,6 +220,7 @@ func (HealthStatusResult) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{2}
 }
 
+// Why a module taints the kernel, one bit each, with the kernel's numbers.
 type TaintedBitsType int32
 
 const (
@@ -278,10 +288,13 @@ func (TaintedBitsType) EnumDescriptor() ([]byte, []int) {
 	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{3}
 }
 
+// The image of a container.
 type Image struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Digest, if it is known.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Name with its tag.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -330,6 +343,7 @@ func (x *Image) GetName() string {
 	return ""
 }
 
+// What a pod's definition grants a container.
 type SecurityContext struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Privileged    bool                   `protobuf:"varint,1,opt,name=privileged,proto3" json:"privileged,omitempty"`
@@ -374,15 +388,18 @@ func (x *SecurityContext) GetPrivileged() bool {
 	return false
 }
 
+// The container of a process, within its pod.
 type Container struct {
-	state           protoimpl.MessageState  `protogen:"open.v1"`
-	Id              string                  `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name            string                  `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Image           *Image                  `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
-	StartTime       *timestamppb.Timestamp  `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	Pid             *wrapperspb.UInt32Value `protobuf:"bytes,5,opt,name=pid,proto3" json:"pid,omitempty"`
-	MaybeExecProbe  bool                    `protobuf:"varint,13,opt,name=maybe_exec_probe,json=maybeExecProbe,proto3" json:"maybe_exec_probe,omitempty"`
-	SecurityContext *SecurityContext        `protobuf:"bytes,14,opt,name=security_context,json=securityContext,proto3" json:"security_context,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Image     *Image                 `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// The process's pid as the container sees it.
+	Pid *wrapperspb.UInt32Value `protobuf:"bytes,5,opt,name=pid,proto3" json:"pid,omitempty"`
+	// The process looks like an exec probe of Kubernetes.
+	MaybeExecProbe  bool             `protobuf:"varint,13,opt,name=maybe_exec_probe,json=maybeExecProbe,proto3" json:"maybe_exec_probe,omitempty"`
+	SecurityContext *SecurityContext `protobuf:"bytes,14,opt,name=security_context,json=securityContext,proto3" json:"security_context,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -466,16 +483,18 @@ func (x *Container) GetSecurityContext() *SecurityContext {
 	return nil
 }
 
+// The pod of a process.
 type Pod struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Namespace      string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name           string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Uid            string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
-	Container      *Container             `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
-	PodLabels      map[string]string      `protobuf:"bytes,5,rep,name=pod_labels,json=podLabels,proto3" json:"pod_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Workload       string                 `protobuf:"bytes,6,opt,name=workload,proto3" json:"workload,omitempty"`
-	WorkloadKind   string                 `protobuf:"bytes,7,opt,name=workload_kind,json=workloadKind,proto3" json:"workload_kind,omitempty"`
-	PodAnnotations map[string]string      `protobuf:"bytes,8,rep,name=pod_annotations,json=podAnnotations,proto3" json:"pod_annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Uid       string                 `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Container *Container             `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"`
+	PodLabels map[string]string      `protobuf:"bytes,5,rep,name=pod_labels,json=podLabels,proto3" json:"pod_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Name of what made the pod, such as a Deployment.
+	Workload       string            `protobuf:"bytes,6,opt,name=workload,proto3" json:"workload,omitempty"`
+	WorkloadKind   string            `protobuf:"bytes,7,opt,name=workload_kind,json=workloadKind,proto3" json:"workload_kind,omitempty"`
+	PodAnnotations map[string]string `protobuf:"bytes,8,rep,name=pod_annotations,json=podAnnotations,proto3" json:"pod_annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -566,6 +585,7 @@ func (x *Pod) GetPodAnnotations() map[string]string {
 	return nil
 }
 
+// Capability sets of a process.
 type Capabilities struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Permitted     []CapabilitiesType     `protobuf:"varint,1,rep,packed,name=permitted,proto3,enum=tetragon.CapabilitiesType" json:"permitted,omitempty"`
@@ -626,10 +646,13 @@ func (x *Capabilities) GetInheritable() []CapabilitiesType {
 	return nil
 }
 
+// A namespace of Linux.
 type Namespace struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Inum          uint32                 `protobuf:"varint,1,opt,name=inum,proto3" json:"inum,omitempty"`
-	IsHost        bool                   `protobuf:"varint,2,opt,name=is_host,json=isHost,proto3" json:"is_host,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Inode number, which is its identity.
+	Inum uint32 `protobuf:"varint,1,opt,name=inum,proto3" json:"inum,omitempty"`
+	// Whether it is that of the host's first process.
+	IsHost        bool `protobuf:"varint,2,opt,name=is_host,json=isHost,proto3" json:"is_host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -678,6 +701,7 @@ func (x *Namespace) GetIsHost() bool {
 	return false
 }
 
+// The namespaces of a process.
 type Namespaces struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Uts             *Namespace             `protobuf:"bytes,1,opt,name=uts,proto3" json:"uts,omitempty"`
@@ -794,10 +818,14 @@ func (x *Namespaces) GetUser() *Namespace {
 	return nil
 }
 
+// A user namespace.
 type UserNamespace struct {
-	state         protoimpl.MessageState  `protogen:"open.v1"`
-	Level         *wrapperspb.Int32Value  `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
-	Uid           *wrapperspb.UInt32Value `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How deep it is nested; 0: the host's.
+	Level *wrapperspb.Int32Value `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	// Owner, as the host sees it.
+	Uid *wrapperspb.UInt32Value `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	// Owner's group, as the host sees it.
 	Gid           *wrapperspb.UInt32Value `protobuf:"bytes,3,opt,name=gid,proto3" json:"gid,omitempty"`
 	Ns            *Namespace              `protobuf:"bytes,4,opt,name=ns,proto3" json:"ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -862,6 +890,7 @@ func (x *UserNamespace) GetNs() *Namespace {
 	return nil
 }
 
+// User, group and privileges of a process.
 type ProcessCredentials struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
 	Uid           *wrapperspb.UInt32Value `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
@@ -986,6 +1015,7 @@ func (x *ProcessCredentials) GetUserNs() *UserNamespace {
 	return nil
 }
 
+// An inode.
 type InodeProperties struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
 	Number        uint64                  `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
@@ -1038,6 +1068,7 @@ func (x *InodeProperties) GetLinks() *wrapperspb.UInt32Value {
 	return nil
 }
 
+// A file.
 type FileProperties struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Inode         *InodeProperties       `protobuf:"bytes,1,opt,name=inode,proto3" json:"inode,omitempty"`
@@ -1090,14 +1121,19 @@ func (x *FileProperties) GetPath() string {
 	return ""
 }
 
+// What is notable about an executed file.
 type BinaryProperties struct {
-	state             protoimpl.MessageState     `protogen:"open.v1"`
-	Setuid            *wrapperspb.UInt32Value    `protobuf:"bytes,1,opt,name=setuid,proto3" json:"setuid,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user that a set-user-ID file gave the process.
+	Setuid *wrapperspb.UInt32Value `protobuf:"bytes,1,opt,name=setuid,proto3" json:"setuid,omitempty"`
+	// The group that a set-group-ID file gave the process.
 	Setgid            *wrapperspb.UInt32Value    `protobuf:"bytes,2,opt,name=setgid,proto3" json:"setgid,omitempty"`
 	PrivilegesChanged []ProcessPrivilegesChanged `protobuf:"varint,3,rep,packed,name=privileges_changed,json=privilegesChanged,proto3,enum=tetragon.ProcessPrivilegesChanged" json:"privileges_changed,omitempty"`
-	File              *FileProperties            `protobuf:"bytes,4,opt,name=file,proto3" json:"file,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Only for a file without a name to execute it by, such as one of
+	// memfd_create.
+	File          *FileProperties `protobuf:"bytes,4,opt,name=file,proto3" json:"file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BinaryProperties) Reset() {
@@ -1158,6 +1194,7 @@ func (x *BinaryProperties) GetFile() *FileProperties {
 	return nil
 }
 
+// An account of the host.
 type UserRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1202,6 +1239,7 @@ func (x *UserRecord) GetName() string {
 	return ""
 }
 
+// A variable of a process's environment.
 type EnvVar struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=Key,proto3" json:"Key,omitempty"`
@@ -1254,29 +1292,43 @@ func (x *EnvVar) GetValue() string {
 	return ""
 }
 
+// A process from one exec to the next.
 type Process struct {
-	state                protoimpl.MessageState  `protogen:"open.v1"`
-	ExecId               string                  `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
-	Pid                  *wrapperspb.UInt32Value `protobuf:"bytes,2,opt,name=pid,proto3" json:"pid,omitempty"`
-	Uid                  *wrapperspb.UInt32Value `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
-	Cwd                  string                  `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
-	Binary               string                  `protobuf:"bytes,5,opt,name=binary,proto3" json:"binary,omitempty"`
-	Arguments            string                  `protobuf:"bytes,6,opt,name=arguments,proto3" json:"arguments,omitempty"`
-	Flags                string                  `protobuf:"bytes,7,opt,name=flags,proto3" json:"flags,omitempty"`
-	StartTime            *timestamppb.Timestamp  `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	Auid                 *wrapperspb.UInt32Value `protobuf:"bytes,9,opt,name=auid,proto3" json:"auid,omitempty"`
-	Pod                  *Pod                    `protobuf:"bytes,10,opt,name=pod,proto3" json:"pod,omitempty"`
-	Docker               string                  `protobuf:"bytes,11,opt,name=docker,proto3" json:"docker,omitempty"`
-	ParentExecId         string                  `protobuf:"bytes,12,opt,name=parent_exec_id,json=parentExecId,proto3" json:"parent_exec_id,omitempty"`
-	Refcnt               uint32                  `protobuf:"varint,13,opt,name=refcnt,proto3" json:"refcnt,omitempty"`
-	Cap                  *Capabilities           `protobuf:"bytes,14,opt,name=cap,proto3" json:"cap,omitempty"`
-	Ns                   *Namespaces             `protobuf:"bytes,15,opt,name=ns,proto3" json:"ns,omitempty"`
-	Tid                  *wrapperspb.UInt32Value `protobuf:"bytes,16,opt,name=tid,proto3" json:"tid,omitempty"`
-	ProcessCredentials   *ProcessCredentials     `protobuf:"bytes,17,opt,name=process_credentials,json=processCredentials,proto3" json:"process_credentials,omitempty"`
-	BinaryProperties     *BinaryProperties       `protobuf:"bytes,18,opt,name=binary_properties,json=binaryProperties,proto3" json:"binary_properties,omitempty"`
-	User                 *UserRecord             `protobuf:"bytes,19,opt,name=user,proto3" json:"user,omitempty"`
-	InInitTree           *wrapperspb.BoolValue   `protobuf:"bytes,20,opt,name=in_init_tree,json=inInitTree,proto3" json:"in_init_tree,omitempty"`
-	EnvironmentVariables []*EnvVar               `protobuf:"bytes,21,rep,name=environment_variables,json=environmentVariables,proto3" json:"environment_variables,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Identity on all nodes: base64 of "node:ktime:pid".
+	ExecId string `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
+	// As the host sees it.
+	Pid *wrapperspb.UInt32Value `protobuf:"bytes,2,opt,name=pid,proto3" json:"pid,omitempty"`
+	// As the host sees it.
+	Uid       *wrapperspb.UInt32Value `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Cwd       string                  `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
+	Binary    string                  `protobuf:"bytes,5,opt,name=binary,proto3" json:"binary,omitempty"`
+	Arguments string                  `protobuf:"bytes,6,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// Words about how it was learned and what is missing, with blanks between.
+	Flags string `protobuf:"bytes,7,opt,name=flags,proto3" json:"flags,omitempty"`
+	// Of the exec, or of the fork if it only forked.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Audit login user; 4294967295: unset.
+	Auid *wrapperspb.UInt32Value `protobuf:"bytes,9,opt,name=auid,proto3" json:"auid,omitempty"`
+	// Absent outside of pods.
+	Pod *Pod `protobuf:"bytes,10,opt,name=pod,proto3" json:"pod,omitempty"`
+	// Container id, its first 31 characters.
+	Docker string `protobuf:"bytes,11,opt,name=docker,proto3" json:"docker,omitempty"`
+	// exec_id of the parent.
+	ParentExecId string `protobuf:"bytes,12,opt,name=parent_exec_id,json=parentExecId,proto3" json:"parent_exec_id,omitempty"`
+	// Users of the entry in the agent's memory.
+	Refcnt uint32        `protobuf:"varint,13,opt,name=refcnt,proto3" json:"refcnt,omitempty"`
+	Cap    *Capabilities `protobuf:"bytes,14,opt,name=cap,proto3" json:"cap,omitempty"`
+	Ns     *Namespaces   `protobuf:"bytes,15,opt,name=ns,proto3" json:"ns,omitempty"`
+	// Thread that the event is about, as the host sees it.
+	Tid                *wrapperspb.UInt32Value `protobuf:"bytes,16,opt,name=tid,proto3" json:"tid,omitempty"`
+	ProcessCredentials *ProcessCredentials     `protobuf:"bytes,17,opt,name=process_credentials,json=processCredentials,proto3" json:"process_credentials,omitempty"`
+	BinaryProperties   *BinaryProperties       `protobuf:"bytes,18,opt,name=binary_properties,json=binaryProperties,proto3" json:"binary_properties,omitempty"`
+	// Only for processes of the host.
+	User *UserRecord `protobuf:"bytes,19,opt,name=user,proto3" json:"user,omitempty"`
+	// Whether it descends from the container's first process.
+	InInitTree           *wrapperspb.BoolValue `protobuf:"bytes,20,opt,name=in_init_tree,json=inInitTree,proto3" json:"in_init_tree,omitempty"`
+	EnvironmentVariables []*EnvVar             `protobuf:"bytes,21,rep,name=environment_variables,json=environmentVariables,proto3" json:"environment_variables,omitempty"`
 	unknownFields        protoimpl.UnknownFields
 	sizeCache            protoimpl.SizeCache
 }
@@ -1458,11 +1510,13 @@ func (x *Process) GetEnvironmentVariables() []*EnvVar {
 	return nil
 }
 
+// A process executed a program.
 type ProcessExec struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	Parent        *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
-	Ancestors     []*Process             `protobuf:"bytes,3,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Process *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	Parent  *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	// From the parent's parent on, if asked for.
+	Ancestors     []*Process `protobuf:"bytes,3,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1518,11 +1572,14 @@ func (x *ProcessExec) GetAncestors() []*Process {
 	return nil
 }
 
+// A process ended.
 type ProcessExit struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	Parent        *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
-	Signal        string                 `protobuf:"bytes,3,opt,name=signal,proto3" json:"signal,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Process *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	Parent  *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Name of the signal that ended it, such as SIGKILL; empty: none did.
+	Signal string `protobuf:"bytes,3,opt,name=signal,proto3" json:"signal,omitempty"`
+	// Exit code, if no signal ended it.
 	Status        uint32                 `protobuf:"varint,4,opt,name=status,proto3" json:"status,omitempty"`
 	Time          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
 	Ancestors     []*Process             `protobuf:"bytes,6,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
@@ -1602,6 +1659,7 @@ func (x *ProcessExit) GetAncestors() []*Process {
 	return nil
 }
 
+// A socket in the kernel.
 type KprobeSock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Family        string                 `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
@@ -1726,6 +1784,7 @@ func (x *KprobeSock) GetState() string {
 	return ""
 }
 
+// A network packet in the kernel.
 type KprobeSkb struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hash          uint32                 `protobuf:"varint,1,opt,name=hash,proto3" json:"hash,omitempty"`
@@ -1866,6 +1925,7 @@ func (x *KprobeSkb) GetFamily() string {
 	return ""
 }
 
+// An address of IPv4 or IPv6.
 type KprobeSockaddr struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Family        string                 `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
@@ -1926,6 +1986,60 @@ func (x *KprobeSockaddr) GetPort() uint32 {
 	return 0
 }
 
+// An address of a unix socket.
+type KprobeSockaddrUn struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Family        string                 `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KprobeSockaddrUn) Reset() {
+	*x = KprobeSockaddrUn{}
+	mi := &file_tetragon_tetragon_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KprobeSockaddrUn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KprobeSockaddrUn) ProtoMessage() {}
+
+func (x *KprobeSockaddrUn) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_tetragon_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KprobeSockaddrUn.ProtoReflect.Descriptor instead.
+func (*KprobeSockaddrUn) Descriptor() ([]byte, []int) {
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *KprobeSockaddrUn) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *KprobeSockaddrUn) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+// A network device.
 type KprobeNetDev struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1935,7 +2049,7 @@ type KprobeNetDev struct {
 
 func (x *KprobeNetDev) Reset() {
 	*x = KprobeNetDev{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[20]
+	mi := &file_tetragon_tetragon_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2061,7 @@ func (x *KprobeNetDev) String() string {
 func (*KprobeNetDev) ProtoMessage() {}
 
 func (x *KprobeNetDev) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[20]
+	mi := &file_tetragon_tetragon_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2074,7 @@ func (x *KprobeNetDev) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeNetDev.ProtoReflect.Descriptor instead.
 func (*KprobeNetDev) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{20}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *KprobeNetDev) GetName() string {
@@ -1970,19 +2084,23 @@ func (x *KprobeNetDev) GetName() string {
 	return ""
 }
 
+// A path in the kernel.
 type KprobePath struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mount         string                 `protobuf:"bytes,1,opt,name=mount,proto3" json:"mount,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Flags         string                 `protobuf:"bytes,3,opt,name=flags,proto3" json:"flags,omitempty"`
-	Permission    string                 `protobuf:"bytes,4,opt,name=permission,proto3" json:"permission,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where its file system is mounted.
+	Mount string `protobuf:"bytes,1,opt,name=mount,proto3" json:"mount,omitempty"`
+	Path  string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Words about how the path was found, such as one that was cut.
+	Flags string `protobuf:"bytes,3,opt,name=flags,proto3" json:"flags,omitempty"`
+	// As ls(1) writes it.
+	Permission    string `protobuf:"bytes,4,opt,name=permission,proto3" json:"permission,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KprobePath) Reset() {
 	*x = KprobePath{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[21]
+	mi := &file_tetragon_tetragon_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2112,7 @@ func (x *KprobePath) String() string {
 func (*KprobePath) ProtoMessage() {}
 
 func (x *KprobePath) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[21]
+	mi := &file_tetragon_tetragon_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2125,7 @@ func (x *KprobePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobePath.ProtoReflect.Descriptor instead.
 func (*KprobePath) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{21}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *KprobePath) GetMount() string {
@@ -2038,19 +2156,23 @@ func (x *KprobePath) GetPermission() string {
 	return ""
 }
 
+// An open file.
 type KprobeFile struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mount         string                 `protobuf:"bytes,1,opt,name=mount,proto3" json:"mount,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	Flags         string                 `protobuf:"bytes,3,opt,name=flags,proto3" json:"flags,omitempty"`
-	Permission    string                 `protobuf:"bytes,4,opt,name=permission,proto3" json:"permission,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Where its file system is mounted.
+	Mount string `protobuf:"bytes,1,opt,name=mount,proto3" json:"mount,omitempty"`
+	Path  string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Words about how the path was found, such as one that was cut.
+	Flags string `protobuf:"bytes,3,opt,name=flags,proto3" json:"flags,omitempty"`
+	// As ls(1) writes it.
+	Permission    string `protobuf:"bytes,4,opt,name=permission,proto3" json:"permission,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KprobeFile) Reset() {
 	*x = KprobeFile{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[22]
+	mi := &file_tetragon_tetragon_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2184,7 @@ func (x *KprobeFile) String() string {
 func (*KprobeFile) ProtoMessage() {}
 
 func (x *KprobeFile) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[22]
+	mi := &file_tetragon_tetragon_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2197,7 @@ func (x *KprobeFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeFile.ProtoReflect.Descriptor instead.
 func (*KprobeFile) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{22}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *KprobeFile) GetMount() string {
@@ -2106,17 +2228,20 @@ func (x *KprobeFile) GetPermission() string {
 	return ""
 }
 
+// Bytes that were too many.
 type KprobeTruncatedBytes struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BytesArg      []byte                 `protobuf:"bytes,1,opt,name=bytes_arg,json=bytesArg,proto3" json:"bytes_arg,omitempty"`
-	OrigSize      uint64                 `protobuf:"varint,2,opt,name=orig_size,json=origSize,proto3" json:"orig_size,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The first of them.
+	BytesArg []byte `protobuf:"bytes,1,opt,name=bytes_arg,json=bytesArg,proto3" json:"bytes_arg,omitempty"`
+	// How many there were.
+	OrigSize      uint64 `protobuf:"varint,2,opt,name=orig_size,json=origSize,proto3" json:"orig_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KprobeTruncatedBytes) Reset() {
 	*x = KprobeTruncatedBytes{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[23]
+	mi := &file_tetragon_tetragon_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2253,7 @@ func (x *KprobeTruncatedBytes) String() string {
 func (*KprobeTruncatedBytes) ProtoMessage() {}
 
 func (x *KprobeTruncatedBytes) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[23]
+	mi := &file_tetragon_tetragon_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2266,7 @@ func (x *KprobeTruncatedBytes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeTruncatedBytes.ProtoReflect.Descriptor instead.
 func (*KprobeTruncatedBytes) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{23}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *KprobeTruncatedBytes) GetBytesArg() []byte {
@@ -2158,6 +2283,7 @@ func (x *KprobeTruncatedBytes) GetOrigSize() uint64 {
 	return 0
 }
 
+// Capabilities of a kernel's struct cred.
 type KprobeCred struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Permitted     []CapabilitiesType     `protobuf:"varint,1,rep,packed,name=permitted,proto3,enum=tetragon.CapabilitiesType" json:"permitted,omitempty"`
@@ -2169,7 +2295,7 @@ type KprobeCred struct {
 
 func (x *KprobeCred) Reset() {
 	*x = KprobeCred{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[24]
+	mi := &file_tetragon_tetragon_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2307,7 @@ func (x *KprobeCred) String() string {
 func (*KprobeCred) ProtoMessage() {}
 
 func (x *KprobeCred) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[24]
+	mi := &file_tetragon_tetragon_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2320,7 @@ func (x *KprobeCred) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeCred.ProtoReflect.Descriptor instead.
 func (*KprobeCred) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{24}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *KprobeCred) GetPermitted() []CapabilitiesType {
@@ -2218,6 +2344,7 @@ func (x *KprobeCred) GetInheritable() []CapabilitiesType {
 	return nil
 }
 
+// A program about to be executed.
 type KprobeLinuxBinprm struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -2229,7 +2356,7 @@ type KprobeLinuxBinprm struct {
 
 func (x *KprobeLinuxBinprm) Reset() {
 	*x = KprobeLinuxBinprm{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[25]
+	mi := &file_tetragon_tetragon_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2241,7 +2368,7 @@ func (x *KprobeLinuxBinprm) String() string {
 func (*KprobeLinuxBinprm) ProtoMessage() {}
 
 func (x *KprobeLinuxBinprm) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[25]
+	mi := &file_tetragon_tetragon_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2254,7 +2381,7 @@ func (x *KprobeLinuxBinprm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeLinuxBinprm.ProtoReflect.Descriptor instead.
 func (*KprobeLinuxBinprm) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{25}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *KprobeLinuxBinprm) GetPath() string {
@@ -2278,6 +2405,7 @@ func (x *KprobeLinuxBinprm) GetPermission() string {
 	return ""
 }
 
+// A capability.
 type KprobeCapability struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Value         *wrapperspb.Int32Value `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
@@ -2288,7 +2416,7 @@ type KprobeCapability struct {
 
 func (x *KprobeCapability) Reset() {
 	*x = KprobeCapability{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[26]
+	mi := &file_tetragon_tetragon_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2428,7 @@ func (x *KprobeCapability) String() string {
 func (*KprobeCapability) ProtoMessage() {}
 
 func (x *KprobeCapability) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[26]
+	mi := &file_tetragon_tetragon_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2441,7 @@ func (x *KprobeCapability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeCapability.ProtoReflect.Descriptor instead.
 func (*KprobeCapability) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{26}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *KprobeCapability) GetValue() *wrapperspb.Int32Value {
@@ -2330,6 +2458,7 @@ func (x *KprobeCapability) GetName() string {
 	return ""
 }
 
+// A user namespace, as old clients read it.
 type KprobeUserNamespace struct {
 	state         protoimpl.MessageState  `protogen:"open.v1"`
 	Level         *wrapperspb.Int32Value  `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
@@ -2342,7 +2471,7 @@ type KprobeUserNamespace struct {
 
 func (x *KprobeUserNamespace) Reset() {
 	*x = KprobeUserNamespace{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[27]
+	mi := &file_tetragon_tetragon_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2354,7 +2483,7 @@ func (x *KprobeUserNamespace) String() string {
 func (*KprobeUserNamespace) ProtoMessage() {}
 
 func (x *KprobeUserNamespace) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[27]
+	mi := &file_tetragon_tetragon_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2367,7 +2496,7 @@ func (x *KprobeUserNamespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeUserNamespace.ProtoReflect.Descriptor instead.
 func (*KprobeUserNamespace) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{27}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *KprobeUserNamespace) GetLevel() *wrapperspb.Int32Value {
@@ -2398,6 +2527,68 @@ func (x *KprobeUserNamespace) GetNs() *Namespace {
 	return nil
 }
 
+// A module of the kernel.
+type KernelModule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	SignatureOk   *wrapperspb.BoolValue  `protobuf:"bytes,2,opt,name=signature_ok,json=signatureOk,proto3" json:"signature_ok,omitempty"`
+	Tainted       []TaintedBitsType      `protobuf:"varint,3,rep,packed,name=tainted,proto3,enum=tetragon.TaintedBitsType" json:"tainted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KernelModule) Reset() {
+	*x = KernelModule{}
+	mi := &file_tetragon_tetragon_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KernelModule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KernelModule) ProtoMessage() {}
+
+func (x *KernelModule) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_tetragon_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KernelModule.ProtoReflect.Descriptor instead.
+func (*KernelModule) Descriptor() ([]byte, []int) {
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *KernelModule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *KernelModule) GetSignatureOk() *wrapperspb.BoolValue {
+	if x != nil {
+		return x.SignatureOk
+	}
+	return nil
+}
+
+func (x *KernelModule) GetTainted() []TaintedBitsType {
+	if x != nil {
+		return x.Tainted
+	}
+	return nil
+}
+
+// A BPF program about to be loaded.
 type KprobeBpfAttr struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ProgType      string                 `protobuf:"bytes,1,opt,name=ProgType,proto3" json:"ProgType,omitempty"`
@@ -2409,7 +2600,7 @@ type KprobeBpfAttr struct {
 
 func (x *KprobeBpfAttr) Reset() {
 	*x = KprobeBpfAttr{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[28]
+	mi := &file_tetragon_tetragon_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2421,7 +2612,7 @@ func (x *KprobeBpfAttr) String() string {
 func (*KprobeBpfAttr) ProtoMessage() {}
 
 func (x *KprobeBpfAttr) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[28]
+	mi := &file_tetragon_tetragon_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2434,7 +2625,7 @@ func (x *KprobeBpfAttr) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeBpfAttr.ProtoReflect.Descriptor instead.
 func (*KprobeBpfAttr) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{28}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *KprobeBpfAttr) GetProgType() string {
@@ -2458,6 +2649,7 @@ func (x *KprobeBpfAttr) GetProgName() string {
 	return ""
 }
 
+// A BPF program.
 type KprobeBpfProg struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ProgType      string                 `protobuf:"bytes,1,opt,name=ProgType,proto3" json:"ProgType,omitempty"`
@@ -2469,7 +2661,7 @@ type KprobeBpfProg struct {
 
 func (x *KprobeBpfProg) Reset() {
 	*x = KprobeBpfProg{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[29]
+	mi := &file_tetragon_tetragon_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2673,7 @@ func (x *KprobeBpfProg) String() string {
 func (*KprobeBpfProg) ProtoMessage() {}
 
 func (x *KprobeBpfProg) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[29]
+	mi := &file_tetragon_tetragon_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2686,7 @@ func (x *KprobeBpfProg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeBpfProg.ProtoReflect.Descriptor instead.
 func (*KprobeBpfProg) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{29}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *KprobeBpfProg) GetProgType() string {
@@ -2518,6 +2710,7 @@ func (x *KprobeBpfProg) GetProgName() string {
 	return ""
 }
 
+// A perf event about to be opened.
 type KprobePerfEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	KprobeFunc    string                 `protobuf:"bytes,1,opt,name=KprobeFunc,proto3" json:"KprobeFunc,omitempty"`
@@ -2530,7 +2723,7 @@ type KprobePerfEvent struct {
 
 func (x *KprobePerfEvent) Reset() {
 	*x = KprobePerfEvent{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[30]
+	mi := &file_tetragon_tetragon_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +2735,7 @@ func (x *KprobePerfEvent) String() string {
 func (*KprobePerfEvent) ProtoMessage() {}
 
 func (x *KprobePerfEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[30]
+	mi := &file_tetragon_tetragon_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +2748,7 @@ func (x *KprobePerfEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobePerfEvent.ProtoReflect.Descriptor instead.
 func (*KprobePerfEvent) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{30}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *KprobePerfEvent) GetKprobeFunc() string {
@@ -2586,6 +2779,7 @@ func (x *KprobePerfEvent) GetProbeOffset() uint64 {
 	return 0
 }
 
+// A BPF map about to be made.
 type KprobeBpfMap struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MapType       string                 `protobuf:"bytes,1,opt,name=MapType,proto3" json:"MapType,omitempty"`
@@ -2599,7 +2793,7 @@ type KprobeBpfMap struct {
 
 func (x *KprobeBpfMap) Reset() {
 	*x = KprobeBpfMap{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[31]
+	mi := &file_tetragon_tetragon_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2805,7 @@ func (x *KprobeBpfMap) String() string {
 func (*KprobeBpfMap) ProtoMessage() {}
 
 func (x *KprobeBpfMap) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[31]
+	mi := &file_tetragon_tetragon_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2624,7 +2818,7 @@ func (x *KprobeBpfMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeBpfMap.ProtoReflect.Descriptor instead.
 func (*KprobeBpfMap) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{31}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *KprobeBpfMap) GetMapType() string {
@@ -2662,6 +2856,7 @@ func (x *KprobeBpfMap) GetMapName() string {
 	return ""
 }
 
+// An array of integers.
 type KprobeInt32List struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Values        []int32                `protobuf:"varint,1,rep,packed,name=values,proto3" json:"values,omitempty"`
@@ -2671,7 +2866,7 @@ type KprobeInt32List struct {
 
 func (x *KprobeInt32List) Reset() {
 	*x = KprobeInt32List{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[32]
+	mi := &file_tetragon_tetragon_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2683,7 +2878,7 @@ func (x *KprobeInt32List) String() string {
 func (*KprobeInt32List) ProtoMessage() {}
 
 func (x *KprobeInt32List) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[32]
+	mi := &file_tetragon_tetragon_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2696,7 +2891,7 @@ func (x *KprobeInt32List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeInt32List.ProtoReflect.Descriptor instead.
 func (*KprobeInt32List) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{32}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *KprobeInt32List) GetValues() []int32 {
@@ -2706,17 +2901,19 @@ func (x *KprobeInt32List) GetValues() []int32 {
 	return nil
 }
 
+// A system call.
 type SyscallId struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Abi           string                 `protobuf:"bytes,2,opt,name=abi,proto3" json:"abi,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Whose numbers these are, such as x64.
+	Abi           string `protobuf:"bytes,2,opt,name=abi,proto3" json:"abi,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyscallId) Reset() {
 	*x = SyscallId{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[33]
+	mi := &file_tetragon_tetragon_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +2925,7 @@ func (x *SyscallId) String() string {
 func (*SyscallId) ProtoMessage() {}
 
 func (x *SyscallId) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[33]
+	mi := &file_tetragon_tetragon_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +2938,7 @@ func (x *SyscallId) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyscallId.ProtoReflect.Descriptor instead.
 func (*SyscallId) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{33}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SyscallId) GetId() uint32 {
@@ -2758,9 +2955,11 @@ func (x *SyscallId) GetAbi() string {
 	return ""
 }
 
+// A value that a policy asked for.
 type KprobeArgument struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Label string                 `protobuf:"bytes,18,opt,name=label,proto3" json:"label,omitempty"`
+	// The policy's name for it.
+	Label string `protobuf:"bytes,18,opt,name=label,proto3" json:"label,omitempty"`
 	// Types that are valid to be assigned to Arg:
 	//
 	//	*KprobeArgument_StringArg
@@ -2802,7 +3001,7 @@ type KprobeArgument struct {
 
 func (x *KprobeArgument) Reset() {
 	*x = KprobeArgument{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[34]
+	mi := &file_tetragon_tetragon_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +3013,7 @@ func (x *KprobeArgument) String() string {
 func (*KprobeArgument) ProtoMessage() {}
 
 func (x *KprobeArgument) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[34]
+	mi := &file_tetragon_tetragon_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +3026,7 @@ func (x *KprobeArgument) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KprobeArgument.ProtoReflect.Descriptor instead.
 func (*KprobeArgument) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{34}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *KprobeArgument) GetLabel() string {
@@ -3259,6 +3458,8 @@ type KprobeArgument_BpfProgArg struct {
 }
 
 type KprobeArgument_Int32ListArg struct {
+	// Later clients read number 32 as a message with one string: send it only
+	// for an argument that a policy declares as an array of integers.
 	Int32ListArg *KprobeInt32List `protobuf:"bytes,32,opt,name=int32_list_arg,json=int32ListArg,proto3,oneof"`
 }
 
@@ -3330,29 +3531,104 @@ func (*KprobeArgument_Int32ListArg) isKprobeArgument_Arg() {}
 
 func (*KprobeArgument_SockaddrunArg) isKprobeArgument_Arg() {}
 
+// A frame of a stack.
+type StackTraceEntry struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address uint64                 `protobuf:"varint,1,opt,name=address,proto3" json:"address,omitempty"`
+	// From the start of the symbol.
+	Offset uint64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	Symbol string `protobuf:"bytes,3,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// Module of the kernel, or file of the program.
+	Module        string `protobuf:"bytes,4,opt,name=module,proto3" json:"module,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StackTraceEntry) Reset() {
+	*x = StackTraceEntry{}
+	mi := &file_tetragon_tetragon_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StackTraceEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StackTraceEntry) ProtoMessage() {}
+
+func (x *StackTraceEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_tetragon_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StackTraceEntry.ProtoReflect.Descriptor instead.
+func (*StackTraceEntry) Descriptor() ([]byte, []int) {
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *StackTraceEntry) GetAddress() uint64 {
+	if x != nil {
+		return x.Address
+	}
+	return 0
+}
+
+func (x *StackTraceEntry) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *StackTraceEntry) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *StackTraceEntry) GetModule() string {
+	if x != nil {
+		return x.Module
+	}
+	return ""
+}
+
+// A function of the kernel was called, and a rule matched.
 type ProcessKprobe struct {
-	state            protoimpl.MessageState `protogen:"open.v1"`
-	Process          *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	Parent           *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
-	FunctionName     string                 `protobuf:"bytes,3,opt,name=function_name,json=functionName,proto3" json:"function_name,omitempty"`
-	Args             []*KprobeArgument      `protobuf:"bytes,4,rep,name=args,proto3" json:"args,omitempty"`
-	Return           *KprobeArgument        `protobuf:"bytes,5,opt,name=return,proto3" json:"return,omitempty"`
-	Action           KprobeAction           `protobuf:"varint,6,opt,name=action,proto3,enum=tetragon.KprobeAction" json:"action,omitempty"`
-	KernelStackTrace []*StackTraceEntry     `protobuf:"bytes,7,rep,name=kernel_stack_trace,json=kernelStackTrace,proto3" json:"kernel_stack_trace,omitempty"`
-	PolicyName       string                 `protobuf:"bytes,8,opt,name=policy_name,json=policyName,proto3" json:"policy_name,omitempty"`
-	ReturnAction     KprobeAction           `protobuf:"varint,9,opt,name=return_action,json=returnAction,proto3,enum=tetragon.KprobeAction" json:"return_action,omitempty"`
-	Message          string                 `protobuf:"bytes,10,opt,name=message,proto3" json:"message,omitempty"`
-	Tags             []string               `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
-	UserStackTrace   []*StackTraceEntry     `protobuf:"bytes,12,rep,name=user_stack_trace,json=userStackTrace,proto3" json:"user_stack_trace,omitempty"`
-	Ancestors        []*Process             `protobuf:"bytes,13,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
-	Data             []*KprobeArgument      `protobuf:"bytes,14,rep,name=data,proto3" json:"data,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Process      *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	Parent       *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	FunctionName string                 `protobuf:"bytes,3,opt,name=function_name,json=functionName,proto3" json:"function_name,omitempty"`
+	Args         []*KprobeArgument      `protobuf:"bytes,4,rep,name=args,proto3" json:"args,omitempty"`
+	// What it returned, if the policy asks for it.
+	Return           *KprobeArgument    `protobuf:"bytes,5,opt,name=return,proto3" json:"return,omitempty"`
+	Action           KprobeAction       `protobuf:"varint,6,opt,name=action,proto3,enum=tetragon.KprobeAction" json:"action,omitempty"`
+	KernelStackTrace []*StackTraceEntry `protobuf:"bytes,7,rep,name=kernel_stack_trace,json=kernelStackTrace,proto3" json:"kernel_stack_trace,omitempty"`
+	PolicyName       string             `protobuf:"bytes,8,opt,name=policy_name,json=policyName,proto3" json:"policy_name,omitempty"`
+	// What was done upon its return.
+	ReturnAction   KprobeAction       `protobuf:"varint,9,opt,name=return_action,json=returnAction,proto3,enum=tetragon.KprobeAction" json:"return_action,omitempty"`
+	Message        string             `protobuf:"bytes,10,opt,name=message,proto3" json:"message,omitempty"`
+	Tags           []string           `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
+	UserStackTrace []*StackTraceEntry `protobuf:"bytes,12,rep,name=user_stack_trace,json=userStackTrace,proto3" json:"user_stack_trace,omitempty"`
+	Ancestors      []*Process         `protobuf:"bytes,13,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
+	// Values that are no arguments of the function.
+	Data          []*KprobeArgument `protobuf:"bytes,14,rep,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcessKprobe) Reset() {
 	*x = ProcessKprobe{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[35]
+	mi := &file_tetragon_tetragon_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3640,7 @@ func (x *ProcessKprobe) String() string {
 func (*ProcessKprobe) ProtoMessage() {}
 
 func (x *ProcessKprobe) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[35]
+	mi := &file_tetragon_tetragon_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3653,7 @@ func (x *ProcessKprobe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessKprobe.ProtoReflect.Descriptor instead.
 func (*ProcessKprobe) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{35}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ProcessKprobe) GetProcess() *Process {
@@ -3478,6 +3754,7 @@ func (x *ProcessKprobe) GetData() []*KprobeArgument {
 	return nil
 }
 
+// A tracepoint was passed, and a rule matched.
 type ProcessTracepoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
@@ -3496,7 +3773,7 @@ type ProcessTracepoint struct {
 
 func (x *ProcessTracepoint) Reset() {
 	*x = ProcessTracepoint{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[36]
+	mi := &file_tetragon_tetragon_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3508,7 +3785,7 @@ func (x *ProcessTracepoint) String() string {
 func (*ProcessTracepoint) ProtoMessage() {}
 
 func (x *ProcessTracepoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[36]
+	mi := &file_tetragon_tetragon_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3521,7 +3798,7 @@ func (x *ProcessTracepoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessTracepoint.ProtoReflect.Descriptor instead.
 func (*ProcessTracepoint) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{36}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ProcessTracepoint) GetProcess() *Process {
@@ -3594,6 +3871,7 @@ func (x *ProcessTracepoint) GetAncestors() []*Process {
 	return nil
 }
 
+// A function of a program was called, and a rule matched.
 type ProcessUprobe struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
@@ -3615,7 +3893,7 @@ type ProcessUprobe struct {
 
 func (x *ProcessUprobe) Reset() {
 	*x = ProcessUprobe{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[37]
+	mi := &file_tetragon_tetragon_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3627,7 +3905,7 @@ func (x *ProcessUprobe) String() string {
 func (*ProcessUprobe) ProtoMessage() {}
 
 func (x *ProcessUprobe) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[37]
+	mi := &file_tetragon_tetragon_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3640,7 +3918,7 @@ func (x *ProcessUprobe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessUprobe.ProtoReflect.Descriptor instead.
 func (*ProcessUprobe) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{37}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ProcessUprobe) GetProcess() *Process {
@@ -3734,6 +4012,7 @@ func (x *ProcessUprobe) GetData() []*KprobeArgument {
 	return nil
 }
 
+// A static probe of a program was passed, and a rule matched.
 type ProcessUsdt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
@@ -3754,7 +4033,7 @@ type ProcessUsdt struct {
 
 func (x *ProcessUsdt) Reset() {
 	*x = ProcessUsdt{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[38]
+	mi := &file_tetragon_tetragon_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3766,7 +4045,7 @@ func (x *ProcessUsdt) String() string {
 func (*ProcessUsdt) ProtoMessage() {}
 
 func (x *ProcessUsdt) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[38]
+	mi := &file_tetragon_tetragon_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3779,7 +4058,7 @@ func (x *ProcessUsdt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessUsdt.ProtoReflect.Descriptor instead.
 func (*ProcessUsdt) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{38}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ProcessUsdt) GetProcess() *Process {
@@ -3866,25 +4145,27 @@ func (x *ProcessUsdt) GetFlags() string {
 	return ""
 }
 
+// A security hook of the kernel was called, and a rule matched.
 type ProcessLsm struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	Parent        *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
-	FunctionName  string                 `protobuf:"bytes,3,opt,name=function_name,json=functionName,proto3" json:"function_name,omitempty"`
-	PolicyName    string                 `protobuf:"bytes,5,opt,name=policy_name,json=policyName,proto3" json:"policy_name,omitempty"`
-	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
-	Args          []*KprobeArgument      `protobuf:"bytes,7,rep,name=args,proto3" json:"args,omitempty"`
-	Action        KprobeAction           `protobuf:"varint,8,opt,name=action,proto3,enum=tetragon.KprobeAction" json:"action,omitempty"`
-	Tags          []string               `protobuf:"bytes,9,rep,name=tags,proto3" json:"tags,omitempty"`
-	Ancestors     []*Process             `protobuf:"bytes,10,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
-	ImaHash       string                 `protobuf:"bytes,11,opt,name=ima_hash,json=imaHash,proto3" json:"ima_hash,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Process      *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	Parent       *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	FunctionName string                 `protobuf:"bytes,3,opt,name=function_name,json=functionName,proto3" json:"function_name,omitempty"`
+	PolicyName   string                 `protobuf:"bytes,5,opt,name=policy_name,json=policyName,proto3" json:"policy_name,omitempty"`
+	Message      string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	Args         []*KprobeArgument      `protobuf:"bytes,7,rep,name=args,proto3" json:"args,omitempty"`
+	Action       KprobeAction           `protobuf:"varint,8,opt,name=action,proto3,enum=tetragon.KprobeAction" json:"action,omitempty"`
+	Tags         []string               `protobuf:"bytes,9,rep,name=tags,proto3" json:"tags,omitempty"`
+	Ancestors    []*Process             `protobuf:"bytes,10,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
+	// The kernel's hash of the file, as "algorithm:hex".
+	ImaHash       string `protobuf:"bytes,11,opt,name=ima_hash,json=imaHash,proto3" json:"ima_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProcessLsm) Reset() {
 	*x = ProcessLsm{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[39]
+	mi := &file_tetragon_tetragon_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +4177,7 @@ func (x *ProcessLsm) String() string {
 func (*ProcessLsm) ProtoMessage() {}
 
 func (x *ProcessLsm) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[39]
+	mi := &file_tetragon_tetragon_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +4190,7 @@ func (x *ProcessLsm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessLsm.ProtoReflect.Descriptor instead.
 func (*ProcessLsm) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{39}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ProcessLsm) GetProcess() *Process {
@@ -3982,282 +4263,7 @@ func (x *ProcessLsm) GetImaHash() string {
 	return ""
 }
 
-type KernelModule struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	SignatureOk   *wrapperspb.BoolValue  `protobuf:"bytes,2,opt,name=signature_ok,json=signatureOk,proto3" json:"signature_ok,omitempty"`
-	Tainted       []TaintedBitsType      `protobuf:"varint,3,rep,packed,name=tainted,proto3,enum=tetragon.TaintedBitsType" json:"tainted,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *KernelModule) Reset() {
-	*x = KernelModule{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[40]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *KernelModule) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*KernelModule) ProtoMessage() {}
-
-func (x *KernelModule) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[40]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use KernelModule.ProtoReflect.Descriptor instead.
-func (*KernelModule) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{40}
-}
-
-func (x *KernelModule) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *KernelModule) GetSignatureOk() *wrapperspb.BoolValue {
-	if x != nil {
-		return x.SignatureOk
-	}
-	return nil
-}
-
-func (x *KernelModule) GetTainted() []TaintedBitsType {
-	if x != nil {
-		return x.Tainted
-	}
-	return nil
-}
-
-type Test struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Arg0          uint64                 `protobuf:"varint,1,opt,name=arg0,proto3" json:"arg0,omitempty"`
-	Arg1          uint64                 `protobuf:"varint,2,opt,name=arg1,proto3" json:"arg1,omitempty"`
-	Arg2          uint64                 `protobuf:"varint,3,opt,name=arg2,proto3" json:"arg2,omitempty"`
-	Arg3          uint64                 `protobuf:"varint,4,opt,name=arg3,proto3" json:"arg3,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Test) Reset() {
-	*x = Test{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[41]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Test) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Test) ProtoMessage() {}
-
-func (x *Test) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[41]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Test.ProtoReflect.Descriptor instead.
-func (*Test) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{41}
-}
-
-func (x *Test) GetArg0() uint64 {
-	if x != nil {
-		return x.Arg0
-	}
-	return 0
-}
-
-func (x *Test) GetArg1() uint64 {
-	if x != nil {
-		return x.Arg1
-	}
-	return 0
-}
-
-func (x *Test) GetArg2() uint64 {
-	if x != nil {
-		return x.Arg2
-	}
-	return 0
-}
-
-func (x *Test) GetArg3() uint64 {
-	if x != nil {
-		return x.Arg3
-	}
-	return 0
-}
-
-type GetHealthStatusRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	EventSet      []HealthStatusType     `protobuf:"varint,1,rep,packed,name=event_set,json=eventSet,proto3,enum=tetragon.HealthStatusType" json:"event_set,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetHealthStatusRequest) Reset() {
-	*x = GetHealthStatusRequest{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[42]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetHealthStatusRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetHealthStatusRequest) ProtoMessage() {}
-
-func (x *GetHealthStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[42]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetHealthStatusRequest.ProtoReflect.Descriptor instead.
-func (*GetHealthStatusRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{42}
-}
-
-func (x *GetHealthStatusRequest) GetEventSet() []HealthStatusType {
-	if x != nil {
-		return x.EventSet
-	}
-	return nil
-}
-
-type HealthStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Event         HealthStatusType       `protobuf:"varint,1,opt,name=event,proto3,enum=tetragon.HealthStatusType" json:"event,omitempty"`
-	Status        HealthStatusResult     `protobuf:"varint,2,opt,name=status,proto3,enum=tetragon.HealthStatusResult" json:"status,omitempty"`
-	Details       string                 `protobuf:"bytes,3,opt,name=details,proto3" json:"details,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *HealthStatus) Reset() {
-	*x = HealthStatus{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[43]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *HealthStatus) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*HealthStatus) ProtoMessage() {}
-
-func (x *HealthStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[43]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use HealthStatus.ProtoReflect.Descriptor instead.
-func (*HealthStatus) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{43}
-}
-
-func (x *HealthStatus) GetEvent() HealthStatusType {
-	if x != nil {
-		return x.Event
-	}
-	return HealthStatusType_HEALTH_STATUS_TYPE_UNDEF
-}
-
-func (x *HealthStatus) GetStatus() HealthStatusResult {
-	if x != nil {
-		return x.Status
-	}
-	return HealthStatusResult_HEALTH_STATUS_UNDEF
-}
-
-func (x *HealthStatus) GetDetails() string {
-	if x != nil {
-		return x.Details
-	}
-	return ""
-}
-
-type GetHealthStatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	HealthStatus  []*HealthStatus        `protobuf:"bytes,1,rep,name=health_status,json=healthStatus,proto3" json:"health_status,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetHealthStatusResponse) Reset() {
-	*x = GetHealthStatusResponse{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[44]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetHealthStatusResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetHealthStatusResponse) ProtoMessage() {}
-
-func (x *GetHealthStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[44]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetHealthStatusResponse.ProtoReflect.Descriptor instead.
-func (*GetHealthStatusResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{44}
-}
-
-func (x *GetHealthStatusResponse) GetHealthStatus() []*HealthStatus {
-	if x != nil {
-		return x.HealthStatus
-	}
-	return nil
-}
-
+// A process mapped a library or a program to execute it.
 type ProcessLoader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
@@ -4271,7 +4277,7 @@ type ProcessLoader struct {
 
 func (x *ProcessLoader) Reset() {
 	*x = ProcessLoader{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[45]
+	mi := &file_tetragon_tetragon_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4283,7 +4289,7 @@ func (x *ProcessLoader) String() string {
 func (*ProcessLoader) ProtoMessage() {}
 
 func (x *ProcessLoader) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[45]
+	mi := &file_tetragon_tetragon_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4296,7 +4302,7 @@ func (x *ProcessLoader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProcessLoader.ProtoReflect.Descriptor instead.
 func (*ProcessLoader) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{45}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ProcessLoader) GetProcess() *Process {
@@ -4334,6 +4340,227 @@ func (x *ProcessLoader) GetAncestors() []*Process {
 	return nil
 }
 
+// An event for tests alone.
+type Test struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Arg0          uint64                 `protobuf:"varint,1,opt,name=arg0,proto3" json:"arg0,omitempty"`
+	Arg1          uint64                 `protobuf:"varint,2,opt,name=arg1,proto3" json:"arg1,omitempty"`
+	Arg2          uint64                 `protobuf:"varint,3,opt,name=arg2,proto3" json:"arg2,omitempty"`
+	Arg3          uint64                 `protobuf:"varint,4,opt,name=arg3,proto3" json:"arg3,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Test) Reset() {
+	*x = Test{}
+	mi := &file_tetragon_tetragon_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Test) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Test) ProtoMessage() {}
+
+func (x *Test) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_tetragon_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Test.ProtoReflect.Descriptor instead.
+func (*Test) Descriptor() ([]byte, []int) {
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Test) GetArg0() uint64 {
+	if x != nil {
+		return x.Arg0
+	}
+	return 0
+}
+
+func (x *Test) GetArg1() uint64 {
+	if x != nil {
+		return x.Arg1
+	}
+	return 0
+}
+
+func (x *Test) GetArg2() uint64 {
+	if x != nil {
+		return x.Arg2
+	}
+	return 0
+}
+
+func (x *Test) GetArg3() uint64 {
+	if x != nil {
+		return x.Arg3
+	}
+	return 0
+}
+
+// Asks for the health of the agent.
+type GetHealthStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	EventSet      []HealthStatusType     `protobuf:"varint,1,rep,packed,name=event_set,json=eventSet,proto3,enum=tetragon.HealthStatusType" json:"event_set,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHealthStatusRequest) Reset() {
+	*x = GetHealthStatusRequest{}
+	mi := &file_tetragon_tetragon_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHealthStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHealthStatusRequest) ProtoMessage() {}
+
+func (x *GetHealthStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_tetragon_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHealthStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetHealthStatusRequest) Descriptor() ([]byte, []int) {
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *GetHealthStatusRequest) GetEventSet() []HealthStatusType {
+	if x != nil {
+		return x.EventSet
+	}
+	return nil
+}
+
+// One health.
+type HealthStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         HealthStatusType       `protobuf:"varint,1,opt,name=event,proto3,enum=tetragon.HealthStatusType" json:"event,omitempty"`
+	Status        HealthStatusResult     `protobuf:"varint,2,opt,name=status,proto3,enum=tetragon.HealthStatusResult" json:"status,omitempty"`
+	Details       string                 `protobuf:"bytes,3,opt,name=details,proto3" json:"details,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HealthStatus) Reset() {
+	*x = HealthStatus{}
+	mi := &file_tetragon_tetragon_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HealthStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HealthStatus) ProtoMessage() {}
+
+func (x *HealthStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_tetragon_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HealthStatus.ProtoReflect.Descriptor instead.
+func (*HealthStatus) Descriptor() ([]byte, []int) {
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *HealthStatus) GetEvent() HealthStatusType {
+	if x != nil {
+		return x.Event
+	}
+	return HealthStatusType_HEALTH_STATUS_TYPE_UNDEF
+}
+
+func (x *HealthStatus) GetStatus() HealthStatusResult {
+	if x != nil {
+		return x.Status
+	}
+	return HealthStatusResult_HEALTH_STATUS_UNDEF
+}
+
+func (x *HealthStatus) GetDetails() string {
+	if x != nil {
+		return x.Details
+	}
+	return ""
+}
+
+// The health of the agent.
+type GetHealthStatusResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HealthStatus  []*HealthStatus        `protobuf:"bytes,1,rep,name=health_status,json=healthStatus,proto3" json:"health_status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHealthStatusResponse) Reset() {
+	*x = GetHealthStatusResponse{}
+	mi := &file_tetragon_tetragon_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHealthStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHealthStatusResponse) ProtoMessage() {}
+
+func (x *GetHealthStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_tetragon_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHealthStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetHealthStatusResponse) Descriptor() ([]byte, []int) {
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *GetHealthStatusResponse) GetHealthStatus() []*HealthStatus {
+	if x != nil {
+		return x.HealthStatus
+	}
+	return nil
+}
+
+// What a container runtime is about to do.
 type RuntimeHookRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Event:
@@ -4346,7 +4573,7 @@ type RuntimeHookRequest struct {
 
 func (x *RuntimeHookRequest) Reset() {
 	*x = RuntimeHookRequest{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[46]
+	mi := &file_tetragon_tetragon_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4358,7 +4585,7 @@ func (x *RuntimeHookRequest) String() string {
 func (*RuntimeHookRequest) ProtoMessage() {}
 
 func (x *RuntimeHookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[46]
+	mi := &file_tetragon_tetragon_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4371,7 +4598,7 @@ func (x *RuntimeHookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuntimeHookRequest.ProtoReflect.Descriptor instead.
 func (*RuntimeHookRequest) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{46}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RuntimeHookRequest) GetEvent() isRuntimeHookRequest_Event {
@@ -4400,6 +4627,7 @@ type RuntimeHookRequest_CreateContainer struct {
 
 func (*RuntimeHookRequest_CreateContainer) isRuntimeHookRequest_Event() {}
 
+// Says that the agent has acted.
 type RuntimeHookResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -4408,7 +4636,7 @@ type RuntimeHookResponse struct {
 
 func (x *RuntimeHookResponse) Reset() {
 	*x = RuntimeHookResponse{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[47]
+	mi := &file_tetragon_tetragon_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4420,7 +4648,7 @@ func (x *RuntimeHookResponse) String() string {
 func (*RuntimeHookResponse) ProtoMessage() {}
 
 func (x *RuntimeHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[47]
+	mi := &file_tetragon_tetragon_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4433,9 +4661,10 @@ func (x *RuntimeHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuntimeHookResponse.ProtoReflect.Descriptor instead.
 func (*RuntimeHookResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{47}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{49}
 }
 
+// A mount of a container, as in its config.json.
 type Mount struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Destination   string                 `protobuf:"bytes,1,opt,name=destination,proto3" json:"destination,omitempty"`
@@ -4448,7 +4677,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[48]
+	mi := &file_tetragon_tetragon_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4460,7 +4689,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[48]
+	mi := &file_tetragon_tetragon_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4473,7 +4702,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{48}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Mount) GetDestination() string {
@@ -4504,33 +4733,46 @@ func (x *Mount) GetOptions() []string {
 	return nil
 }
 
+// A container is being created. Numbers from 1000 on are boltseal's own.
 type CreateContainer struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	CgroupsPath    string                 `protobuf:"bytes,1,opt,name=cgroupsPath,proto3" json:"cgroupsPath,omitempty"`
-	RootDir        string                 `protobuf:"bytes,2,opt,name=rootDir,proto3" json:"rootDir,omitempty"`
-	Annotations    map[string]string      `protobuf:"bytes,3,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	ContainerName  string                 `protobuf:"bytes,4,opt,name=containerName,proto3" json:"containerName,omitempty"`
-	ContainerID    string                 `protobuf:"bytes,5,opt,name=containerID,proto3" json:"containerID,omitempty"`
-	PodName        string                 `protobuf:"bytes,6,opt,name=podName,proto3" json:"podName,omitempty"`
-	PodUID         string                 `protobuf:"bytes,7,opt,name=podUID,proto3" json:"podUID,omitempty"`
-	PodNamespace   string                 `protobuf:"bytes,8,opt,name=podNamespace,proto3" json:"podNamespace,omitempty"`
-	ContainerImage string                 `protobuf:"bytes,9,opt,name=containerImage,proto3" json:"containerImage,omitempty"`
-	Mounts         []*Mount               `protobuf:"bytes,10,rep,name=mounts,proto3" json:"mounts,omitempty"`
-	Labels         map[string]string      `protobuf:"bytes,1000,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	PodLabels      map[string]string      `protobuf:"bytes,1001,rep,name=podLabels,proto3" json:"podLabels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	InitPid        uint32                 `protobuf:"varint,1002,opt,name=initPid,proto3" json:"initPid,omitempty"`
-	Runtime        string                 `protobuf:"bytes,1003,opt,name=runtime,proto3" json:"runtime,omitempty"`
-	Bundle         string                 `protobuf:"bytes,1004,opt,name=bundle,proto3" json:"bundle,omitempty"`
-	PodAnnotations map[string]string      `protobuf:"bytes,1005,rep,name=podAnnotations,proto3" json:"podAnnotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	OciVersion     string                 `protobuf:"bytes,1006,opt,name=ociVersion,proto3" json:"ociVersion,omitempty"`
-	Late           bool                   `protobuf:"varint,1007,opt,name=late,proto3" json:"late,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in config.json, or of the form "slice:prefix:name".
+	CgroupsPath string `protobuf:"bytes,1,opt,name=cgroupsPath,proto3" json:"cgroupsPath,omitempty"`
+	// Root of its file system, as the host sees it.
+	RootDir        string            `protobuf:"bytes,2,opt,name=rootDir,proto3" json:"rootDir,omitempty"`
+	Annotations    map[string]string `protobuf:"bytes,3,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	ContainerName  string            `protobuf:"bytes,4,opt,name=containerName,proto3" json:"containerName,omitempty"`
+	ContainerID    string            `protobuf:"bytes,5,opt,name=containerID,proto3" json:"containerID,omitempty"`
+	PodName        string            `protobuf:"bytes,6,opt,name=podName,proto3" json:"podName,omitempty"`
+	PodUID         string            `protobuf:"bytes,7,opt,name=podUID,proto3" json:"podUID,omitempty"`
+	PodNamespace   string            `protobuf:"bytes,8,opt,name=podNamespace,proto3" json:"podNamespace,omitempty"`
+	ContainerImage string            `protobuf:"bytes,9,opt,name=containerImage,proto3" json:"containerImage,omitempty"`
+	Mounts         []*Mount          `protobuf:"bytes,10,rep,name=mounts,proto3" json:"mounts,omitempty"`
+	// Labels of the container.
+	Labels map[string]string `protobuf:"bytes,1000,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Labels of its pod.
+	PodLabels map[string]string `protobuf:"bytes,1001,rep,name=podLabels,proto3" json:"podLabels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Pid of its init on the host, as the runtime sees it; 0: not created yet, the
+	// request is an expectation.
+	InitPid uint32 `protobuf:"varint,1002,opt,name=initPid,proto3" json:"initPid,omitempty"`
+	// Runtime or way in, such as "runc" or "docker".
+	Runtime string `protobuf:"bytes,1003,opt,name=runtime,proto3" json:"runtime,omitempty"`
+	// Its OCI bundle: the directory that holds config.json.
+	Bundle string `protobuf:"bytes,1004,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	// Annotations of its pod.
+	PodAnnotations map[string]string `protobuf:"bytes,1005,rep,name=podAnnotations,proto3" json:"podAnnotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Version of the OCI specification that config.json follows.
+	OciVersion string `protobuf:"bytes,1006,opt,name=ociVersion,proto3" json:"ociVersion,omitempty"`
+	// It was let start before the agent knew of it: replayed from the hook's
+	// spool.
+	Late          bool `protobuf:"varint,1007,opt,name=late,proto3" json:"late,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateContainer) Reset() {
 	*x = CreateContainer{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[49]
+	mi := &file_tetragon_tetragon_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4542,7 +4784,7 @@ func (x *CreateContainer) String() string {
 func (*CreateContainer) ProtoMessage() {}
 
 func (x *CreateContainer) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[49]
+	mi := &file_tetragon_tetragon_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4555,7 +4797,7 @@ func (x *CreateContainer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainer.ProtoReflect.Descriptor instead.
 func (*CreateContainer) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{49}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CreateContainer) GetCgroupsPath() string {
@@ -4682,126 +4924,6 @@ func (x *CreateContainer) GetLate() bool {
 		return x.Late
 	}
 	return false
-}
-
-type StackTraceEntry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       uint64                 `protobuf:"varint,1,opt,name=address,proto3" json:"address,omitempty"`
-	Offset        uint64                 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	Symbol        string                 `protobuf:"bytes,3,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	Module        string                 `protobuf:"bytes,4,opt,name=module,proto3" json:"module,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *StackTraceEntry) Reset() {
-	*x = StackTraceEntry{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[50]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *StackTraceEntry) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*StackTraceEntry) ProtoMessage() {}
-
-func (x *StackTraceEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[50]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use StackTraceEntry.ProtoReflect.Descriptor instead.
-func (*StackTraceEntry) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{50}
-}
-
-func (x *StackTraceEntry) GetAddress() uint64 {
-	if x != nil {
-		return x.Address
-	}
-	return 0
-}
-
-func (x *StackTraceEntry) GetOffset() uint64 {
-	if x != nil {
-		return x.Offset
-	}
-	return 0
-}
-
-func (x *StackTraceEntry) GetSymbol() string {
-	if x != nil {
-		return x.Symbol
-	}
-	return ""
-}
-
-func (x *StackTraceEntry) GetModule() string {
-	if x != nil {
-		return x.Module
-	}
-	return ""
-}
-
-type KprobeSockaddrUn struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Family        string                 `protobuf:"bytes,1,opt,name=family,proto3" json:"family,omitempty"`
-	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *KprobeSockaddrUn) Reset() {
-	*x = KprobeSockaddrUn{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[51]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *KprobeSockaddrUn) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*KprobeSockaddrUn) ProtoMessage() {}
-
-func (x *KprobeSockaddrUn) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[51]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use KprobeSockaddrUn.ProtoReflect.Descriptor instead.
-func (*KprobeSockaddrUn) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{51}
-}
-
-func (x *KprobeSockaddrUn) GetFamily() string {
-	if x != nil {
-		return x.Family
-	}
-	return ""
-}
-
-func (x *KprobeSockaddrUn) GetPath() string {
-	if x != nil {
-		return x.Path
-	}
-	return ""
 }
 
 var File_tetragon_tetragon_proto protoreflect.FileDescriptor
@@ -4967,7 +5089,10 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\x0eKprobeSockaddr\x12\x16\n" +
 	"\x06family\x18\x01 \x01(\tR\x06family\x12\x12\n" +
 	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x12\n" +
-	"\x04port\x18\x03 \x01(\rR\x04port\"\"\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\">\n" +
+	"\x10KprobeSockaddrUn\x12\x16\n" +
+	"\x06family\x18\x01 \x01(\tR\x06family\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"\"\n" +
 	"\fKprobeNetDev\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"l\n" +
 	"\n" +
@@ -5007,7 +5132,11 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\x05level\x18\x01 \x01(\v2\x1b.google.protobuf.Int32ValueR\x05level\x122\n" +
 	"\x05owner\x18\x02 \x01(\v2\x1c.google.protobuf.UInt32ValueR\x05owner\x122\n" +
 	"\x05group\x18\x03 \x01(\v2\x1c.google.protobuf.UInt32ValueR\x05group\x12#\n" +
-	"\x02ns\x18\x04 \x01(\v2\x13.tetragon.NamespaceR\x02ns\"a\n" +
+	"\x02ns\x18\x04 \x01(\v2\x13.tetragon.NamespaceR\x02ns\"\x96\x01\n" +
+	"\fKernelModule\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12=\n" +
+	"\fsignature_ok\x18\x02 \x01(\v2\x1a.google.protobuf.BoolValueR\vsignatureOk\x123\n" +
+	"\atainted\x18\x03 \x03(\x0e2\x19.tetragon.TaintedBitsTypeR\atainted\"a\n" +
 	"\rKprobeBpfAttr\x12\x1a\n" +
 	"\bProgType\x18\x01 \x01(\tR\bProgType\x12\x18\n" +
 	"\aInsnCnt\x18\x02 \x01(\rR\aInsnCnt\x12\x1a\n" +
@@ -5076,7 +5205,12 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"bpfProgArg\x12A\n" +
 	"\x0eint32_list_arg\x18  \x01(\v2\x19.tetragon.KprobeInt32ListH\x00R\fint32ListArg\x12C\n" +
 	"\x0esockaddrun_arg\x18! \x01(\v2\x1a.tetragon.KprobeSockaddrUnH\x00R\rsockaddrunArgB\x05\n" +
-	"\x03arg\"\x95\x05\n" +
+	"\x03arg\"s\n" +
+	"\x0fStackTraceEntry\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\x04R\aaddress\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06symbol\x18\x03 \x01(\tR\x06symbol\x12\x16\n" +
+	"\x06module\x18\x04 \x01(\tR\x06module\"\x95\x05\n" +
 	"\rProcessKprobe\x12+\n" +
 	"\aprocess\x18\x01 \x01(\v2\x11.tetragon.ProcessR\aprocess\x12)\n" +
 	"\x06parent\x18\x02 \x01(\v2\x11.tetragon.ProcessR\x06parent\x12#\n" +
@@ -5151,11 +5285,13 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\x04tags\x18\t \x03(\tR\x04tags\x12/\n" +
 	"\tancestors\x18\n" +
 	" \x03(\v2\x11.tetragon.ProcessR\tancestors\x12\x19\n" +
-	"\bima_hash\x18\v \x01(\tR\aimaHash\"\x96\x01\n" +
-	"\fKernelModule\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12=\n" +
-	"\fsignature_ok\x18\x02 \x01(\v2\x1a.google.protobuf.BoolValueR\vsignatureOk\x123\n" +
-	"\atainted\x18\x03 \x03(\x0e2\x19.tetragon.TaintedBitsTypeR\atainted\"V\n" +
+	"\bima_hash\x18\v \x01(\tR\aimaHash\"\xc6\x01\n" +
+	"\rProcessLoader\x12+\n" +
+	"\aprocess\x18\x01 \x01(\v2\x11.tetragon.ProcessR\aprocess\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
+	"\abuildid\x18\x03 \x01(\fR\abuildid\x12)\n" +
+	"\x06parent\x18\x04 \x01(\v2\x11.tetragon.ProcessR\x06parent\x12/\n" +
+	"\tancestors\x18\x05 \x03(\v2\x11.tetragon.ProcessR\tancestors\"V\n" +
 	"\x04Test\x12\x12\n" +
 	"\x04arg0\x18\x01 \x01(\x04R\x04arg0\x12\x12\n" +
 	"\x04arg1\x18\x02 \x01(\x04R\x04arg1\x12\x12\n" +
@@ -5168,13 +5304,7 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\x06status\x18\x02 \x01(\x0e2\x1c.tetragon.HealthStatusResultR\x06status\x12\x18\n" +
 	"\adetails\x18\x03 \x01(\tR\adetails\"V\n" +
 	"\x17GetHealthStatusResponse\x12;\n" +
-	"\rhealth_status\x18\x01 \x03(\v2\x16.tetragon.HealthStatusR\fhealthStatus\"\xc6\x01\n" +
-	"\rProcessLoader\x12+\n" +
-	"\aprocess\x18\x01 \x01(\v2\x11.tetragon.ProcessR\aprocess\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
-	"\abuildid\x18\x03 \x01(\fR\abuildid\x12)\n" +
-	"\x06parent\x18\x04 \x01(\v2\x11.tetragon.ProcessR\x06parent\x12/\n" +
-	"\tancestors\x18\x05 \x03(\v2\x11.tetragon.ProcessR\tancestors\"d\n" +
+	"\rhealth_status\x18\x01 \x03(\v2\x16.tetragon.HealthStatusR\fhealthStatus\"d\n" +
 	"\x12RuntimeHookRequest\x12E\n" +
 	"\x0fcreateContainer\x18\x01 \x01(\v2\x19.tetragon.CreateContainerH\x00R\x0fcreateContainerB\a\n" +
 	"\x05event\"\x15\n" +
@@ -5217,15 +5347,7 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
 	"\x13PodAnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
-	"\x0fStackTraceEntry\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\x04R\aaddress\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x16\n" +
-	"\x06symbol\x18\x03 \x01(\tR\x06symbol\x12\x16\n" +
-	"\x06module\x18\x04 \x01(\tR\x06module\">\n" +
-	"\x10KprobeSockaddrUn\x12\x16\n" +
-	"\x06family\x18\x01 \x01(\tR\x06family\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path*\xdb\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xdb\x03\n" +
 	"\fKprobeAction\x12\x19\n" +
 	"\x15KPROBE_ACTION_UNKNOWN\x10\x00\x12\x16\n" +
 	"\x12KPROBE_ACTION_POST\x10\x01\x12\x1a\n" +
@@ -5302,38 +5424,38 @@ var file_tetragon_tetragon_proto_goTypes = []any{
 	(*KprobeSock)(nil),              // 21: tetragon.KprobeSock
 	(*KprobeSkb)(nil),               // 22: tetragon.KprobeSkb
 	(*KprobeSockaddr)(nil),          // 23: tetragon.KprobeSockaddr
-	(*KprobeNetDev)(nil),            // 24: tetragon.KprobeNetDev
-	(*KprobePath)(nil),              // 25: tetragon.KprobePath
-	(*KprobeFile)(nil),              // 26: tetragon.KprobeFile
-	(*KprobeTruncatedBytes)(nil),    // 27: tetragon.KprobeTruncatedBytes
-	(*KprobeCred)(nil),              // 28: tetragon.KprobeCred
-	(*KprobeLinuxBinprm)(nil),       // 29: tetragon.KprobeLinuxBinprm
-	(*KprobeCapability)(nil),        // 30: tetragon.KprobeCapability
-	(*KprobeUserNamespace)(nil),     // 31: tetragon.KprobeUserNamespace
-	(*KprobeBpfAttr)(nil),           // 32: tetragon.KprobeBpfAttr
-	(*KprobeBpfProg)(nil),           // 33: tetragon.KprobeBpfProg
-	(*KprobePerfEvent)(nil),         // 34: tetragon.KprobePerfEvent
-	(*KprobeBpfMap)(nil),            // 35: tetragon.KprobeBpfMap
-	(*KprobeInt32List)(nil),         // 36: tetragon.KprobeInt32List
-	(*SyscallId)(nil),               // 37: tetragon.SyscallId
-	(*KprobeArgument)(nil),          // 38: tetragon.KprobeArgument
-	(*ProcessKprobe)(nil),           // 39: tetragon.ProcessKprobe
-	(*ProcessTracepoint)(nil),       // 40: tetragon.ProcessTracepoint
-	(*ProcessUprobe)(nil),           // 41: tetragon.ProcessUprobe
-	(*ProcessUsdt)(nil),             // 42: tetragon.ProcessUsdt
-	(*ProcessLsm)(nil),              // 43: tetragon.ProcessLsm
-	(*KernelModule)(nil),            // 44: tetragon.KernelModule
-	(*Test)(nil),                    // 45: tetragon.Test
-	(*GetHealthStatusRequest)(nil),  // 46: tetragon.GetHealthStatusRequest
-	(*HealthStatus)(nil),            // 47: tetragon.HealthStatus
-	(*GetHealthStatusResponse)(nil), // 48: tetragon.GetHealthStatusResponse
-	(*ProcessLoader)(nil),           // 49: tetragon.ProcessLoader
-	(*RuntimeHookRequest)(nil),      // 50: tetragon.RuntimeHookRequest
-	(*RuntimeHookResponse)(nil),     // 51: tetragon.RuntimeHookResponse
-	(*Mount)(nil),                   // 52: tetragon.Mount
-	(*CreateContainer)(nil),         // 53: tetragon.CreateContainer
-	(*StackTraceEntry)(nil),         // 54: tetragon.StackTraceEntry
-	(*KprobeSockaddrUn)(nil),        // 55: tetragon.KprobeSockaddrUn
+	(*KprobeSockaddrUn)(nil),        // 24: tetragon.KprobeSockaddrUn
+	(*KprobeNetDev)(nil),            // 25: tetragon.KprobeNetDev
+	(*KprobePath)(nil),              // 26: tetragon.KprobePath
+	(*KprobeFile)(nil),              // 27: tetragon.KprobeFile
+	(*KprobeTruncatedBytes)(nil),    // 28: tetragon.KprobeTruncatedBytes
+	(*KprobeCred)(nil),              // 29: tetragon.KprobeCred
+	(*KprobeLinuxBinprm)(nil),       // 30: tetragon.KprobeLinuxBinprm
+	(*KprobeCapability)(nil),        // 31: tetragon.KprobeCapability
+	(*KprobeUserNamespace)(nil),     // 32: tetragon.KprobeUserNamespace
+	(*KernelModule)(nil),            // 33: tetragon.KernelModule
+	(*KprobeBpfAttr)(nil),           // 34: tetragon.KprobeBpfAttr
+	(*KprobeBpfProg)(nil),           // 35: tetragon.KprobeBpfProg
+	(*KprobePerfEvent)(nil),         // 36: tetragon.KprobePerfEvent
+	(*KprobeBpfMap)(nil),            // 37: tetragon.KprobeBpfMap
+	(*KprobeInt32List)(nil),         // 38: tetragon.KprobeInt32List
+	(*SyscallId)(nil),               // 39: tetragon.SyscallId
+	(*KprobeArgument)(nil),          // 40: tetragon.KprobeArgument
+	(*StackTraceEntry)(nil),         // 41: tetragon.StackTraceEntry
+	(*ProcessKprobe)(nil),           // 42: tetragon.ProcessKprobe
+	(*ProcessTracepoint)(nil),       // 43: tetragon.ProcessTracepoint
+	(*ProcessUprobe)(nil),           // 44: tetragon.ProcessUprobe
+	(*ProcessUsdt)(nil),             // 45: tetragon.ProcessUsdt
+	(*ProcessLsm)(nil),              // 46: tetragon.ProcessLsm
+	(*ProcessLoader)(nil),           // 47: tetragon.ProcessLoader
+	(*Test)(nil),                    // 48: tetragon.Test
+	(*GetHealthStatusRequest)(nil),  // 49: tetragon.GetHealthStatusRequest
+	(*HealthStatus)(nil),            // 50: tetragon.HealthStatus
+	(*GetHealthStatusResponse)(nil), // 51: tetragon.GetHealthStatusResponse
+	(*RuntimeHookRequest)(nil),      // 52: tetragon.RuntimeHookRequest
+	(*RuntimeHookResponse)(nil),     // 53: tetragon.RuntimeHookResponse
+	(*Mount)(nil),                   // 54: tetragon.Mount
+	(*CreateContainer)(nil),         // 55: tetragon.CreateContainer
 	nil,                             // 56: tetragon.Pod.PodLabelsEntry
 	nil,                             // 57: tetragon.Pod.PodAnnotationsEntry
 	nil,                             // 58: tetragon.CreateContainer.AnnotationsEntry
@@ -5419,71 +5541,71 @@ var file_tetragon_tetragon_proto_depIdxs = []int32{
 	63,  // 66: tetragon.KprobeUserNamespace.owner:type_name -> google.protobuf.UInt32Value
 	63,  // 67: tetragon.KprobeUserNamespace.group:type_name -> google.protobuf.UInt32Value
 	9,   // 68: tetragon.KprobeUserNamespace.ns:type_name -> tetragon.Namespace
-	22,  // 69: tetragon.KprobeArgument.skb_arg:type_name -> tetragon.KprobeSkb
-	25,  // 70: tetragon.KprobeArgument.path_arg:type_name -> tetragon.KprobePath
-	26,  // 71: tetragon.KprobeArgument.file_arg:type_name -> tetragon.KprobeFile
-	27,  // 72: tetragon.KprobeArgument.truncated_bytes_arg:type_name -> tetragon.KprobeTruncatedBytes
-	21,  // 73: tetragon.KprobeArgument.sock_arg:type_name -> tetragon.KprobeSock
-	28,  // 74: tetragon.KprobeArgument.cred_arg:type_name -> tetragon.KprobeCred
-	32,  // 75: tetragon.KprobeArgument.bpf_attr_arg:type_name -> tetragon.KprobeBpfAttr
-	34,  // 76: tetragon.KprobeArgument.perf_event_arg:type_name -> tetragon.KprobePerfEvent
-	35,  // 77: tetragon.KprobeArgument.bpf_map_arg:type_name -> tetragon.KprobeBpfMap
-	31,  // 78: tetragon.KprobeArgument.user_namespace_arg:type_name -> tetragon.KprobeUserNamespace
-	30,  // 79: tetragon.KprobeArgument.capability_arg:type_name -> tetragon.KprobeCapability
-	12,  // 80: tetragon.KprobeArgument.process_credentials_arg:type_name -> tetragon.ProcessCredentials
-	11,  // 81: tetragon.KprobeArgument.user_ns_arg:type_name -> tetragon.UserNamespace
-	44,  // 82: tetragon.KprobeArgument.module_arg:type_name -> tetragon.KernelModule
-	29,  // 83: tetragon.KprobeArgument.linux_binprm_arg:type_name -> tetragon.KprobeLinuxBinprm
-	24,  // 84: tetragon.KprobeArgument.net_dev_arg:type_name -> tetragon.KprobeNetDev
-	69,  // 85: tetragon.KprobeArgument.bpf_cmd_arg:type_name -> tetragon.BpfCmd
-	37,  // 86: tetragon.KprobeArgument.syscall_id:type_name -> tetragon.SyscallId
-	23,  // 87: tetragon.KprobeArgument.sockaddr_arg:type_name -> tetragon.KprobeSockaddr
-	33,  // 88: tetragon.KprobeArgument.bpf_prog_arg:type_name -> tetragon.KprobeBpfProg
-	36,  // 89: tetragon.KprobeArgument.int32_list_arg:type_name -> tetragon.KprobeInt32List
-	55,  // 90: tetragon.KprobeArgument.sockaddrun_arg:type_name -> tetragon.KprobeSockaddrUn
-	18,  // 91: tetragon.ProcessKprobe.process:type_name -> tetragon.Process
-	18,  // 92: tetragon.ProcessKprobe.parent:type_name -> tetragon.Process
-	38,  // 93: tetragon.ProcessKprobe.args:type_name -> tetragon.KprobeArgument
-	38,  // 94: tetragon.ProcessKprobe.return:type_name -> tetragon.KprobeArgument
-	0,   // 95: tetragon.ProcessKprobe.action:type_name -> tetragon.KprobeAction
-	54,  // 96: tetragon.ProcessKprobe.kernel_stack_trace:type_name -> tetragon.StackTraceEntry
-	0,   // 97: tetragon.ProcessKprobe.return_action:type_name -> tetragon.KprobeAction
-	54,  // 98: tetragon.ProcessKprobe.user_stack_trace:type_name -> tetragon.StackTraceEntry
-	18,  // 99: tetragon.ProcessKprobe.ancestors:type_name -> tetragon.Process
-	38,  // 100: tetragon.ProcessKprobe.data:type_name -> tetragon.KprobeArgument
-	18,  // 101: tetragon.ProcessTracepoint.process:type_name -> tetragon.Process
-	18,  // 102: tetragon.ProcessTracepoint.parent:type_name -> tetragon.Process
-	38,  // 103: tetragon.ProcessTracepoint.args:type_name -> tetragon.KprobeArgument
-	0,   // 104: tetragon.ProcessTracepoint.action:type_name -> tetragon.KprobeAction
-	18,  // 105: tetragon.ProcessTracepoint.ancestors:type_name -> tetragon.Process
-	18,  // 106: tetragon.ProcessUprobe.process:type_name -> tetragon.Process
-	18,  // 107: tetragon.ProcessUprobe.parent:type_name -> tetragon.Process
-	38,  // 108: tetragon.ProcessUprobe.args:type_name -> tetragon.KprobeArgument
-	18,  // 109: tetragon.ProcessUprobe.ancestors:type_name -> tetragon.Process
-	0,   // 110: tetragon.ProcessUprobe.action:type_name -> tetragon.KprobeAction
-	38,  // 111: tetragon.ProcessUprobe.data:type_name -> tetragon.KprobeArgument
-	18,  // 112: tetragon.ProcessUsdt.process:type_name -> tetragon.Process
-	18,  // 113: tetragon.ProcessUsdt.parent:type_name -> tetragon.Process
-	38,  // 114: tetragon.ProcessUsdt.args:type_name -> tetragon.KprobeArgument
-	18,  // 115: tetragon.ProcessUsdt.ancestors:type_name -> tetragon.Process
-	0,   // 116: tetragon.ProcessUsdt.action:type_name -> tetragon.KprobeAction
-	18,  // 117: tetragon.ProcessLsm.process:type_name -> tetragon.Process
-	18,  // 118: tetragon.ProcessLsm.parent:type_name -> tetragon.Process
-	38,  // 119: tetragon.ProcessLsm.args:type_name -> tetragon.KprobeArgument
-	0,   // 120: tetragon.ProcessLsm.action:type_name -> tetragon.KprobeAction
-	18,  // 121: tetragon.ProcessLsm.ancestors:type_name -> tetragon.Process
-	68,  // 122: tetragon.KernelModule.signature_ok:type_name -> google.protobuf.BoolValue
-	3,   // 123: tetragon.KernelModule.tainted:type_name -> tetragon.TaintedBitsType
-	1,   // 124: tetragon.GetHealthStatusRequest.event_set:type_name -> tetragon.HealthStatusType
-	1,   // 125: tetragon.HealthStatus.event:type_name -> tetragon.HealthStatusType
-	2,   // 126: tetragon.HealthStatus.status:type_name -> tetragon.HealthStatusResult
-	47,  // 127: tetragon.GetHealthStatusResponse.health_status:type_name -> tetragon.HealthStatus
-	18,  // 128: tetragon.ProcessLoader.process:type_name -> tetragon.Process
-	18,  // 129: tetragon.ProcessLoader.parent:type_name -> tetragon.Process
-	18,  // 130: tetragon.ProcessLoader.ancestors:type_name -> tetragon.Process
-	53,  // 131: tetragon.RuntimeHookRequest.createContainer:type_name -> tetragon.CreateContainer
+	68,  // 69: tetragon.KernelModule.signature_ok:type_name -> google.protobuf.BoolValue
+	3,   // 70: tetragon.KernelModule.tainted:type_name -> tetragon.TaintedBitsType
+	22,  // 71: tetragon.KprobeArgument.skb_arg:type_name -> tetragon.KprobeSkb
+	26,  // 72: tetragon.KprobeArgument.path_arg:type_name -> tetragon.KprobePath
+	27,  // 73: tetragon.KprobeArgument.file_arg:type_name -> tetragon.KprobeFile
+	28,  // 74: tetragon.KprobeArgument.truncated_bytes_arg:type_name -> tetragon.KprobeTruncatedBytes
+	21,  // 75: tetragon.KprobeArgument.sock_arg:type_name -> tetragon.KprobeSock
+	29,  // 76: tetragon.KprobeArgument.cred_arg:type_name -> tetragon.KprobeCred
+	34,  // 77: tetragon.KprobeArgument.bpf_attr_arg:type_name -> tetragon.KprobeBpfAttr
+	36,  // 78: tetragon.KprobeArgument.perf_event_arg:type_name -> tetragon.KprobePerfEvent
+	37,  // 79: tetragon.KprobeArgument.bpf_map_arg:type_name -> tetragon.KprobeBpfMap
+	32,  // 80: tetragon.KprobeArgument.user_namespace_arg:type_name -> tetragon.KprobeUserNamespace
+	31,  // 81: tetragon.KprobeArgument.capability_arg:type_name -> tetragon.KprobeCapability
+	12,  // 82: tetragon.KprobeArgument.process_credentials_arg:type_name -> tetragon.ProcessCredentials
+	11,  // 83: tetragon.KprobeArgument.user_ns_arg:type_name -> tetragon.UserNamespace
+	33,  // 84: tetragon.KprobeArgument.module_arg:type_name -> tetragon.KernelModule
+	30,  // 85: tetragon.KprobeArgument.linux_binprm_arg:type_name -> tetragon.KprobeLinuxBinprm
+	25,  // 86: tetragon.KprobeArgument.net_dev_arg:type_name -> tetragon.KprobeNetDev
+	69,  // 87: tetragon.KprobeArgument.bpf_cmd_arg:type_name -> tetragon.BpfCmd
+	39,  // 88: tetragon.KprobeArgument.syscall_id:type_name -> tetragon.SyscallId
+	23,  // 89: tetragon.KprobeArgument.sockaddr_arg:type_name -> tetragon.KprobeSockaddr
+	35,  // 90: tetragon.KprobeArgument.bpf_prog_arg:type_name -> tetragon.KprobeBpfProg
+	38,  // 91: tetragon.KprobeArgument.int32_list_arg:type_name -> tetragon.KprobeInt32List
+	24,  // 92: tetragon.KprobeArgument.sockaddrun_arg:type_name -> tetragon.KprobeSockaddrUn
+	18,  // 93: tetragon.ProcessKprobe.process:type_name -> tetragon.Process
+	18,  // 94: tetragon.ProcessKprobe.parent:type_name -> tetragon.Process
+	40,  // 95: tetragon.ProcessKprobe.args:type_name -> tetragon.KprobeArgument
+	40,  // 96: tetragon.ProcessKprobe.return:type_name -> tetragon.KprobeArgument
+	0,   // 97: tetragon.ProcessKprobe.action:type_name -> tetragon.KprobeAction
+	41,  // 98: tetragon.ProcessKprobe.kernel_stack_trace:type_name -> tetragon.StackTraceEntry
+	0,   // 99: tetragon.ProcessKprobe.return_action:type_name -> tetragon.KprobeAction
+	41,  // 100: tetragon.ProcessKprobe.user_stack_trace:type_name -> tetragon.StackTraceEntry
+	18,  // 101: tetragon.ProcessKprobe.ancestors:type_name -> tetragon.Process
+	40,  // 102: tetragon.ProcessKprobe.data:type_name -> tetragon.KprobeArgument
+	18,  // 103: tetragon.ProcessTracepoint.process:type_name -> tetragon.Process
+	18,  // 104: tetragon.ProcessTracepoint.parent:type_name -> tetragon.Process
+	40,  // 105: tetragon.ProcessTracepoint.args:type_name -> tetragon.KprobeArgument
+	0,   // 106: tetragon.ProcessTracepoint.action:type_name -> tetragon.KprobeAction
+	18,  // 107: tetragon.ProcessTracepoint.ancestors:type_name -> tetragon.Process
+	18,  // 108: tetragon.ProcessUprobe.process:type_name -> tetragon.Process
+	18,  // 109: tetragon.ProcessUprobe.parent:type_name -> tetragon.Process
+	40,  // 110: tetragon.ProcessUprobe.args:type_name -> tetragon.KprobeArgument
+	18,  // 111: tetragon.ProcessUprobe.ancestors:type_name -> tetragon.Process
+	0,   // 112: tetragon.ProcessUprobe.action:type_name -> tetragon.KprobeAction
+	40,  // 113: tetragon.ProcessUprobe.data:type_name -> tetragon.KprobeArgument
+	18,  // 114: tetragon.ProcessUsdt.process:type_name -> tetragon.Process
+	18,  // 115: tetragon.ProcessUsdt.parent:type_name -> tetragon.Process
+	40,  // 116: tetragon.ProcessUsdt.args:type_name -> tetragon.KprobeArgument
+	18,  // 117: tetragon.ProcessUsdt.ancestors:type_name -> tetragon.Process
+	0,   // 118: tetragon.ProcessUsdt.action:type_name -> tetragon.KprobeAction
+	18,  // 119: tetragon.ProcessLsm.process:type_name -> tetragon.Process
+	18,  // 120: tetragon.ProcessLsm.parent:type_name -> tetragon.Process
+	40,  // 121: tetragon.ProcessLsm.args:type_name -> tetragon.KprobeArgument
+	0,   // 122: tetragon.ProcessLsm.action:type_name -> tetragon.KprobeAction
+	18,  // 123: tetragon.ProcessLsm.ancestors:type_name -> tetragon.Process
+	18,  // 124: tetragon.ProcessLoader.process:type_name -> tetragon.Process
+	18,  // 125: tetragon.ProcessLoader.parent:type_name -> tetragon.Process
+	18,  // 126: tetragon.ProcessLoader.ancestors:type_name -> tetragon.Process
+	1,   // 127: tetragon.GetHealthStatusRequest.event_set:type_name -> tetragon.HealthStatusType
+	1,   // 128: tetragon.HealthStatus.event:type_name -> tetragon.HealthStatusType
+	2,   // 129: tetragon.HealthStatus.status:type_name -> tetragon.HealthStatusResult
+	50,  // 130: tetragon.GetHealthStatusResponse.health_status:type_name -> tetragon.HealthStatus
+	55,  // 131: tetragon.RuntimeHookRequest.createContainer:type_name -> tetragon.CreateContainer
 	58,  // 132: tetragon.CreateContainer.annotations:type_name -> tetragon.CreateContainer.AnnotationsEntry
-	52,  // 133: tetragon.CreateContainer.mounts:type_name -> tetragon.Mount
+	54,  // 133: tetragon.CreateContainer.mounts:type_name -> tetragon.Mount
 	59,  // 134: tetragon.CreateContainer.labels:type_name -> tetragon.CreateContainer.LabelsEntry
 	60,  // 135: tetragon.CreateContainer.podLabels:type_name -> tetragon.CreateContainer.PodLabelsEntry
 	61,  // 136: tetragon.CreateContainer.podAnnotations:type_name -> tetragon.CreateContainer.PodAnnotationsEntry
@@ -5501,7 +5623,7 @@ func file_tetragon_tetragon_proto_init() {
 	}
 	file_tetragon_bpf_proto_init()
 	file_tetragon_capabilities_proto_init()
-	file_tetragon_tetragon_proto_msgTypes[34].OneofWrappers = []any{
+	file_tetragon_tetragon_proto_msgTypes[36].OneofWrappers = []any{
 		(*KprobeArgument_StringArg)(nil),
 		(*KprobeArgument_IntArg)(nil),
 		(*KprobeArgument_SkbArg)(nil),
@@ -5535,7 +5657,7 @@ func file_tetragon_tetragon_proto_init() {
 		(*KprobeArgument_Int32ListArg)(nil),
 		(*KprobeArgument_SockaddrunArg)(nil),
 	}
-	file_tetragon_tetragon_proto_msgTypes[46].OneofWrappers = []any{
+	file_tetragon_tetragon_proto_msgTypes[48].OneofWrappers = []any{
 		(*RuntimeHookRequest_CreateContainer)(nil),
 	}
 	type x struct{}
