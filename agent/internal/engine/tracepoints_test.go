@@ -430,7 +430,8 @@ func TestChangesAreAtomic(t *testing.T) {
 			events := make(chan error, 1)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			go func() { events <- b.checkVersions(ctx, map[compile.Bits]bool{b.bits(a): true, b.bits(z): true}) }()
+			sets := map[compile.Bits]bool{b.bits(a): true, b.bits(z): true}
+			go func() { events <- b.checkVersions(ctx, sets) }()
 			stop := b.hammered()
 			for round := range 40 {
 				other := b.load(two(wink)) // the same values, other classes
