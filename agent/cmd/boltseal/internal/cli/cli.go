@@ -80,8 +80,10 @@ func Run(ctx context.Context, o Options) int {
 	command, err := root.ExecuteContextC(ctx)
 	var s SignalError
 	if errors.As(context.Cause(ctx), &s) {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			a.complain(err)
+		// Calls that were cut short have nothing to say; a command of its own does.
+		var own *fault
+		if errors.As(err, &own) {
+			a.complain(own)
 		}
 		return exitSignal + int(s.Signal)
 	}

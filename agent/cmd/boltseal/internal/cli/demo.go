@@ -3,11 +3,11 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -36,10 +36,11 @@ func (a *app) demoCommand() *cobra.Command {
 			return err
 		}
 		err = demo.Run(c.Context(), demo.Options{BinDir: dir, Out: a.Stdout})
-		if errors.Is(err, context.Canceled) {
-			fmt.Fprintln(a.Stderr, "boltseal: interrupted")
+		if err == nil || errors.Is(err, syscall.EPIPE) {
+			return err
 		}
-		return err
+		// Not to be taken for errors of the agent that --server-address names.
+		return failed("%v", err)
 	}
 	return c
 }

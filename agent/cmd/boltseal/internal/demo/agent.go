@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/quote"
 	"github.com/boltseal/boltseal/api/v1/boltseal"
@@ -70,7 +71,7 @@ func startAgent(ctx context.Context, t tools, s scene, u *undo) (*agent, error) 
 		close(a.ended)
 	}()
 	if err := a.ready(ctx); err != nil {
-		return nil, fmt.Errorf("wait for the agent: %w", err)
+		return nil, fmt.Errorf("wait for an answer of the agent: %w", err)
 	}
 	return a, nil
 }
@@ -89,11 +90,14 @@ func (a *agent) ready(ctx context.Context) error {
 		_, last = a.GetStatus(ctx, &boltseal.GetStatusRequest{})
 		return last == nil, nil
 	})
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = errors.Join(err, last)
+	if errors.Is(err, context.DeadlineExceeded) && last != nil {
+		err = fmt.Errorf("none within %s: %w", startTime, said(last))
 	}
 	return err
 }
+
+// said is the agent's answer without the words of the protocol.
+func said(err error) error { return errors.New(status.Convert(err).Message()) }
 
 // ending is how the agent ended.
 func (a *agent) ending() error {
@@ -139,8 +143,8 @@ func endedBy(err error, signal unix.Signal) bool {
 	if !errors.As(err, &exit) {
 		return false
 	}
-	status, ok := exit.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == signal
+	ending, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && ending.Signaled() && ending.Signal() == signal
 }
 
 // logTail is the end of the agent's log, fit for a terminal.

@@ -26,8 +26,13 @@ import (
 // demoTime bounds the whole.
 const demoTime = 2 * time.Minute
 
-// ErrNotHeld says that the demo ran and did not show what it should.
-var ErrNotHeld = errors.New("not everything held")
+// Errors that callers tell apart.
+var (
+	// ErrNotHeld says that the demo ran and did not show what it should.
+	ErrNotHeld = errors.New("not everything held: see the lines with NO")
+	// ErrLeft says that something of the demo could not be removed.
+	ErrLeft = errors.New("left behind")
+)
 
 // Options says what to run, and where to tell of it.
 type Options struct {
@@ -51,8 +56,9 @@ type run struct {
 }
 
 // Run runs the demo. The error is nil only when everything held and everything
-// was removed; it wraps ErrNotHeld when something did not hold, and is the
-// context's when that ended, in which case everything has been removed too.
+// was removed. It wraps ErrNotHeld when something did not hold, and ErrLeft when
+// something could not be removed. When the context has ended the error is its
+// cause, or ErrLeft.
 func Run(ctx context.Context, o Options) error {
 	if uid := os.Geteuid(); uid != 0 {
 		return fmt.Errorf("run the demo: this is user %d, and containers and kernel programs need root: run it as root", uid)
@@ -65,12 +71,16 @@ func Run(ctx context.Context, o Options) error {
 	defer cancel()
 	r := &run{Options: o, tools: t}
 	err = r.play(bounded)
+	if err != nil && bounded.Err() != nil {
+		err = context.Cause(bounded)
+	}
 	if err != nil && !errors.Is(err, ErrNotHeld) && ctx.Err() == nil && r.agent != nil {
 		err = fmt.Errorf("%w\nlog of the agent:\n%s", err, logTail(r.scene))
 	}
-	if undoErr := r.undo.run(); undoErr != nil {
-		err = errors.Join(err, fmt.Errorf("clean up: %w", undoErr))
-	} else if err == nil {
+	if left := r.undo.run(); left != nil {
+		err = errors.Join(err, fmt.Errorf("%w: %w", ErrLeft, left))
+	}
+	if err == nil {
 		r.say("\nEverything held, and everything was removed again.")
 	}
 	return errors.Join(err, r.err)
@@ -136,11 +146,11 @@ func (r *run) startAgent(ctx context.Context) (err error) {
 	}
 	status, err := r.agent.GetStatus(ctx, &boltseal.GetStatusRequest{})
 	if err != nil {
-		return fmt.Errorf("ask the agent for its status: %w", err)
+		return fmt.Errorf("ask the agent for its status: %w", said(err))
 	}
 	request := &tetragon.AddTracingPolicyRequest{Yaml: policyFor(runtime.GOARCH)}
 	if _, err := r.agent.AddTracingPolicy(ctx, request); err != nil {
-		return fmt.Errorf("add policy %s: %w", policyName, err)
+		return fmt.Errorf("add policy %s: %w", policyName, said(err))
 	}
 	if r.watch, err = startWatch(ctx, r.agent, r.name, &r.undo); err != nil {
 		return err
@@ -197,7 +207,7 @@ func (r *run) contain(ctx context.Context, c *container) (o outcome, err error) 
 func (r *run) listed(ctx context.Context, c *container) (*boltseal.Container, error) {
 	response, err := r.agent.ListContainers(ctx, &boltseal.ListContainersRequest{IdPrefix: c.id})
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+		return nil, fmt.Errorf("list containers: %w", said(err))
 	}
 	if n := len(response.GetContainers()); n != 1 {
 		return nil, fmt.Errorf("list containers: the agent knows %d with the id %s", n, c.id)
@@ -234,7 +244,7 @@ func (r *run) elsewhere(ctx context.Context, all []*container) []finding {
 	outside := r.watch.elsewhere(all)
 	response, err := r.agent.ListTracingPolicies(ctx, &tetragon.ListTracingPoliciesRequest{})
 	if err != nil {
-		return []finding{claim(false, "counters of the policy: %v", err)}
+		return []finding{claim(false, "counters of the policy: %v", said(err))}
 	}
 	signals := uint64(0)
 	for _, p := range response.GetPolicies() {

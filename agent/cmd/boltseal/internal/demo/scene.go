@@ -60,7 +60,12 @@ func usable(dir string) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("look at %s: %w", dir, err)
 	}
-	if st.Flags&unix.ST_NOEXEC != 0 {
+	return usableWith(dir, st.Flags)
+}
+
+// usableWith is usable for a directory on a mount with these flags.
+func usableWith(dir string, flags int64) error {
+	if flags&unix.ST_NOEXEC != 0 {
 		return fmt.Errorf("programs in %s cannot be run: name another directory with $TMPDIR", dir)
 	}
 	const maxSocketPath = 107
@@ -90,9 +95,9 @@ func (s scene) build(t tools) error {
 	inRootfs := func(name string) string { return filepath.Join(s.rootfs(), name) }
 	return errors.Join(
 		// A copy: a link would let a container write to the host's program.
-		os.WriteFile(inRootfs("bin/busybox"), busybox, 0o755),
+		os.WriteFile(inRootfs("bin/busybox"), busybox, 0o700), //nolint:gosec // a program
 		os.Symlink("busybox", inRootfs("bin/cat")),
-		os.WriteFile(inRootfs(untouchedFile), []byte(hostnameText), 0o644),
+		os.WriteFile(inRootfs(untouchedFile), []byte(hostnameText), 0o600),
 		os.WriteFile(inRootfs(forbiddenFile), []byte(shadowText), 0o600),
 		os.WriteFile(s.hookConfig(), hookConfig, 0o600),
 		os.WriteFile(s.agentFile(), []byte("{}\n"), 0o600),
@@ -110,7 +115,7 @@ func (s scene) buildBundle(c *container, hook string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "config.json"), config, 0o644)
+	return os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600)
 }
 
 // config is an ordinary configuration with the hook in it, and without anything

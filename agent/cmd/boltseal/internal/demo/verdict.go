@@ -104,7 +104,7 @@ func (o outcome) acts() []*tetragon.ProcessTracepoint {
 // exitSignal is the signal in the event of the end of the container's entrypoint.
 func (o outcome) exitSignal() string {
 	for _, e := range o.events {
-		if x := e.GetProcessExit(); x != nil && uint32(x.GetProcess().GetPid().GetValue()) == o.ended.GetInitPid() {
+		if x := e.GetProcessExit(); x != nil && x.GetProcess().GetPid().GetValue() == o.ended.GetInitPid() {
 			return x.GetSignal()
 		}
 	}

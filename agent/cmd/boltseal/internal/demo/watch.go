@@ -43,7 +43,7 @@ func startWatch(ctx context.Context, a *agent, containerPrefix string, u *undo) 
 		{PolicyNames: []string{policyName}},
 	}})
 	if err != nil {
-		return nil, fmt.Errorf("watch events: %w", err)
+		return nil, fmt.Errorf("watch events: %w", said(err))
 	}
 	go func() {
 		for {
@@ -69,7 +69,7 @@ func (w *watch) exited(ctx context.Context, c *container, pid int) error {
 		select {
 		case r := <-w.got:
 			if r.err != nil {
-				return fmt.Errorf("watch events: %w", r.err)
+				return fmt.Errorf("watch events: %w", said(r.err))
 			}
 			w.events = append(w.events, r.event)
 			if p := r.event.GetProcessExit().GetProcess(); p.GetDocker() == c.id && int(p.GetPid().GetValue()) == pid {
