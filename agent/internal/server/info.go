@@ -94,6 +94,7 @@ func (s *Server) GetStatus(context.Context, *boltseal.GetStatusRequest) (*boltse
 		Policies:      uint32(len(policies)),
 		SlotsMax:      s.Kernel.Slots() - uint32(bpf.WireReservedSlotsSLOTS_RESERVED),
 		KernelErrors:  map[string]uint64{},
+		EventsLost:    new(counts[bpf.WireKernelErrorKERR_RING_FULL]),
 	}
 	names := kernelErrorNames()
 	for i, count := range counts {
@@ -106,7 +107,7 @@ func (s *Server) GetStatus(context.Context, *boltseal.GetStatusRequest) (*boltse
 	}
 	for _, site := range s.Sites() {
 		response.Sites = append(response.Sites, &boltseal.Site{
-			Name: site.Name, Rules: uint32(site.Rules), Programs: uint32(site.Programs),
+			Name: site.Name, Rules: uint32(site.Rules), Programs: uint32(site.Programs), Attached: new(site.Programs > 0),
 		})
 	}
 	for _, f := range s.Features {
