@@ -202,7 +202,8 @@ func (ThrottleType) EnumDescriptor() ([]byte, []int) {
 }
 
 // Events that meet all of its conditions; of a list of values, one is enough.
-// Regular expressions are RE2.
+// Regular expressions are RE2, and match any part. Conditions that an agent does
+// not support are refused.
 type Filter struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	BinaryRegex []string               `protobuf:"bytes,1,rep,name=binary_regex,json=binaryRegex,proto3" json:"binary_regex,omitempty"`
@@ -216,14 +217,16 @@ type Filter struct {
 	PodRegex       []string    `protobuf:"bytes,7,rep,name=pod_regex,json=podRegex,proto3" json:"pod_regex,omitempty"`
 	ArgumentsRegex []string    `protobuf:"bytes,8,rep,name=arguments_regex,json=argumentsRegex,proto3" json:"arguments_regex,omitempty"`
 	// Selectors of pod labels.
-	Labels            []string   `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty"`
+	Labels []string `protobuf:"bytes,9,rep,name=labels,proto3" json:"labels,omitempty"`
+	// Without namespaces. Events of no policy do not match.
 	PolicyNames       []string   `protobuf:"bytes,10,rep,name=policy_names,json=policyNames,proto3" json:"policy_names,omitempty"`
 	Capabilities      *CapFilter `protobuf:"bytes,11,opt,name=capabilities,proto3" json:"capabilities,omitempty"`
 	ParentBinaryRegex []string   `protobuf:"bytes,12,rep,name=parent_binary_regex,json=parentBinaryRegex,proto3" json:"parent_binary_regex,omitempty"`
 	// In the Common Expression Language, over the event.
 	CelExpression        []string `protobuf:"bytes,13,rep,name=cel_expression,json=celExpression,proto3" json:"cel_expression,omitempty"`
 	ParentArgumentsRegex []string `protobuf:"bytes,14,rep,name=parent_arguments_regex,json=parentArgumentsRegex,proto3" json:"parent_arguments_regex,omitempty"`
-	ContainerId          []string `protobuf:"bytes,15,rep,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	// Beginnings of ids.
+	ContainerId []string `protobuf:"bytes,15,rep,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
 	// As Process.in_init_tree.
 	InInitTree          *wrapperspb.BoolValue `protobuf:"bytes,16,opt,name=in_init_tree,json=inInitTree,proto3" json:"in_init_tree,omitempty"`
 	AncestorBinaryRegex []string              `protobuf:"bytes,17,rep,name=ancestor_binary_regex,json=ancestorBinaryRegex,proto3" json:"ancestor_binary_regex,omitempty"`
@@ -595,9 +598,10 @@ func (x *RedactionFilter) GetBinaryRegex() []string {
 type FieldFilter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only for these types of events; none: for all.
-	EventSet []EventType            `protobuf:"varint,1,rep,packed,name=event_set,json=eventSet,proto3,enum=tetragon.EventType" json:"event_set,omitempty"`
-	Fields   *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=fields,proto3" json:"fields,omitempty"`
-	Action   FieldFilterAction      `protobuf:"varint,3,opt,name=action,proto3,enum=tetragon.FieldFilterAction" json:"action,omitempty"`
+	EventSet []EventType `protobuf:"varint,1,rep,packed,name=event_set,json=eventSet,proto3,enum=tetragon.EventType" json:"event_set,omitempty"`
+	// Paths below the event, such as process.pid.
+	Fields *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=fields,proto3" json:"fields,omitempty"`
+	Action FieldFilterAction      `protobuf:"varint,3,opt,name=action,proto3,enum=tetragon.FieldFilterAction" json:"action,omitempty"`
 	// For all other types instead.
 	InvertEventSet *wrapperspb.BoolValue `protobuf:"bytes,4,opt,name=invert_event_set,json=invertEventSet,proto3" json:"invert_event_set,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -662,7 +666,7 @@ func (x *FieldFilter) GetInvertEventSet() *wrapperspb.BoolValue {
 	return nil
 }
 
-// Which events to stream, and how.
+// Which events to stream, from now on, and how.
 type GetEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Events that meet one of these; none: all events.
@@ -933,7 +937,8 @@ func (x *ProcessThrottle) GetCgroup() string {
 type GetEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the node where it happened.
-	NodeName        string                 `protobuf:"bytes,1000,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	NodeName string `protobuf:"bytes,1000,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// When it happened.
 	Time            *timestamppb.Timestamp `protobuf:"bytes,1001,opt,name=time,proto3" json:"time,omitempty"`
 	AggregationInfo *AggregationInfo       `protobuf:"bytes,1002,opt,name=aggregation_info,json=aggregationInfo,proto3" json:"aggregation_info,omitempty"`
 	ClusterName     string                 `protobuf:"bytes,1003,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`

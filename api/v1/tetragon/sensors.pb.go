@@ -32,7 +32,7 @@ const (
 	TracingPolicyState_TP_STATE_UNKNOWN  TracingPolicyState = 0
 	TracingPolicyState_TP_STATE_ENABLED  TracingPolicyState = 1
 	TracingPolicyState_TP_STATE_DISABLED TracingPolicyState = 2
-	// It could not be loaded.
+	// It could not be loaded; see TracingPolicyStatus.error.
 	TracingPolicyState_TP_STATE_LOAD_ERROR TracingPolicyState = 3
 	// It failed after it was loaded.
 	TracingPolicyState_TP_STATE_ERROR             TracingPolicyState = 4
@@ -826,13 +826,16 @@ type TracingPolicyStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	// Of the pods that it is for; empty: of all.
-	Namespace string   `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Info      string   `protobuf:"bytes,4,opt,name=info,proto3" json:"info,omitempty"`
-	Sensors   []string `protobuf:"bytes,5,rep,name=sensors,proto3" json:"sensors,omitempty"`
+	// Of the pods that it is for; empty: of all. So in all requests.
+	Namespace string `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Info      string `protobuf:"bytes,4,opt,name=info,proto3" json:"info,omitempty"`
+	// Places in the kernel where it applies.
+	Sensors []string `protobuf:"bytes,5,rep,name=sensors,proto3" json:"sensors,omitempty"`
+	// Older form of state; still filled.
+	//
 	// Deprecated: Marked as deprecated in tetragon/sensors.proto.
 	Enabled bool `protobuf:"varint,6,opt,name=enabled,proto3" json:"enabled,omitempty"`
-	// 0: for all processes of the host.
+	// By which the kernel side knows what it applies to.
 	FilterId uint64 `protobuf:"varint,7,opt,name=filter_id,json=filterId,proto3" json:"filter_id,omitempty"`
 	// Why it is not in force.
 	Error string             `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`
@@ -841,10 +844,11 @@ type TracingPolicyStatus struct {
 	KernelMemoryBytes uint64              `protobuf:"varint,10,opt,name=kernel_memory_bytes,json=kernelMemoryBytes,proto3" json:"kernel_memory_bytes,omitempty"`
 	Mode              TracingPolicyMode   `protobuf:"varint,11,opt,name=mode,proto3,enum=tetragon.TracingPolicyMode" json:"mode,omitempty"`
 	Stats             *TracingPolicyStats `protobuf:"bytes,12,opt,name=stats,proto3,oneof" json:"stats,omitempty"`
-	Domain            string              `protobuf:"bytes,13,opt,name=domain,proto3" json:"domain,omitempty"`
-	HookStatuses      []*HookStatus       `protobuf:"bytes,14,rep,name=hook_statuses,json=hookStatuses,proto3" json:"hook_statuses,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The way in that it took, such as grpc.
+	Domain        string        `protobuf:"bytes,13,opt,name=domain,proto3" json:"domain,omitempty"`
+	HookStatuses  []*HookStatus `protobuf:"bytes,14,rep,name=hook_statuses,json=hookStatuses,proto3" json:"hook_statuses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TracingPolicyStatus) Reset() {
@@ -1021,11 +1025,13 @@ func (x *ListTracingPoliciesResponse) GetPolicies() []*TracingPolicyStatus {
 	return nil
 }
 
-// Adds a policy.
+// Adds a policy, or replaces the one with its name and namespace.
 type AddTracingPolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The policy's document.
-	Yaml          string `protobuf:"bytes,1,opt,name=yaml,proto3" json:"yaml,omitempty"`
+	// One TracingPolicy or TracingPolicyNamespaced.
+	Yaml string `protobuf:"bytes,1,opt,name=yaml,proto3" json:"yaml,omitempty"`
+	// grpc, or empty for the same: the agent has no other. So in all requests that
+	// change a policy.
 	Domain        string `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1406,14 +1412,14 @@ func (*DisableTracingPolicyResponse) Descriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{17}
 }
 
-// Changes a policy.
+// Changes a policy: both changes in one step.
 type ConfigureTracingPolicyRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Name      string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Namespace string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Absent: as it is.
 	Enable *bool `protobuf:"varint,3,opt,name=enable,proto3,oneof" json:"enable,omitempty"`
-	// Absent: as it is.
+	// TP_MODE_ENFORCE or TP_MODE_MONITOR. Absent: as it is.
 	Mode          *TracingPolicyMode `protobuf:"varint,4,opt,name=mode,proto3,enum=tetragon.TracingPolicyMode,oneof" json:"mode,omitempty"`
 	Domain        string             `protobuf:"bytes,5,opt,name=domain,proto3" json:"domain,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -46,9 +46,11 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// The agent.
+// What clients of the compatible API ask an agent for. Methods that the agent
+// does not have are answered with Unimplemented.
 type FineGuidanceSensorsClient interface {
-	// GetEvents streams events until the client goes away.
+	// GetEvents streams events until the client goes away. Headers are sent when no
+	// event is missed any more. A client that is too slow loses events.
 	GetEvents(ctx context.Context, in *GetEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetEventsResponse], error)
 	// GetHealth tells the health of the agent.
 	GetHealth(ctx context.Context, in *GetHealthStatusRequest, opts ...grpc.CallOption) (*GetHealthStatusResponse, error)
@@ -82,8 +84,8 @@ type FineGuidanceSensorsClient interface {
 	GetStackTraceTree(ctx context.Context, in *GetStackTraceTreeRequest, opts ...grpc.CallOption) (*GetStackTraceTreeResponse, error)
 	// GetVersion tells the agent's version.
 	GetVersion(ctx context.Context, in *GetVersionRequest, opts ...grpc.CallOption) (*GetVersionResponse, error)
-	// RuntimeHook tells the agent of a container; an error is a reason not to
-	// start it.
+	// RuntimeHook tells the agent of a container, before its entrypoint runs; an
+	// error is a reason not to start it.
 	RuntimeHook(ctx context.Context, in *RuntimeHookRequest, opts ...grpc.CallOption) (*RuntimeHookResponse, error)
 	// GetDebug tells the level of the log or dumps the process cache.
 	GetDebug(ctx context.Context, in *GetDebugRequest, opts ...grpc.CallOption) (*GetDebugResponse, error)
@@ -312,9 +314,11 @@ func (c *fineGuidanceSensorsClient) ListDomains(ctx context.Context, in *ListDom
 // All implementations must embed UnimplementedFineGuidanceSensorsServer
 // for forward compatibility.
 //
-// The agent.
+// What clients of the compatible API ask an agent for. Methods that the agent
+// does not have are answered with Unimplemented.
 type FineGuidanceSensorsServer interface {
-	// GetEvents streams events until the client goes away.
+	// GetEvents streams events until the client goes away. Headers are sent when no
+	// event is missed any more. A client that is too slow loses events.
 	GetEvents(*GetEventsRequest, grpc.ServerStreamingServer[GetEventsResponse]) error
 	// GetHealth tells the health of the agent.
 	GetHealth(context.Context, *GetHealthStatusRequest) (*GetHealthStatusResponse, error)
@@ -348,8 +352,8 @@ type FineGuidanceSensorsServer interface {
 	GetStackTraceTree(context.Context, *GetStackTraceTreeRequest) (*GetStackTraceTreeResponse, error)
 	// GetVersion tells the agent's version.
 	GetVersion(context.Context, *GetVersionRequest) (*GetVersionResponse, error)
-	// RuntimeHook tells the agent of a container; an error is a reason not to
-	// start it.
+	// RuntimeHook tells the agent of a container, before its entrypoint runs; an
+	// error is a reason not to start it.
 	RuntimeHook(context.Context, *RuntimeHookRequest) (*RuntimeHookResponse, error)
 	// GetDebug tells the level of the log or dumps the process cache.
 	GetDebug(context.Context, *GetDebugRequest) (*GetDebugResponse, error)

@@ -291,9 +291,9 @@ func (TaintedBitsType) EnumDescriptor() ([]byte, []int) {
 // The image of a container.
 type Image struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Digest, if it is known.
+	// Name with its digest, if it has one.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Name with its tag.
+	// As the runtime wrote it.
 	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -388,12 +388,14 @@ func (x *SecurityContext) GetPrivileged() bool {
 	return false
 }
 
-// The container of a process, within its pod.
+// The container of a process.
 type Container struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Image     *Image                 `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The id, if it has no other name.
+	Name  string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Image *Image `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
+	// When it was made; absent for one that was found running.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The process's pid as the container sees it.
 	Pid *wrapperspb.UInt32Value `protobuf:"bytes,5,opt,name=pid,proto3" json:"pid,omitempty"`
@@ -483,7 +485,7 @@ func (x *Container) GetSecurityContext() *SecurityContext {
 	return nil
 }
 
-// The pod of a process.
+// The container of a process, and the pod that it is in, if any.
 type Pod struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Namespace string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
@@ -1295,22 +1297,27 @@ func (x *EnvVar) GetValue() string {
 // A process from one exec to the next.
 type Process struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity on all nodes: base64 of "node:ktime:pid".
+	// Identity on all nodes: base64 of "node:time:pid", the time being that of the
+	// exec or fork, in ns since boot.
 	ExecId string `protobuf:"bytes,1,opt,name=exec_id,json=execId,proto3" json:"exec_id,omitempty"`
 	// As the host sees it.
 	Pid *wrapperspb.UInt32Value `protobuf:"bytes,2,opt,name=pid,proto3" json:"pid,omitempty"`
 	// As the host sees it.
-	Uid       *wrapperspb.UInt32Value `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
-	Cwd       string                  `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
-	Binary    string                  `protobuf:"bytes,5,opt,name=binary,proto3" json:"binary,omitempty"`
-	Arguments string                  `protobuf:"bytes,6,opt,name=arguments,proto3" json:"arguments,omitempty"`
-	// Words about how it was learned and what is missing, with blanks between.
+	Uid    *wrapperspb.UInt32Value `protobuf:"bytes,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	Cwd    string                  `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
+	Binary string                  `protobuf:"bytes,5,opt,name=binary,proto3" json:"binary,omitempty"`
+	// Without the first, which is the command's own name, and with blanks between.
+	// One that is empty or has blanks is put in quotes.
+	Arguments string `protobuf:"bytes,6,opt,name=arguments,proto3" json:"arguments,omitempty"`
+	// Words about how it was learned and what is missing, with blanks between:
+	// execve, procFS (found running), truncArgs, miss (little but ids is known),
+	// errorFilename, errorArgs, nocwd, rootcwd, errorCWD, clone.
 	Flags string `protobuf:"bytes,7,opt,name=flags,proto3" json:"flags,omitempty"`
 	// Of the exec, or of the fork if it only forked.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// Audit login user; 4294967295: unset.
 	Auid *wrapperspb.UInt32Value `protobuf:"bytes,9,opt,name=auid,proto3" json:"auid,omitempty"`
-	// Absent outside of pods.
+	// Absent outside of containers.
 	Pod *Pod `protobuf:"bytes,10,opt,name=pod,proto3" json:"pod,omitempty"`
 	// Container id, its first 31 characters.
 	Docker string `protobuf:"bytes,11,opt,name=docker,proto3" json:"docker,omitempty"`
@@ -1326,7 +1333,8 @@ type Process struct {
 	BinaryProperties   *BinaryProperties       `protobuf:"bytes,18,opt,name=binary_properties,json=binaryProperties,proto3" json:"binary_properties,omitempty"`
 	// Only for processes of the host.
 	User *UserRecord `protobuf:"bytes,19,opt,name=user,proto3" json:"user,omitempty"`
-	// Whether it descends from the container's first process.
+	// Whether it descends from the container's first process. Others came from
+	// outside, as by an exec of the runtime.
 	InInitTree           *wrapperspb.BoolValue `protobuf:"bytes,20,opt,name=in_init_tree,json=inInitTree,proto3" json:"in_init_tree,omitempty"`
 	EnvironmentVariables []*EnvVar             `protobuf:"bytes,21,rep,name=environment_variables,json=environmentVariables,proto3" json:"environment_variables,omitempty"`
 	unknownFields        protoimpl.UnknownFields
@@ -1514,7 +1522,8 @@ func (x *Process) GetEnvironmentVariables() []*EnvVar {
 type ProcessExec struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Process *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	Parent  *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Absent if it is not known.
+	Parent *Process `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
 	// From the parent's parent on, if asked for.
 	Ancestors     []*Process `protobuf:"bytes,3,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2955,7 +2964,7 @@ func (x *SyscallId) GetAbi() string {
 	return ""
 }
 
-// A value that a policy asked for.
+// A value that a policy asked for. None is set if it could not be read.
 type KprobeArgument struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The policy's name for it.
@@ -3341,6 +3350,7 @@ type KprobeArgument_StringArg struct {
 }
 
 type KprobeArgument_IntArg struct {
+	// Signed, up to 32 bits.
 	IntArg int32 `protobuf:"varint,2,opt,name=int_arg,json=intArg,proto3,oneof"`
 }
 
@@ -3349,10 +3359,12 @@ type KprobeArgument_SkbArg struct {
 }
 
 type KprobeArgument_SizeArg struct {
+	// Unsigned, 64 bits.
 	SizeArg uint64 `protobuf:"varint,4,opt,name=size_arg,json=sizeArg,proto3,oneof"`
 }
 
 type KprobeArgument_BytesArg struct {
+	// All of them; of too many, truncated_bytes_arg has the first.
 	BytesArg []byte `protobuf:"bytes,5,opt,name=bytes_arg,json=bytesArg,proto3,oneof"`
 }
 
@@ -3377,6 +3389,7 @@ type KprobeArgument_CredArg struct {
 }
 
 type KprobeArgument_LongArg struct {
+	// Signed, 64 bits.
 	LongArg int64 `protobuf:"varint,11,opt,name=long_arg,json=longArg,proto3,oneof"`
 }
 
@@ -3393,6 +3406,7 @@ type KprobeArgument_BpfMapArg struct {
 }
 
 type KprobeArgument_UintArg struct {
+	// Unsigned, up to 32 bits.
 	UintArg uint32 `protobuf:"varint,15,opt,name=uint_arg,json=uintArg,proto3,oneof"`
 }
 
@@ -3418,6 +3432,7 @@ type KprobeArgument_ModuleArg struct {
 }
 
 type KprobeArgument_KernelCapTArg struct {
+	// Capability sets are hexadecimal numbers.
 	KernelCapTArg string `protobuf:"bytes,22,opt,name=kernel_cap_t_arg,json=kernelCapTArg,proto3,oneof"`
 }
 
@@ -3756,17 +3771,23 @@ func (x *ProcessKprobe) GetData() []*KprobeArgument {
 
 // A tracepoint was passed, and a rule matched.
 type ProcessTracepoint struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Process       *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	Parent        *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
-	Subsys        string                 `protobuf:"bytes,4,opt,name=subsys,proto3" json:"subsys,omitempty"`
-	Event         string                 `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
-	Args          []*KprobeArgument      `protobuf:"bytes,6,rep,name=args,proto3" json:"args,omitempty"`
-	PolicyName    string                 `protobuf:"bytes,7,opt,name=policy_name,json=policyName,proto3" json:"policy_name,omitempty"`
-	Action        KprobeAction           `protobuf:"varint,8,opt,name=action,proto3,enum=tetragon.KprobeAction" json:"action,omitempty"`
-	Message       string                 `protobuf:"bytes,9,opt,name=message,proto3" json:"message,omitempty"`
-	Tags          []string               `protobuf:"bytes,10,rep,name=tags,proto3" json:"tags,omitempty"`
-	Ancestors     []*Process             `protobuf:"bytes,11,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Process *Process               `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	Parent  *Process               `protobuf:"bytes,2,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Group of the tracepoint, such as syscalls.
+	Subsys string `protobuf:"bytes,4,opt,name=subsys,proto3" json:"subsys,omitempty"`
+	// Its name in the group, such as sys_enter_openat.
+	Event string `protobuf:"bytes,5,opt,name=event,proto3" json:"event,omitempty"`
+	// In the order of the policy.
+	Args []*KprobeArgument `protobuf:"bytes,6,rep,name=args,proto3" json:"args,omitempty"`
+	// Without the policy's namespace.
+	PolicyName string `protobuf:"bytes,7,opt,name=policy_name,json=policyName,proto3" json:"policy_name,omitempty"`
+	// What was done: a policy that is not enforced only posts.
+	Action KprobeAction `protobuf:"varint,8,opt,name=action,proto3,enum=tetragon.KprobeAction" json:"action,omitempty"`
+	// The policy's words, as the tags are.
+	Message       string     `protobuf:"bytes,9,opt,name=message,proto3" json:"message,omitempty"`
+	Tags          []string   `protobuf:"bytes,10,rep,name=tags,proto3" json:"tags,omitempty"`
+	Ancestors     []*Process `protobuf:"bytes,11,rep,name=ancestors,proto3" json:"ancestors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4627,7 +4648,8 @@ type RuntimeHookRequest_CreateContainer struct {
 
 func (*RuntimeHookRequest_CreateContainer) isRuntimeHookRequest_Event() {}
 
-// Says that the agent has acted.
+// Says that the container is sealed or, if it was only announced, that it will be
+// as soon as it exists. Everything else is an error.
 type RuntimeHookResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -4733,29 +4755,37 @@ func (x *Mount) GetOptions() []string {
 	return nil
 }
 
-// A container is being created. Numbers from 1000 on are boltseal's own.
+// A container whose entrypoint has not run yet, unless late is set. One container
+// may be told of several times: to announce it, and by its hook. Numbers from 1000
+// on are boltseal's own; other clients leave them out.
 type CreateContainer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in config.json, or of the form "slice:prefix:name".
 	CgroupsPath string `protobuf:"bytes,1,opt,name=cgroupsPath,proto3" json:"cgroupsPath,omitempty"`
 	// Root of its file system, as the host sees it.
-	RootDir        string            `protobuf:"bytes,2,opt,name=rootDir,proto3" json:"rootDir,omitempty"`
-	Annotations    map[string]string `protobuf:"bytes,3,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	ContainerName  string            `protobuf:"bytes,4,opt,name=containerName,proto3" json:"containerName,omitempty"`
-	ContainerID    string            `protobuf:"bytes,5,opt,name=containerID,proto3" json:"containerID,omitempty"`
-	PodName        string            `protobuf:"bytes,6,opt,name=podName,proto3" json:"podName,omitempty"`
-	PodUID         string            `protobuf:"bytes,7,opt,name=podUID,proto3" json:"podUID,omitempty"`
-	PodNamespace   string            `protobuf:"bytes,8,opt,name=podNamespace,proto3" json:"podNamespace,omitempty"`
-	ContainerImage string            `protobuf:"bytes,9,opt,name=containerImage,proto3" json:"containerImage,omitempty"`
-	Mounts         []*Mount          `protobuf:"bytes,10,rep,name=mounts,proto3" json:"mounts,omitempty"`
-	// Labels of the container.
+	RootDir     string            `protobuf:"bytes,2,opt,name=rootDir,proto3" json:"rootDir,omitempty"`
+	Annotations map[string]string `protobuf:"bytes,3,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Empty: the id.
+	ContainerName string `protobuf:"bytes,4,opt,name=containerName,proto3" json:"containerName,omitempty"`
+	// At most 512 bytes, without slash, newline and NUL. Empty: the end of
+	// cgroupsPath.
+	ContainerID string `protobuf:"bytes,5,opt,name=containerID,proto3" json:"containerID,omitempty"`
+	// Empty, as is podUID, for a container that is in no pod.
+	PodName      string `protobuf:"bytes,6,opt,name=podName,proto3" json:"podName,omitempty"`
+	PodUID       string `protobuf:"bytes,7,opt,name=podUID,proto3" json:"podUID,omitempty"`
+	PodNamespace string `protobuf:"bytes,8,opt,name=podNamespace,proto3" json:"podNamespace,omitempty"`
+	// Reference, as the runtime wrote it.
+	ContainerImage string   `protobuf:"bytes,9,opt,name=containerImage,proto3" json:"containerImage,omitempty"`
+	Mounts         []*Mount `protobuf:"bytes,10,rep,name=mounts,proto3" json:"mounts,omitempty"`
+	// Labels of the container, which policies can select it by.
 	Labels map[string]string `protobuf:"bytes,1000,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Labels of its pod.
+	// Labels of its pod, which policies can select it by.
 	PodLabels map[string]string `protobuf:"bytes,1001,rep,name=podLabels,proto3" json:"podLabels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Pid of its init on the host, as the runtime sees it; 0: not created yet, the
-	// request is an expectation.
+	// Pid of its init process on the host. The cgroup that this is in is the
+	// container's, whatever cgroupsPath says. 0: the container is only announced; it
+	// is sealed when the cgroup of cgroupsPath is made, or at once if there is one.
 	InitPid uint32 `protobuf:"varint,1002,opt,name=initPid,proto3" json:"initPid,omitempty"`
-	// Runtime or way in, such as "runc" or "docker".
+	// Runtime or way in, such as "runc" or "docker"; empty: not known.
 	Runtime string `protobuf:"bytes,1003,opt,name=runtime,proto3" json:"runtime,omitempty"`
 	// Its OCI bundle: the directory that holds config.json.
 	Bundle string `protobuf:"bytes,1004,opt,name=bundle,proto3" json:"bundle,omitempty"`
@@ -4763,8 +4793,8 @@ type CreateContainer struct {
 	PodAnnotations map[string]string `protobuf:"bytes,1005,rep,name=podAnnotations,proto3" json:"podAnnotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Version of the OCI specification that config.json follows.
 	OciVersion string `protobuf:"bytes,1006,opt,name=ociVersion,proto3" json:"ociVersion,omitempty"`
-	// It was let start before the agent knew of it: replayed from the hook's
-	// spool.
+	// It was started without the agent's answer and may have run unsealed: it is
+	// shown as late from then on.
 	Late          bool `protobuf:"varint,1007,opt,name=late,proto3" json:"late,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
