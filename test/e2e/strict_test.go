@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/agentenv"
@@ -125,35 +124,28 @@ func TestStrictRuncExec(t *testing.T) {
 	if result := s.runc.RunDetached(t.Context(), c); result.Code != 0 {
 		t.Fatal(result)
 	}
-	type try struct {
-		code int
-		out  string
-		args []string
-	}
-	tries := func(t *testing.T, rounds int, list ...try) {
+	says := func(t *testing.T, rounds int, out string, want try) {
 		t.Helper()
 		for range rounds {
-			for _, want := range list {
-				got := s.runc.Exec(t.Context(), c, want.args...)
-				if got.Code != want.code || got.Stdout != want.out || got.Stderr != "" {
-					t.Errorf("exec %q: %s; want status %d, stdout %q and no word of runc", want.args, got, want.code, want.out)
-				}
+			got := s.runc.Exec(t.Context(), c, want.args...)
+			if got.Code != want.status || got.Stdout != out || got.Stderr != "" {
+				t.Errorf("exec %q: %s; want status %d, stdout %q and no word of runc", want.args, got, want.status, out)
 			}
 		}
 	}
-	killed := 128 + int(unix.SIGKILL)
-	tries(t, 1, try{0, "boltseal-test\n", []string{"/bin/cat", "/etc/hostname"}})
+	hello := []string{"/bin/echo", "hello"}
+	late := []string{"/bin/sh", "-c", "echo up; read line < /etc/hostname; echo opened"}
+	says(t, 1, "boltseal-test\n", opens(0, "/etc/hostname"))
 	agent.Policy(t, killOpens("opens", s.mark))
-	tries(t, 20,
-		try{0, "hello\n", []string{"/bin/echo", "hello"}},
-		try{killed, "", []string{"/bin/cat", "/etc/hostname"}},
-		try{killed, "up\n", []string{"/bin/sh", "-c", "echo up; read line < /etc/hostname; echo opened"}})
+	says(t, 20, "hello\n", try{0, hello})
+	says(t, 20, "", opens(killed, "/etc/hostname"))
+	says(t, 20, "up\n", try{killed, late})
 	if n := signals(t, agent, "opens"); n != 40 {
 		t.Errorf("%d kills for 40 opens", n)
 	}
 	agent.Delete(t, "opens")
 	agent.Policy(t, killExecs("execs", s.mark))
-	tries(t, 20, try{killed, "", []string{"/bin/echo", "hello"}})
+	says(t, 20, "", try{killed, hello})
 	if n := signals(t, agent, "execs"); n != 20 {
 		t.Errorf("%d kills for 20 programs", n)
 	}
