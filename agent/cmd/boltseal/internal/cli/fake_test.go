@@ -73,7 +73,7 @@ func (f *fakeAgent) GetStatus(ctx context.Context, r *boltseal.GetStatusRequest)
 		},
 		Features: []*boltseal.Feature{
 			{Name: "ring_buffer", State: boltseal.FeatureState_FEATURE_STATE_AVAILABLE},
-			{Name: "kprobe", State: boltseal.FeatureState_FEATURE_STATE_UNSUPPORTED, Reason: "attach: no such device\nmount tracefs"},
+			{Name: "kprobe", State: boltseal.FeatureState_FEATURE_STATE_UNSUPPORTED, Reason: "kprobe is not supported by this kernel: attach: no such device\nmount tracefs"},
 			{Name: "bpf_lsm", State: boltseal.FeatureState_FEATURE_STATE_UNKNOWN, Reason: "the canary was \x1b[31mkilled"},
 		},
 	}, nil

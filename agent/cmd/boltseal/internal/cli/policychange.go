@@ -21,6 +21,14 @@ import (
 // stdin is the name of standard input where a file is asked for.
 const stdin = "-"
 
+// source is the name of a file for people.
+func source(name string) string {
+	if name == stdin {
+		return "standard input"
+	}
+	return quote.Word(name)
+}
+
 // readPolicy reads the text of a policy; one that is too long is cut, and
 // refused for its length by whoever parses it.
 func (a *app) readPolicy(name string) ([]byte, error) {
@@ -35,7 +43,7 @@ func (a *app) readPolicy(name string) ([]byte, error) {
 	}
 	text, err := io.ReadAll(io.LimitReader(from, policy.MaxTextBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("read policy %s: %w", quote.Word(name), err)
+		return nil, fmt.Errorf("read policy %s: %w", source(name), err)
 	}
 	return text, nil
 }
@@ -58,7 +66,7 @@ every container it selects; on an error nothing has changed.`,
 		if status.Code(err) == codes.InvalidArgument {
 			faults := strings.TrimPrefix(status.Convert(err).Message(), "invalid policy: ")
 			faults = strings.ReplaceAll(faults, "\n", "\n  ")
-			return failed("agent refused the policy of %s, and nothing has changed:\n  %s", quote.Word(args[0]), faults)
+			return failed("agent refused the policy of %s, and nothing has changed:\n  %s", source(args[0]), faults)
 		}
 		if err != nil {
 			return err

@@ -117,7 +117,9 @@ func errorRows(counts map[string]uint64) [][]string {
 func (a *app) showFeatures(features []*boltseal.Feature) error {
 	rows := [][]string{{"FEATURE", "STATE", "REASON"}}
 	for _, f := range features {
-		state, reason := "unknown", quote.Text(strings.ReplaceAll(f.GetReason(), "\n", "; "))
+		// The other columns say this already.
+		reason := strings.TrimPrefix(f.GetReason(), f.GetName()+" is not supported by this kernel: ")
+		state, reason := "unknown", quote.Text(strings.ReplaceAll(reason, "\n", "; "))
 		switch f.GetState() {
 		case boltseal.FeatureState_FEATURE_STATE_AVAILABLE:
 			state, reason = "available", "-"
