@@ -110,8 +110,10 @@ struct signal_struct {
 };
 
 struct task_struct {
+	unsigned int flags;
 	pid_t pid;
 	pid_t tgid;
+	int exit_state;
 	int exit_code;
 	__u64 start_boottime;
 	struct task_struct *real_parent;

@@ -32,6 +32,8 @@ static __always_inline struct task_seal *thread_group_seal(struct task_struct *t
  */
 #define STORAGE_TRIES 4
 
+#define PF_EXITING 0x00000004 /* include/linux/sched.h */
+
 static __always_inline struct task_seal *task_seal_make(struct task_struct *task, const struct task_seal *init)
 {
 	struct task_seal *seal;
@@ -42,6 +44,20 @@ static __always_inline struct task_seal *task_seal_make(struct task_struct *task
 			return seal;
 	}
 	return NULL;
+}
+
+static __always_inline void task_seal_drop(struct task_struct *task)
+{
+	struct task_seal *seal = task_seal(task);
+	struct slot *slot;
+
+	if (!seal)
+		return;
+	slot = slot_get(seal->slot);
+	if (slot)
+		__sync_fetch_and_add(&slot->tasks, -(__s64)seal->uses);
+	seal->uses = 0; /* should the deletion be refused */
+	bpf_task_storage_delete(&task_seals, task);
 }
 
 /*
@@ -57,9 +73,10 @@ static __always_inline void task_seal_set(struct task_struct *task, const struct
 
 	/*
 	 * The task iterator can have been here between a child's birth and its
-	 * fork event: a seal is set once.
+	 * fork event: a seal is set once. A task whose end has begun, also a
+	 * zombie that somebody moves, would be counted for ever.
 	 */
-	if (task_seal(task))
+	if (task_seal(task) || BPF_CORE_READ(task, flags) & PF_EXITING)
 		return;
 	seal = task_seal_make(task, init);
 	if (!seal) {
@@ -84,20 +101,8 @@ static __always_inline void task_seal_set(struct task_struct *task, const struct
 	__sync_fetch_and_add(&slot->tasks, 1);
 	if (!slot->first_task_ns)
 		slot->first_task_ns = bpf_ktime_get_boot_ns();
-}
-
-static __always_inline void task_seal_drop(struct task_struct *task)
-{
-	struct task_seal *seal = task_seal(task);
-	struct slot *slot;
-
-	if (!seal)
-		return;
-	slot = slot_get(seal->slot);
-	if (slot)
-		__sync_fetch_and_add(&slot->tasks, -(__s64)seal->uses);
-	seal->uses = 0; /* should the deletion be refused */
-	bpf_task_storage_delete(&task_seals, task);
+	if (BPF_CORE_READ(task, exit_state)) /* it has ended meanwhile */
+		task_seal_drop(task);
 }
 
 static __always_inline struct cgroup_seal *cgroup_seal_by_id(__u64 id)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -76,9 +77,14 @@ func (s *Seals) sealExisting(c Claim) (slot uint32, err error) {
 	if c.Running {
 		state = bpf.WireSlotStateSLOT_ARMED
 	}
-	version := s.Slot(slot).Version
+	before := s.Slot(slot)
+	if c.Slot != 0 {
+		if err := s.checkClaimed(c, before); err != nil {
+			return 0, err
+		}
+	}
 	s.slots.Store(int(slot), bpf.WireSlot{
-		Version:  version,
+		Version:  before.Version,
 		CgroupId: c.Cgroup,
 		SealedNs: bootTime(),
 		State:    uint32(state),
@@ -88,13 +94,39 @@ func (s *Seals) sealExisting(c Claim) (slot uint32, err error) {
 	if err == nil {
 		return slot, nil
 	}
+	s.slots.Store(int(slot), before)
+	err = fmt.Errorf("seal cgroup %d: %w", c.Cgroup, noRoom(err))
 	if c.Slot == 0 {
 		err = errors.Join(err, s.Free(slot))
 	}
-	if errors.Is(err, ebpf.ErrKeyExist) {
-		return 0, fmt.Errorf("seal cgroup %d: %w", c.Cgroup, ErrOtherContainer)
+	return 0, err
+}
+
+// checkClaimed refuses a claim with a slot that is another cgroup's.
+func (s *Seals) checkClaimed(c Claim, slot bpf.WireSlot) error {
+	if slot.State < uint32(bpf.WireSlotStateSLOT_MAPPED) {
+		return nil
 	}
-	return 0, fmt.Errorf("seal cgroup %d: %w: %w", c.Cgroup, ErrNoRoom, err)
+	seal, sealed, err := s.SealedAs(slot.CgroupId)
+	if err != nil {
+		return err
+	}
+	if slot.Tasks > 0 || sealed && seal.Slot == c.Slot {
+		return fmt.Errorf("slot %d for cgroup %d: it is cgroup %d's: %w", c.Slot, c.Cgroup, slot.CgroupId, ErrOtherContainer)
+	}
+	return nil
+}
+
+// noRoom names what an insertion into a map that failed means: that the map is
+// full, or that another one was there first.
+func noRoom(err error) error {
+	switch {
+	case errors.Is(err, unix.E2BIG), errors.Is(err, unix.ENOMEM):
+		return fmt.Errorf("%w: %w", ErrNoRoom, err)
+	case errors.Is(err, ebpf.ErrKeyExist):
+		return fmt.Errorf("%w: %w", ErrOtherContainer, err)
+	}
+	return err
 }
 
 // setInit names the container's init. It shares a word with the state, which the
@@ -132,19 +164,21 @@ func bootTime() uint64 {
 	return uint64(t.Nano())
 }
 
-// Gone lists the held slots whose cgroup no longer exists and which no task
-// carries: they can be freed.
-func (s *Seals) Gone() ([]uint32, error) {
-	s.mu.Lock()
-	held := make([]uint32, 0, len(s.held))
-	for slot := range s.held {
-		held = append(held, slot)
-	}
-	s.mu.Unlock()
+// young is for how long after its seal a slot counts as in use: the kernel writes
+// the slot first and then the seal that names it.
+const young = uint64(time.Second)
+
+// Gone lists the slots whose cgroup no longer exists and which no task carries:
+// they can be freed. It finds also those that the kernel took and whose event was
+// lost.
+func (s *Seals) Gone() ([]uint32, error) { return s.gone(bootTime() - young) }
+
+// gone is Gone, of slots that were sealed before a time.
+func (s *Seals) gone(before uint64) ([]uint32, error) {
 	var gone []uint32
-	for _, slot := range held {
+	for slot := uint32(bpf.WireReservedSlotsSLOTS_RESERVED); slot < s.max; slot++ {
 		kernel := s.Slot(slot)
-		if kernel.State < uint32(bpf.WireSlotStateSLOT_MAPPED) || kernel.Tasks > 0 {
+		if kernel.State < uint32(bpf.WireSlotStateSLOT_MAPPED) || kernel.Tasks > 0 || kernel.SealedNs > before {
 			continue
 		}
 		seal, sealed, err := s.SealedAs(kernel.CgroupId)
@@ -152,6 +186,7 @@ func (s *Seals) Gone() ([]uint32, error) {
 			return nil, err
 		}
 		if !sealed || seal.Slot != slot {
+			s.Hold(slot)
 			gone = append(gone, slot)
 		}
 	}

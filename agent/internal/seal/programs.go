@@ -27,6 +27,9 @@ type Options struct {
 	// Slots is the number of containers that there is room for, 0 for the most
 	// that the kernel maps have.
 	Slots uint32
+
+	// seals is the size of the map of sealed cgroups in tests, 0 for the usual one.
+	seals uint32
 }
 
 // pattern is the kernel's struct pattern.
@@ -67,6 +70,9 @@ func load(o Options) (p *programs, err error) {
 		return nil, err
 	}
 	spec.Maps[bpf.CgroupMapEvents].MaxEntries = o.RingBytes
+	if o.seals > 0 {
+		spec.Maps[bpf.CgroupMapSeals].MaxEntries = o.seals
+	}
 	if opened.cgroup, err = ebpf.NewCollection(spec); err != nil {
 		return nil, fmt.Errorf("load cgroup programs: %w", err)
 	}

@@ -171,8 +171,7 @@ func (s *Seals) Expect(slot uint32, path string) error {
 		}
 		return nil
 	case err != nil:
-		// The map says E2BIG when it is full.
-		return fmt.Errorf("expect %q: %w: %w", path, ErrNoRoom, err)
+		return fmt.Errorf("expect %q: %w", path, noRoom(err))
 	}
 	s.setState(slot, bpf.WireSlotStateSLOT_EXPECTED, bpf.WireSlotStateSLOT_FREE)
 	s.expected[slot] = append(s.expected[slot], path)
