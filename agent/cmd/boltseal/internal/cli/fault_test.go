@@ -59,6 +59,18 @@ func TestWhoListens(t *testing.T) {
 	}
 }
 
+// TestTimeout: an agent that hangs holds a command up no longer than it was told.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "s")
+	listen(t, socket, "hung")
+	start := time.Now()
+	code, _, _ := runWith(t.Context(), []string{"containers", "--timeout", "50ms", "--server-address", socket}, noEnv)
+	if took := time.Since(start); code != exitNoAgent || took < 50*time.Millisecond || took > time.Second {
+		t.Errorf("exit code %d after %s", code, took)
+	}
+}
+
 func TestPermissionDenied(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s")
