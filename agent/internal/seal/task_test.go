@@ -304,7 +304,7 @@ func TestHooksInside(t *testing.T) {
 	c, slot := r.expected("c")
 	// The shell plays the runtime's init; what it executes in other namespaces than
 	// its own is a hook.
-	p := script(t, c, `busybox unshare -u busybox cat & echo $!; wait`)
+	p := script(t, c, `busybox unshare -u busybox sleep 60 & echo $!; wait`)
 	hook, err := strconv.Atoi(p.says())
 	if err != nil {
 		t.Fatal(err)
