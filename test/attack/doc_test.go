@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+// Package attack attacks the product from outside: processes in real containers
+// that try to leave their seal, clients that lie, agents that die at the worst
+// moment. Each promise has a control that shows the attack works where nothing
+// stands against it.
+package attack
+
+import (
+	"testing"
+
+	"github.com/boltseal/boltseal/test/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
