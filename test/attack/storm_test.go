@@ -117,7 +117,7 @@ func TestPolicyStorm(t *testing.T) {
 	hook, runc, mark := agent.Hook(t), testenv.NewRunc(t), agentenv.Mark()
 	load := func(mark string) *testenv.Container {
 		box := testenv.Bundle(t, testenv.Spec{
-			Args: []string{testenv.ActorPath, "loop", secretFile, "1ms"}, Annotations: agentenv.Marked(mark), Hooks: hook.OCI(),
+			Args: []string{testenv.ActorPath, "loop", "/etc/shadow", "1ms"}, Annotations: agentenv.Marked(mark), Hooks: hook.OCI(),
 		})
 		if result := runc.RunDetached(t.Context(), box); result.Code != 0 {
 			t.Fatal(result)
