@@ -24,9 +24,13 @@ func disguises() []mode {
 		{"newcg-runtime", func(e *escape) int { return e.moveTo(e.tree.asRuntime, e.here) }},
 		{"newcg-runtime-exec", func(e *escape) int { return e.moveTo(e.tree.asRuntime, e.exec) }},
 		{"newcg-runtime-clone", func(e *escape) int { return e.cloneInto(e.tree.asRuntime) }},
-		{"subdeep", func(e *escape) int { return e.moveTo(func() (string, error) { return e.tree.deep(e.tree.sub) }, e.here) }},
+		{"subdeep", func(e *escape) int {
+			return e.moveTo(func() (string, error) { return e.tree.deep(e.tree.sub) }, e.here)
+		}},
 		{"subdeep-clone", func(e *escape) int { return e.cloneInto(func() (string, error) { return e.tree.deep(e.tree.sub) }) }},
-		{"newcg-deep", func(e *escape) int { return e.moveTo(func() (string, error) { return e.tree.deep(e.tree.fresh) }, e.exec) }},
+		{"newcg-deep", func(e *escape) int {
+			return e.moveTo(func() (string, error) { return e.tree.deep(e.tree.fresh) }, e.exec)
+		}},
 	}
 }
 

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strconv"
@@ -49,18 +50,23 @@ func changeRoot() error {
 	return unix.Chdir("/")
 }
 
+// targetVariable names the process whose namespaces are joined instead of those
+// of process 1.
+const targetVariable = "ACTOR_TARGET"
+
 // joinFirst puts this thread into the namespaces of process 1: the host's, where
 // the container has no pid namespace of its own.
 func joinFirst() error {
+	target := cmp.Or(os.Getenv(targetVariable), "1")
 	// A thread may only join a mount namespace with a root and directory of its own.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
 	}
 	var fds []int
 	for _, kind := range []string{"ipc", "uts", "net", "cgroup", "mnt"} { // the last hides /proc
-		fd, err := unix.Open("/proc/1/ns/"+kind, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Open("/proc/"+target+"/ns/"+kind, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return fmt.Errorf("open namespace %s of process 1: %w", kind, err)
+			return fmt.Errorf("open namespace %s of process %s: %w", kind, target, err)
 		}
 		fds = append(fds, fd)
 	}

@@ -60,3 +60,13 @@ func (r *rig) settled(t *testing.T) {
 func mine(c *boltseal.Container) bool {
 	return strings.Contains(c.GetCgroupPath(), os.Getenv(testenv.SessionVariable))
 }
+
+// said returns a check whether a container has written text.
+func said(box *testenv.Container, text string) func() error {
+	return func() error {
+		if out := box.Stdout(); !strings.Contains(out, text) {
+			return fmt.Errorf("stdout %q, stderr %q", out, box.Stderr())
+		}
+		return nil
+	}
+}
