@@ -3,9 +3,14 @@
 package engine
 
 import (
+	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/test/testenv"
 )
@@ -15,5 +20,33 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, execByFile(path))
 		os.Exit(1)
 	}
+	if path := os.Getenv("BOLTSEAL_TEST_ACTS"); path != "" {
+		if err := actsOnDemand(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	testenv.Main(m)
+}
+
+// actsOnDemand reads numbers from standard input and does the act, chroot of what
+// does not exist, so many times for each.
+func actsOnDemand(path string) error {
+	name, err := unix.BytePtrFromString(path)
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	in := bufio.NewReader(os.Stdin)
+	for {
+		var n int
+		if _, err := fmt.Fscanln(in, &n); err != nil {
+			return nil //nolint:nilerr // the end of the input is the end of the test
+		}
+		for range n {
+			_, _, _ = unix.RawSyscall(unix.SYS_CHROOT, uintptr(unsafe.Pointer(name)), 0, 0)
+		}
+		fmt.Println("done")
+	}
 }
