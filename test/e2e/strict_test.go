@@ -35,8 +35,9 @@ func killOpens(name, mark string) string {
 
 // busyHook is an OCI hook, run by the busybox at that path, that opens files,
 // forks and executes, and writes to a file that it has done so.
-func busyHook(busybox, say string) specs.Hook {
-	script := "read line < /etc/passwd && (" + busybox + " cat /etc/passwd > /dev/null) && " +
+// With unshare it executes one of its programs in a namespace of its own.
+func busyHook(busybox, say, unshare string) specs.Hook {
+	script := "read line < /etc/passwd && (" + busybox + unshare + " cat /etc/passwd > /dev/null) && " +
 		"test \"$(" + busybox + " echo x)\" = x && echo done > " + say
 	return specs.Hook{Path: busybox, Args: []string{"busybox", "sh", "-c", script}}
 }
@@ -51,8 +52,8 @@ func (s *starter) strictSpec(t *testing.T, dir string, args ...string) testenv.S
 	spec := s.spec(true, args...)
 	// These are started in the container's namespaces: the first before it has
 	// its root and by a program of the host, the second by one of the image.
-	spec.Hooks.CreateContainer = []specs.Hook{busyHook(busybox, filepath.Join(dir, "createContainer"))}
-	spec.Hooks.StartContainer = []specs.Hook{busyHook("/bin/busybox", "/cg/startContainer")}
+	spec.Hooks.CreateContainer = []specs.Hook{busyHook(busybox, filepath.Join(dir, "createContainer"), " unshare -i "+busybox)}
+	spec.Hooks.StartContainer = []specs.Hook{busyHook("/bin/busybox", "/cg/startContainer", "")}
 	spec.Mounts = []specs.Mount{{Destination: "/cg", Type: "bind", Source: dir, Options: []string{"bind", "rw"}}}
 	return spec
 }
@@ -76,6 +77,29 @@ func TestStrictExec(t *testing.T) {
 	s := newStarter(t, agent)
 	agent.Policy(t, killExecs("execs", s.mark))
 	for range 5 { // what a task is taken for depends on timing
+		dir := testenv.Dir(t)
+		o := s.start(t.Context(), t, s.strictSpec(t, dir, "/bin/echo", "the entrypoint ran"))
+		if o.started.Code != 0 || !o.killed() || o.Stdout() != "" {
+			t.Errorf("want a start that works, and a kill at the exec: %s", o)
+		}
+		hooksRan(t, dir)
+	}
+	if n := signals(t, agent, "execs"); n != 5 {
+		t.Errorf("%d kills for 5 containers", n)
+	}
+}
+
+// TestStrictExecBehindAnother: programs at one tracepoint run in the order in
+// which they came. With another agent's before all of ours, the exec of the
+// entrypoint is judged before set-up is known to end with it.
+func TestStrictExecBehindAnother(t *testing.T) {
+	testenv.LeakCheck(t)
+	agentenv.Require(t)
+	agentenv.Start(t, testenv.AgentOptions{}).Policy(t, killExecs("first", agentenv.Mark()))
+	agent := agentenv.Start(t, testenv.AgentOptions{})
+	s := newStarter(t, agent)
+	agent.Policy(t, killExecs("execs", s.mark))
+	for range 5 {
 		dir := testenv.Dir(t)
 		o := s.start(t.Context(), t, s.strictSpec(t, dir, "/bin/echo", "the entrypoint ran"))
 		if o.started.Code != 0 || !o.killed() || o.Stdout() != "" {
