@@ -37,6 +37,17 @@ func (r *rig) signals(t *testing.T) uint64 {
 	return r.agent.PolicyStatus(t, r.policy).GetStats().GetActionCounters().GetSignal()
 }
 
+// noErrors compares what the kernel programs could not do with what it was
+// before. Lost events are none of it: enforcement does not depend on them.
+func (r *rig) noErrors(t *testing.T, before *boltseal.GetStatusResponse) {
+	t.Helper()
+	for name, n := range r.agent.Status(t).GetKernelErrors() {
+		if n != before.GetKernelErrors()[name] && name != "ring_full" {
+			t.Errorf("kernel errors: %d of %s, were %d", n, name, before.GetKernelErrors()[name])
+		}
+	}
+}
+
 // settled waits until the agent knows nothing of this test's containers, and
 // every slot that is used is that of a container which others run.
 func (r *rig) settled(t *testing.T) {
