@@ -8,7 +8,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +40,8 @@ type order struct {
 	// hooked: config.json has the hook.
 	hooked bool
 	want   boltseal.SealedBy
+	// odd: the runtime is called by a name that the agent does not know.
+	odd bool
 }
 
 func orders() []order {
@@ -46,21 +50,27 @@ func orders() []order {
 		byPattern = boltseal.SealedBy_SEALED_BY_RUNTIME_PATTERN
 	)
 	return []order{
-		{"announced", "", true, false, byPath},
-		{"announced and hooked", "", true, true, byPath},
-		{"hooked", "", false, true, byPattern},
-		{"announced, in a parent that is not there", "/P/%s", true, true, byPath},
-		{"hooked, in a parent that is not there", "/P/%s", false, true, byPattern},
-		{"announced, three parents that are not there", "/P/b/c/%s", true, true, byPath},
-		{"hooked, three parents that are not there", "/P/b/c/%s", false, true, byPattern},
-		{"announced, a relative path", "P/%s", true, true, byPath},
-		{"hooked, a path with steps to nowhere", "/P/./b//%s", false, true, byPattern},
-		{"announced, a path with steps to nowhere", "/P/./b//%s", true, true, byPath},
-		{"announced, called as Docker does", "/docker/%s", true, true, byPath},
-		{"hooked, called as Docker does", "/docker/%s", false, true, byPattern},
-		{"announced, a systemd form that the runtime takes for a path", "system.slice:docker:%s", true, true, byPath},
-		{"hooked, a systemd form that the runtime takes for a path", "system.slice:docker:%s", false, true, byPattern},
-		{"hooked, the scope of an engine", "/machine.slice/libpod-%s.scope", false, true, byPattern},
+		{name: "announced", announced: true, want: byPath},
+		{name: "announced and hooked", announced: true, hooked: true, want: byPath},
+		{name: "hooked", hooked: true, want: byPattern},
+		{name: "announced, in a parent that is not there", cgroupsPath: "/P/%s", announced: true, hooked: true, want: byPath},
+		{name: "hooked, in a parent that is not there", cgroupsPath: "/P/%s", hooked: true, want: byPattern},
+		{name: "announced, three parents that are not there", cgroupsPath: "/P/b/c/%s", announced: true, hooked: true, want: byPath},
+		{name: "hooked, three parents that are not there", cgroupsPath: "/P/b/c/%s", hooked: true, want: byPattern},
+		{name: "announced, a relative path", cgroupsPath: "P/%s", announced: true, hooked: true, want: byPath},
+		{name: "announced, a path with steps to nowhere", cgroupsPath: "/P/./b//%s", announced: true, hooked: true, want: byPath},
+		{name: "hooked, a path with steps to nowhere", cgroupsPath: "/P/./b//%s", hooked: true, want: byPattern},
+		{name: "announced, called as Docker does", cgroupsPath: "/docker/%s", announced: true, hooked: true, want: byPath},
+		{name: "hooked, called as Docker does", cgroupsPath: "/docker/%s", hooked: true, want: byPattern},
+		{name: "announced, a systemd form that the runtime takes for a path", cgroupsPath: "system.slice:docker:%s",
+			announced: true, hooked: true, want: byPath},
+		{name: "hooked, a systemd form that the runtime takes for a path", cgroupsPath: "system.slice:docker:%s",
+			hooked: true, want: byPattern},
+		{name: "hooked, the scope of an engine", cgroupsPath: "/machine.slice/libpod-%s.scope", hooked: true, want: byPattern},
+		{name: "announced, an unknown runtime", cgroupsPath: "/P/c-%s", announced: true, hooked: true, odd: true, want: byPath},
+		{name: "hooked, an unknown runtime, called as Docker does", cgroupsPath: "/docker/%s", hooked: true, odd: true, want: byPattern},
+		// Nothing tells the kernel what it is: the hook is the first to say so.
+		{name: "hooked, an unknown runtime", cgroupsPath: "/P/c-%s", hooked: true, odd: true, want: boltseal.SealedBy_SEALED_BY_HOOK},
 	}
 }
 
@@ -77,6 +87,10 @@ func TestSealOrder(t *testing.T) {
 		for _, way := range orders() {
 			t.Run(way.name, func(t *testing.T) {
 				t.Parallel()
+				s := *s
+				if way.odd {
+					s.runc = oddRunc(t)
+				}
 				s.inOrder(t, way)
 			})
 		}
@@ -89,6 +103,21 @@ func TestSealOrder(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// oddRunc is runc by another name, which its processes have too.
+func oddRunc(t *testing.T) *testenv.Runc {
+	t.Helper()
+	runc := testenv.NewRunc(t)
+	real, err := exec.LookPath(runc.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runc.Path = filepath.Join(testenv.Dir(t), "oddrun")
+	if err := os.Symlink(real, runc.Path); err != nil {
+		t.Fatal(err)
+	}
+	return runc
 }
 
 // inOrder starts the same container twice, id and path being the same.
