@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -240,6 +241,23 @@ func TestSlowAgent(t *testing.T) {
 	}
 }
 
+// below moves a container's first process into a cgroup below the container's,
+// as a container that manages cgroups does.
+func below(t *testing.T, runc *testenv.Runc, c *testenv.Container) {
+	t.Helper()
+	state, err := runc.State(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(testenv.Cgroup2Root(t), c.CgroupPath, "a", "b")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(state.Pid)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestAdoption: containers that ran before the agent did, and that no hook told
 // of, are found by the names of their cgroups.
 func TestAdoption(t *testing.T) {
@@ -263,6 +281,7 @@ func TestAdoption(t *testing.T) {
 		}
 		all = append(all, found{c, dir})
 	}
+	below(t, runc, all[0].Container)
 	agent := agentenv.Start(t, testenv.AgentOptions{})
 	for i, c := range all {
 		known := agent.Container(t, c.ID)

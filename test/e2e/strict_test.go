@@ -6,6 +6,7 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -173,8 +174,26 @@ func TestStrictRuncExec(t *testing.T) {
 	if n := signals(t, agent, "execs"); n != 20 {
 		t.Errorf("%d kills for 20 programs", n)
 	}
+	s.hostProcess(t, c)
 	if state, err := s.runc.State(t.Context(), c); err != nil || state.Status != specs.StateRunning {
 		t.Errorf("the container is %s (%v)", state.Status, err)
+	}
+}
+
+// hostProcess lets a process of the host into a container's cgroup, as runtimes
+// and debuggers do: it is not the container's, nor are those that it starts.
+func (s *starter) hostProcess(t *testing.T, c *testenv.Container) {
+	t.Helper()
+	s.agent.Policy(t, killOpens("opens", s.mark))
+	busybox, err := probe.Busybox()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "echo 0 > " + testenv.Cgroup2Root(t) + c.CgroupPath + "/cgroup.procs && (read line < /etc/passwd; " +
+		busybox + " cat /etc/passwd > /dev/null && echo fine)"
+	out, err := exec.CommandContext(t.Context(), busybox, "sh", "-c", script).CombinedOutput()
+	if err != nil || string(out) != "fine\n" {
+		t.Errorf("a process of the host in the container's cgroup: %v, %q", err, out)
 	}
 }
 
