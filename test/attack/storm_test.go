@@ -86,7 +86,11 @@ func (s *storm) change(t *testing.T, what string, there, enabled, enforcing bool
 	}
 	s.there, s.enabled, s.enforcing = there, enabled, enforcing
 	s.done[what]++
-	time.Sleep(time.Duration(5+s.random.IntN(20)) * time.Millisecond) // the load that the promise is held against
+	// The load that the promise is held against.
+	select {
+	case <-time.After(time.Duration(5+s.random.IntN(20)) * time.Millisecond):
+	case <-t.Context().Done():
+	}
 }
 
 func (s *storm) configure(t *testing.T, enable *bool, mode *tetragon.TracingPolicyMode) func() error {
