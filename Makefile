@@ -51,8 +51,9 @@ test: ## unit, kernel and runc tests; as root all of them, else those that can r
 	@.tools/need test
 	@$(GO) run ./test/testenv/cmd/testsum $(ARGS)
 
-test-long: ## fuzz every target for FUZZTIME (10m) in turn
+test-long: ## a million pairs through both evaluators, then each fuzz target for FUZZTIME (10m)
 	@.tools/need test-long
+	$(GO) test ./agent/internal/engine -run Alike -boltseal.pairs=1000000 -timeout 1h
 	@.tools/fuzz $(FUZZTIME)
 
 demo: build ## seal two real runc containers and kill a forbidden act in one of them
