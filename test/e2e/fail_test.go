@@ -88,8 +88,11 @@ func TestFailPolicy(t *testing.T) {
 					hook := agentenv.NewHook(t, agentenv.HookOptions{Dir: f.dir, Deadline: failDeadline, FailPolicy: answer})
 					if answer == "allow" {
 						f.startsLate(t, hook, back)
-					} else {
-						f.blocked(t, hook)
+						return
+					}
+					c := f.blocked(t, hook)
+					if away.name == "hung" {
+						unheard(t, back(), c)
 					}
 				})
 			}
@@ -136,7 +139,7 @@ func newFailing(t *testing.T) *failing {
 }
 
 // blocked starts a container and expects that it does not start.
-func (f *failing) blocked(t *testing.T, hook *agentenv.Hook) {
+func (f *failing) blocked(t *testing.T, hook *agentenv.Hook) *testenv.Container {
 	t.Helper()
 	c := testenv.Bundle(t, testenv.Spec{
 		Args: []string{"/bin/echo", "the entrypoint ran"}, Annotations: agentenv.Marked(f.mark), Hooks: hook.OCI(),
@@ -160,6 +163,18 @@ func (f *failing) blocked(t *testing.T, hook *agentenv.Hook) {
 	}
 	if spooled, _ := filepath.Glob(filepath.Join(f.dir, "spool", "*")); len(spooled) > 0 {
 		t.Errorf("a container that did not start is spooled: %q", spooled)
+	}
+	return c
+}
+
+// unheard checks that an agent which was asked and hung does not take in the
+// container, which is gone, when it goes on and finds the request.
+func unheard(t *testing.T, agent *agentenv.Agent, c *testenv.Container) {
+	t.Helper()
+	for end := time.Now().Add(time.Second); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		if known := agent.Container(t, c.ID); known != nil && known.GetState() != boltseal.ContainerState_CONTAINER_STATE_UNSEALED {
+			t.Fatalf("the agent has heard late of a container that is gone: %s", known)
+		}
 	}
 }
 
