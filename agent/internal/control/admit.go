@@ -11,6 +11,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/boltseal/boltseal/agent/internal/cgroup"
 	"github.com/boltseal/boltseal/agent/internal/container"
@@ -36,19 +37,20 @@ func (c *Controller) Admit(a Admission) (*container.Container, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	old, known := c.Registry.ByID(a.Container.ID)
-	if known && old.CgroupID != 0 && !c.exists(old) {
-		// The same id again, restarted: its cgroup is a new one.
-		c.remove(old)
-		known = false
-	}
+	old := c.restarted(a.Container.ID)
 	where, exists, err := c.locate(a)
 	if err != nil {
 		return nil, err
 	}
+	if old != nil && c.guessed(old) && (!exists || where.ID != old.CgroupID) {
+		if err := c.yield(old); err != nil {
+			return nil, err
+		}
+		old = nil
+	}
 	next := a.Container
 	next.Added = time.Now()
-	if known {
+	if old != nil {
 		if old.CgroupID != 0 && exists && where.ID != old.CgroupID {
 			return nil, fmt.Errorf("%w: container %s is in cgroup %s already", ErrRefused, next.ID, old.CgroupPath)
 		}
@@ -57,16 +59,51 @@ func (c *Controller) Admit(a Admission) (*container.Container, error) {
 	switch {
 	case exists:
 		return c.confirm(next, where)
-	case known && old.CgroupID != 0:
-		return c.register(next, old.Slot)
+	case old != nil && old.CgroupID != 0:
+		return nil, fmt.Errorf("%w: container %s is in cgroup %s already, and there is none at %q", ErrRefused, next.ID, old.CgroupPath, a.CgroupsPath)
 	}
 	return c.expect(next, a.CgroupsPath)
 }
 
-// inherit keeps what an earlier word of the same container led to.
+// restarted is the container that has the id now, nil if none: one whose cgroup
+// is gone has made room for the next of that id.
+func (c *Controller) restarted(id string) *container.Container {
+	old, known := c.Registry.ByID(id)
+	if !known {
+		return nil
+	}
+	if old.CgroupID != 0 && !c.exists(old) {
+		c.remove(old)
+		return nil
+	}
+	return old
+}
+
+// guessed tells whether nothing but its cgroup is known of a container.
+func (c *Controller) guessed(known *container.Container) bool {
+	return c.guesses[known.Slot] == known.ID
+}
+
+// inherit keeps what an earlier word of the same container led to, and what it
+// told and the next one does not: a policy must not lose the container because
+// one way in knows less of it than another.
 func inherit(next, old *container.Container) {
 	next.Added, next.Slot = old.Added, old.Slot
 	next.InitPID = cmp.Or(next.InitPID, old.InitPID)
+	if next.Name == next.ID {
+		next.Name = old.Name
+	}
+	next.Image = cmp.Or(next.Image, old.Image)
+	next.Runtime = cmp.Or(next.Runtime, old.Runtime)
+	next.Bundle = cmp.Or(next.Bundle, old.Bundle)
+	next.RootDir = cmp.Or(next.RootDir, old.RootDir)
+	next.Pod = cmp.Or(next.Pod, old.Pod)
+	if len(next.Labels) == 0 {
+		next.Labels = old.Labels
+	}
+	if len(next.Annotations) == 0 {
+		next.Annotations = old.Annotations
+	}
 	if old.CgroupID == 0 {
 		return
 	}
@@ -84,11 +121,11 @@ func (a *Admission) check() error {
 		a.Container.ID = path.Base("/" + strings.ReplaceAll(a.CgroupsPath, ":", "/"))
 	}
 	id := a.Container.ID
-	if id == "/" || id == "." {
-		return fmt.Errorf("%w request: containerID: empty", ErrInvalid)
+	if id == "/" || id == "." || id == ".." {
+		return fmt.Errorf("%w request: containerID: empty or %q", ErrInvalid, "..")
 	}
-	if len(id) > maxIDBytes || strings.ContainsAny(id, "/\x00\n") {
-		return fmt.Errorf("%w request: containerID %q: at most %d bytes, and no slash, newline or NUL", ErrInvalid, clip(id), maxIDBytes)
+	if len(id) > maxIDBytes || strings.ContainsFunc(id, func(r rune) bool { return r == '/' || unicode.IsControl(r) }) {
+		return fmt.Errorf("%w request: containerID %q: at most %d bytes, and no slash or control character", ErrInvalid, clip(id), maxIDBytes)
 	}
 	if _, err := cgroup.Expand(a.CgroupsPath, id, false); err != nil {
 		return fmt.Errorf("%w request: %w", ErrInvalid, err)
@@ -325,8 +362,11 @@ func (c *Controller) announce(next container.Container, paths []string) (*contai
 	}
 	for _, p := range paths {
 		if err := c.Seals.Expect(next.Slot, p); err != nil {
-			if errors.Is(err, seal.ErrOtherContainer) {
-				return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+			switch {
+			case errors.Is(err, seal.ErrOtherContainer):
+				err = fmt.Errorf("%w: %w", ErrRefused, err)
+			case errors.Is(err, seal.ErrPath):
+				err = fmt.Errorf("%w request: cgroupsPath: %w", ErrInvalid, err)
 			}
 			return nil, err
 		}

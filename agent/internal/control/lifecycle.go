@@ -5,6 +5,7 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -129,9 +130,13 @@ func (c *Controller) Sealed(slot uint32, cgroupID uint64, cgroupPath string, by 
 	c.guess(slot, cgroupID, cgroupPath, false)
 }
 
-// guess registers a container of which only the cgroup is known.
+// guess registers a container of which only the cgroup is known. Anybody who may
+// make cgroups can name one as another container's is named: the first has the id.
 func (c *Controller) guess(slot uint32, cgroupID uint64, cgroupPath string, late bool) {
 	id := c.idOf(cgroupPath)
+	if holder, taken := c.Registry.ByID(id); taken && holder.Slot != slot {
+		id = namesake(id, cgroupID)
+	}
 	next := container.Container{
 		ID: id, Name: id, CgroupID: cgroupID, CgroupPath: cgroupPath, Slot: slot, Late: late, Added: time.Now(),
 	}
@@ -144,6 +149,26 @@ func (c *Controller) guess(slot uint32, cgroupID uint64, cgroupPath string, late
 		return
 	}
 	c.guesses[slot] = id
+}
+
+// namesake is the id of a container whose own another one has.
+func namesake(id string, cgroupID uint64) string { return fmt.Sprintf("%s@%d", id, cgroupID) }
+
+// yield gives a guess another id: a hook knows whose it is.
+func (c *Controller) yield(guess *container.Container) error {
+	next := *guess
+	next.ID = namesake(guess.ID, guess.CgroupID)
+	if _, err := c.Registry.Remove(guess.ID, time.Now()); err != nil {
+		return err
+	}
+	if err := c.Registry.Put(&next); err != nil {
+		return err
+	}
+	c.guesses[next.Slot] = next.ID
+	if s := c.subjects[next.Slot]; s != nil {
+		s.container = &next
+	}
+	return nil
 }
 
 // idOf is what a cgroup's name says of the container's id.
