@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
+)
+
+// hook is a policy with one hook, on the tracepoint that is not the kernel's.
+func hook(lines string) []byte {
+	return fmt.Appendf(nil, "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: p}\nspec:\n  tracepoints:\n"+
+		"  - subsystem: %s\n    event: %s\n%s", compiletest.Subsystem, compiletest.Event, lines)
+}
+
+// seeds are sound policies, and for each step on the way one that fails there.
+func seeds() [][]byte {
+	filter := func(index int, kind, op, values string) []byte {
+		return hook(fmt.Sprintf("    args: [{index: %d, type: %s}]\n    selectors:\n    - matchArgs: [{args: [0], operator: %s, values: [%s]}]\n"+
+			"      matchActions: [{action: Sigkill}]\n", index, kind, op, values))
+	}
+	return [][]byte{
+		hook(""),
+		hook("    args: [{index: 0, type: string}, {index: 1, type: string}, {index: 2, type: string}, {index: 3, type: string}]\n"),
+		filter(0, "string", "Postfix", "/etc/shadow, "+strings.Repeat("x", 128)),
+		filter(2, "string", "NotPrefix", strings.Repeat("x", 256)+", '', \"\\0\""),
+		filter(0, "string", "Equal", strings.Repeat("x", 4095)+", "+strings.Repeat("y", 4096)),
+		filter(4, "int64", "GT", "'-9223372036854775808'"),
+		filter(5, "uint64", "InRange", "'0:18446744073709551615', '7:3'"),
+		filter(6, "int", "NotEqual", "1, -1, 0x7fffffff, 4294967295"),
+		filter(12, "auto", "Equal", "7"),
+		filter(0, "int", "Equal", "7"),
+		filter(4, "string", "Equal", "x"),
+		filter(99, "int", "Equal", "7"),
+		hook("    selectors:\n    - matchBinaries: [{operator: NotIn, values: [/bin/sh, '']}]\n      matchActions: [{action: Signal, argSig: 64}]\n"),
+		hook("    selectors: [" + strings.Repeat("{matchActions: [{action: NoPost}]}, ", 32) + "]\n"),
+		[]byte(strings.ReplaceAll(string(hook("")), compiletest.Event, "../nope")),
+		[]byte("{a: &a [*a]}"),
+		[]byte("\x7fELF"),
+	}
+}
+
+// FuzzAddPolicy takes texts the way that AddTracingPolicy takes them, up to the
+// kernel: each is refused with its faults named, or compiles to what a site has
+// room for, is entered into a table, and leaves it as it was.
+func FuzzAddPolicy(f *testing.F) {
+	for _, s := range seeds() {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := policy.Parse(text)
+		if err != nil {
+			checkFaults(t, err, p == nil)
+			return
+		}
+		compiled, err := compile.Compile(p, compiletest.Formats)
+		if err != nil {
+			checkFaults(t, err, compiled == nil)
+			return
+		}
+		pools := compile.NewPools(4096, 4096)
+		room := pools.FreeClasses()
+		table := compile.NewTable(0, compile.NewKeys(), pools)
+		for i := range compiled.Hooks {
+			enter(t, table, &compiled.Hooks[i])
+		}
+		if pools.FreeClasses() != room {
+			t.Errorf("%d of %d classes are free when all rules have gone", pools.FreeClasses(), room)
+		}
+	})
+}
+
+// checkFaults holds an error to what the API promises of it.
+func checkFaults(t *testing.T, err error, nothing bool) {
+	t.Helper()
+	var fault *policy.FieldError
+	if !nothing || err.Error() == "" || len(policy.Faults(err)) == 0 || !errors.As(err, &fault) {
+		t.Errorf("refused with %q, nothing returned: %t", err, nothing)
+	}
+}
+
+// enter enters a hook into a table, checks it against the limits, and takes it out again.
+func enter(t *testing.T, table *compile.Table, h *compile.Hook) {
+	t.Helper()
+	if len(h.Rules) > compile.MaxRules || len(h.Args) > compile.MaxArgs {
+		t.Errorf("%d rules on %d arguments", len(h.Rules), len(h.Args))
+	}
+	if err := table.Extend(h); err != nil {
+		if !errors.Is(err, compile.ErrNoRoom) {
+			t.Errorf("extend: %v", err)
+		}
+		return
+	}
+	first, err := table.Room(len(h.Rules))
+	if err != nil {
+		t.Fatalf("no room for %d rules in an empty table: %v", len(h.Rules), err)
+	}
+	for i := range h.Rules {
+		table.Add(first+i, h, &h.Rules[i])
+	}
+	settle(t, table)
+	for i := range h.Rules {
+		table.Remove(first + i)
+	}
+	table.Retract(h)
+	settle(t, table)
+}
+
+// settle carries the changes out that a table asks for, or gives them up.
+func settle(t *testing.T, table *compile.Table) {
+	t.Helper()
+	changes, err := table.Changes()
+	switch {
+	case err == nil:
+		if release := changes.Done(); release != nil {
+			release()
+		}
+	case !errors.Is(err, compile.ErrNoRoom):
+		t.Errorf("changes: %v", err)
+	}
+}
