@@ -91,7 +91,10 @@ func (d *death) burst(t *testing.T, containers, parallel int) {
 		})
 	}
 	<-reached
-	time.Sleep(delay)
+	select {
+	case <-time.After(delay):
+	case <-t.Context().Done():
+	}
 	d.kill(t)
 	workers.Wait()
 }
