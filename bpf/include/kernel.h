@@ -84,11 +84,22 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
+struct task_struct;
+
+struct pid_namespace {
+	struct task_struct *child_reaper; /* the namespace's process 1 */
+	unsigned int level;		  /* 0 is the host's */
+};
+
+struct pid {
+	unsigned int level;
+};
+
 struct nsproxy {
 	void *uts_ns;
 	void *ipc_ns;
 	void *mnt_ns;
-	void *pid_ns_for_children;
+	struct pid_namespace *pid_ns_for_children;
 	void *net_ns;
 	void *cgroup_ns;
 };
@@ -123,6 +134,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct signal_struct *signal;
+	struct pid *thread_pid;
 	const struct cred *cred;
 	kuid_t loginuid; /* only with CONFIG_AUDIT */
 };

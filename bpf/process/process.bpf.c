@@ -165,17 +165,47 @@ static __always_inline void slot_arm(__u32 id, struct slot *slot, struct task_st
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* A task that was in its sealed cgroup before its seal was there to see it enter. */
+/*
+ * Seal of the first process of the pid namespace that the task is in. A
+ * namespace that a process has unshared or joined is its children's: its level
+ * is another than that of the process's own.
+ */
+static __always_inline struct task_seal *pid_namespace_seal(struct task_struct *task)
+{
+	struct nsproxy *nsproxy = task->nsproxy;
+	struct pid_namespace *ns;
+	struct task_struct *first;
+
+	if (!nsproxy)
+		return NULL;
+	ns = nsproxy->pid_ns_for_children;
+	if (!ns || !ns->level || ns->level != BPF_CORE_READ(task, thread_pid, level))
+		return NULL;
+	first = ns->child_reaper;
+	return first ? task_seal(first) : NULL;
+}
+
+/*
+ * A task that was in its sealed cgroup before its seal was there to see it
+ * enter; or that a runtime put into a container which had left its cgroup and
+ * removed it, so that the runtime found no cgroup to put it into.
+ */
 static __always_inline struct task_seal *seal_found_at_exec(struct task_struct *task)
 {
 	struct task_seal init = { .state = TASK_SETUP };
 	struct cgroup_seal *cgroup = cgroup_seal(task_cgroup(task));
+	struct task_seal *first;
 	struct slot *slot;
 
-	if (!cgroup)
-		return NULL;
-	slot = slot_get(cgroup->slot);
-	init.slot = cgroup->slot;
+	if (cgroup) {
+		init.slot = cgroup->slot;
+	} else {
+		first = pid_namespace_seal(task);
+		if (!first)
+			return NULL;
+		init.slot = first->slot;
+	}
+	slot = slot_get(init.slot);
 	if (slot && slot->state == SLOT_ARMED)
 		init.state = TASK_ARMED;
 	task_seal_set(task, &init);

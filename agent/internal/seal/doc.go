@@ -26,7 +26,9 @@
 //	                            (exempt only while MAPPED). Else task and slot ARMED,
 //	                            and the rules see this very exec
 //	exec, no seal, but the      MAPPED: SETUP; ARMED: ARMED
-//	cgroup is sealed
+//	cgroup is sealed, or the
+//	first process of the pid
+//	namespace
 //	ARMED                       never leaves
 //
 // The attach event comes after the migration, so a runtime's task can run in
