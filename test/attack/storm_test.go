@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/boltseal/boltseal/api/v1/boltseal"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/agentenv"
@@ -156,6 +157,13 @@ func (r *rig) load(t *testing.T, mark string) *testenv.Container {
 	if result := r.runc.RunDetached(t.Context(), box); result.Code != 0 {
 		t.Fatal(result)
 	}
+	// runc returns before the entrypoint has been executed.
+	testenv.Eventually(t, 10*time.Second, "the load runs", func() error {
+		if state := r.agent.Container(t, box.ID).GetState(); state != boltseal.ContainerState_CONTAINER_STATE_ARMED {
+			return fmt.Errorf("container %s is %s", box.ID, state)
+		}
+		return nil
+	})
 	return box
 }
 

@@ -83,6 +83,8 @@ func Open(o Options) (opened *Seals, err error) {
 
 // Close detaches the programs.
 func (s *Seals) Close() error {
+	s.mu.Lock() // a pass of the task iterator may be under way
+	defer s.mu.Unlock()
 	err := s.programs.Close()
 	if s.slots != nil {
 		err = errors.Join(err, s.slots.Close())
