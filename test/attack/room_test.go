@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -81,20 +82,25 @@ func TestNoRoomIsNotOpen(t *testing.T) {
 	for i := range 16 { // others may hold some of the four, or free one
 		_ = r.agent.Announce(t.Context(), &create{ContainerID: fmt.Sprintf("%s-%d", first.ID, i), CgroupsPath: fmt.Sprintf("/%s-%d", first.ID, i)})
 	}
-	for name, spec := range map[string]testenv.Spec{
-		"with a hook":    {Hooks: r.hook.OCI()},
-		"without a hook": {},
-	} {
-		t.Run(name, func(t *testing.T) {
-			spec.Args = []string{"/bin/sh", "-c", "echo RAN; cat " + secretFile}
-			box := testenv.Bundle(t, spec)
-			if result := r.runc.Run(t.Context(), box); result.Code == 0 || strings.Contains(result.Stdout, "RAN") {
-				t.Errorf("a container without a slot ran: %s", result)
-			}
-		})
+	start := func(t *testing.T, hooks *specs.Hooks) {
+		t.Helper()
+		box := testenv.Bundle(t, testenv.Spec{Args: []string{"/bin/sh", "-c", "echo RAN; cat " + secretFile}, Hooks: hooks})
+		if result := r.runc.Run(t.Context(), box); result.Code == 0 || strings.Contains(result.Stdout, "RAN") {
+			t.Errorf("a container without a slot ran: %s", result)
+		}
 	}
-	if n := r.agent.Status(t).GetKernelErrors()["no_slot"]; n < 2 {
-		t.Errorf("the kernel counted %d containers without a slot, want 2", n)
+	start(t, r.hook.OCI())
+	start(t, nil)
+	// The kernel alone ends it too.
+	if err := r.agent.Hang(); err != nil {
+		t.Fatal(err)
+	}
+	start(t, nil)
+	if err := r.agent.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.agent.Status(t).GetKernelErrors()["no_slot"]; n < 3 {
+		t.Errorf("the kernel counted %d containers without a slot, want 3", n)
 	}
 	if result := r.runc.Exec(t.Context(), first, "/bin/cat", secretFile); result.Code != 137 {
 		t.Errorf("exec in the one that has a slot: %s", result)
