@@ -7,14 +7,13 @@ package testenv
 import (
 	"fmt"
 	"testing"
-)
 
-// ReportPrefix begins the lines that make test shows also when all is well.
-const ReportPrefix = "report: "
+	"github.com/boltseal/boltseal/test/testenv/summary"
+)
 
 // Report says a figure that a reader of make test should see, such as how many
 // containers were started and how many survived.
 func Report(tb testing.TB, format string, args ...any) {
 	tb.Helper()
-	tb.Log(ReportPrefix + fmt.Sprintf(format, args...))
+	tb.Log(summary.ReportPrefix + fmt.Sprintf(format, args...))
 }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/probe"
+	"github.com/boltseal/boltseal/test/testenv/summary"
 )
 
 func main() {
@@ -57,17 +58,17 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 		race = nil
 		fmt.Fprintln(w, "race detector: not used, because gcc is missing (Debian packages gcc, libc6-dev)")
 	}
-	s := newSummary()
+	s := summary.New()
 	for _, phase := range [][]string{append(race, inner...), append([]string{"-count=1", "-p=1"}, outer...)} {
 		if err := test(ctx, w, s, append(args[:len(args):len(args)], phase...)); err != nil {
 			return false, err
 		}
 	}
 	if strict && len(args) == 0 {
-		s.mustRun(outer)
+		s.MustRun(outer)
 	}
-	s.print(w)
-	return s.failed() == 0, ctx.Err()
+	s.Print(w)
+	return s.Failed() == 0, ctx.Err()
 }
 
 // decideStrict sets the variable that tests look at, unless it is set.
@@ -95,7 +96,7 @@ func packages(ctx context.Context) (inner, outer []string, err error) {
 		return nil, nil, fmt.Errorf("go list: %w", err)
 	}
 	for pkg := range strings.FieldsSeq(string(out)) {
-		if strings.HasPrefix(pkg, module+"/test/") {
+		if strings.HasPrefix(pkg, summary.Module+"/test/") {
 			outer = append(outer, pkg)
 		} else {
 			inner = append(inner, pkg)
@@ -104,10 +105,8 @@ func packages(ctx context.Context) (inner, outer []string, err error) {
 	return inner, outer, nil
 }
 
-const module = "github.com/boltseal/boltseal"
-
 // test runs go test and adds what it says to the summary.
-func test(ctx context.Context, w io.Writer, s *summary, args []string) error {
+func test(ctx context.Context, w io.Writer, s *summary.Summary, args []string) error {
 	if interrupted(ctx) {
 		return nil // the sum is told, with what there is
 	}
@@ -121,10 +120,10 @@ func test(ctx context.Context, w io.Writer, s *summary, args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	readErr := s.read(out, w)
+	readErr := s.Read(out, w)
 	err = cmd.Wait()
 	var exit *exec.ExitError
-	if err != nil && (!errors.As(err, &exit) || s.failed() == 0 && !interrupted(ctx)) {
+	if err != nil && (!errors.As(err, &exit) || s.Failed() == 0 && !interrupted(ctx)) {
 		return fmt.Errorf("go test: %w", err) // it failed, and not because a test did
 	}
 	return readErr

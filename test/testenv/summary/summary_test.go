@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux
-
-package main
+package summary
 
 import (
 	"bytes"
@@ -96,12 +94,12 @@ func TestSum(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			s := newSummary()
+			s := New()
 			var out bytes.Buffer
-			if err := s.read(stream(t, test.events...), &out); err != nil {
+			if err := s.Read(stream(t, test.events...), &out); err != nil {
 				t.Fatal(err)
 			}
-			s.print(&out)
+			s.Print(&out)
 			text := out.String()
 			if !strings.HasSuffix(text, "\n"+test.last+"\n") && text != test.last+"\n" {
 				t.Errorf("the last line is not %q:\n%s", test.last, text)
@@ -117,14 +115,14 @@ func TestSum(t *testing.T) {
 
 func TestPackagesMustRun(t *testing.T) {
 	t.Parallel()
-	s := newSummary()
+	s := New()
 	var out bytes.Buffer
 	events := stream(t, output("A", "    x_test.go:3: needs luck: none"), result("skip", "A"), result("pass", ""))
-	if err := s.read(events, &out); err != nil {
+	if err := s.Read(events, &out); err != nil {
 		t.Fatal(err)
 	}
-	s.mustRun([]string{"p", "no-tests"})
-	s.print(&out)
+	s.MustRun([]string{"p", "no-tests"})
+	s.Print(&out)
 	if !strings.HasSuffix(out.String(), "\n0 passed, 1 failed, 1 skipped\n") || !strings.Contains(out.String(), "p: none of its tests ran") {
 		t.Errorf("%s", out.String())
 	}
@@ -132,9 +130,9 @@ func TestPackagesMustRun(t *testing.T) {
 
 func TestWordsOfGoTestAreKept(t *testing.T) {
 	t.Parallel()
-	s := newSummary()
+	s := New()
 	var out bytes.Buffer
-	if err := s.read(strings.NewReader("go: no such tool\n"), &out); err != nil || out.String() != "go: no such tool\n" {
+	if err := s.Read(strings.NewReader("go: no such tool\n"), &out); err != nil || out.String() != "go: no such tool\n" {
 		t.Errorf("%v, %q", err, out.String())
 	}
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux
-
-package main
+// Package summary reads the events of go test -json and tells what ran, what
+// did not and why: a skip without a reason is a failure.
+package summary
 
 import (
 	"bufio"
@@ -12,9 +12,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/boltseal/boltseal/test/testenv"
 )
+
+// ReportPrefix begins what a test logs to be shown also when all is well.
+const ReportPrefix = "report: "
+
+// Module is the path of the project's Module, which is left out where packages
+// are named.
+const Module = "github.com/boltseal/boltseal"
 
 // event is one line of go test -json.
 type event struct {
@@ -23,29 +28,32 @@ type event struct {
 	Elapsed float64
 }
 
-// key names a test, or with no test a package.
-type key struct{ pkg, test string }
+// Key names a test, or with no test a package.
+type Key struct{ Package, Test string }
 
-func (k key) String() string {
-	return strings.TrimPrefix(strings.TrimPrefix(k.pkg, module), "/") + " " + k.test
+// String returns the package below the module, and the test.
+func (k Key) String() string {
+	return strings.TrimPrefix(strings.TrimPrefix(k.Package, Module), "/") + " " + k.Test
 }
 
-// summary is what is known about the tests so far.
-type summary struct {
-	results map[key]string           // pass, fail or skip
-	output  map[key]*strings.Builder // of what has not ended, and of skips
+// Summary is what is known about the tests so far. It is not safe for use at
+// the same time.
+type Summary struct {
+	results map[Key]string           // pass, fail or skip
+	output  map[Key]*strings.Builder // of what has not ended, and of skips
 	builds  map[string]*strings.Builder
 	reports []string
 	unrun   []string
 }
 
-func newSummary() *summary {
-	return &summary{results: map[key]string{}, output: map[key]*strings.Builder{}, builds: map[string]*strings.Builder{}}
+// New returns a summary of no tests.
+func New() *Summary {
+	return &Summary{results: map[Key]string{}, output: map[Key]*strings.Builder{}, builds: map[string]*strings.Builder{}}
 }
 
-// read takes a stream of events in, and writes what failed, and a line for each
+// Read takes a stream of events in, and writes what failed, and a line for each
 // package that has ended, to w.
-func (s *summary) read(r io.Reader, w io.Writer) error {
+func (s *Summary) Read(r io.Reader, w io.Writer) error {
 	lines := bufio.NewReader(r)
 	for {
 		line, err := lines.ReadBytes('\n')
@@ -66,14 +74,14 @@ func (s *summary) read(r io.Reader, w io.Writer) error {
 	}
 }
 
-func (s *summary) take(e event, w io.Writer) {
-	k := key{e.Package, e.Test}
+func (s *Summary) take(e event, w io.Writer) {
+	k := Key{e.Package, e.Test}
 	switch e.Action {
 	case "build-output":
 		add(s.builds, e.ImportPath, e.Output)
 	case "output":
 		add(s.output, k, e.Output)
-		if _, text, found := strings.Cut(e.Output, ": "+testenv.ReportPrefix); found {
+		if _, text, found := strings.Cut(e.Output, ": "+ReportPrefix); found {
 			s.reports = append(s.reports, k.String()+": "+strings.TrimSpace(text))
 		}
 	case "pass", "fail", "skip":
@@ -94,9 +102,9 @@ func add[K comparable](m map[K]*strings.Builder, k K, text string) {
 	b.WriteString(text)
 }
 
-func (s *summary) ended(k key, e event, w io.Writer) {
+func (s *Summary) ended(k Key, e event, w io.Writer) {
 	s.results[k] = e.Action
-	if e.Action == "skip" && s.reason(k) == "" {
+	if e.Action == "skip" && s.Reason(k) == "" {
 		s.results[k] = "fail"
 		fmt.Fprintf(w, "--- %s was skipped without a reason\n", k)
 	}
@@ -108,7 +116,7 @@ func (s *summary) ended(k key, e event, w io.Writer) {
 	}
 }
 
-func (s *summary) packageEnded(k key, e event, w io.Writer) {
+func (s *Summary) packageEnded(k Key, e event, w io.Writer) {
 	if e.Action == "skip" {
 		return // a package without tests
 	}
@@ -118,34 +126,34 @@ func (s *summary) packageEnded(k key, e event, w io.Writer) {
 		}
 		// A test that was running when the process died has no result.
 		for open := range s.output {
-			if _, ended := s.results[open]; open.pkg == k.pkg && open.test != "" && !ended {
+			if _, ended := s.results[open]; open.Package == k.Package && open.Test != "" && !ended {
 				s.results[open] = "fail"
 				fmt.Fprint(w, s.text(open))
 			}
 		}
 		fmt.Fprint(w, s.text(k))
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(s.results)), func(t key) bool { return t.pkg == k.pkg && s.results[t] == "fail" }) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(s.results)), func(t Key) bool { return t.Package == k.Package && s.results[t] == "fail" }) {
 			s.results[k] = "fail" // not a test: the build, TestMain, or a race outside of tests
 		}
 	}
 	passed := 0
 	for t, result := range s.results {
-		if t.pkg == k.pkg && result == "pass" {
+		if t.Package == k.Package && result == "pass" {
 			passed++
 		}
 	}
-	fmt.Fprintf(w, "%-4s %s: %d passed, %.1fs\n", map[string]string{"pass": "ok", "fail": "FAIL"}[e.Action], strings.TrimPrefix(k.pkg, module+"/"), passed, e.Elapsed)
+	fmt.Fprintf(w, "%-4s %s: %d passed, %.1fs\n", map[string]string{"pass": "ok", "fail": "FAIL"}[e.Action], strings.TrimPrefix(k.Package, Module+"/"), passed, e.Elapsed)
 }
 
-func (s *summary) text(k key) string {
+func (s *Summary) text(k Key) string {
 	if b := s.output[k]; b != nil {
 		return b.String()
 	}
 	return ""
 }
 
-// reason returns what a skipped test said, without the lines of the framework.
-func (s *summary) reason(k key) string {
+// Reason returns what a skipped test said, without the lines of the framework.
+func (s *Summary) Reason(k Key) string {
 	var said []string
 	for line := range strings.Lines(s.text(k)) {
 		line = strings.TrimSpace(line)
@@ -163,31 +171,31 @@ func (s *summary) reason(k key) string {
 	return strings.Join(said, " ")
 }
 
-// mustRun counts each package below test/ in which no test passed as a failure:
+// MustRun counts each package below test/ in which no test passed as a failure:
 // a run without its kernel tests proves nothing.
-func (s *summary) mustRun(packages []string) {
+func (s *Summary) MustRun(packages []string) {
 	for _, pkg := range packages {
 		some, passed := false, false
 		for k, result := range s.results {
-			if k.pkg == pkg {
+			if k.Package == pkg {
 				some = true
 				passed = passed || result == "pass"
 			}
 		}
 		if some && !passed {
-			s.unrun = append(s.unrun, strings.TrimPrefix(pkg, module+"/"))
+			s.unrun = append(s.unrun, strings.TrimPrefix(pkg, Module+"/"))
 		}
 	}
 }
 
-// counts returns how many tests had each result. A test with subtests counts by
+// Counts returns how many tests had each result. A test with subtests counts by
 // them, unless it failed and none of them did.
-func (s *summary) counts() map[string]int {
-	parents := map[key]bool{}     // tests that have subtests
-	failedBelow := map[key]bool{} // and those of them with a failed one
+func (s *Summary) Counts() map[string]int {
+	parents := map[Key]bool{}     // tests that have subtests
+	failedBelow := map[Key]bool{} // and those of them with a failed one
 	for k, result := range s.results {
-		for i := strings.LastIndexByte(k.test, '/'); i > 0; i = strings.LastIndexByte(k.test[:i], '/') {
-			parent := key{k.pkg, k.test[:i]}
+		for i := strings.LastIndexByte(k.Test, '/'); i > 0; i = strings.LastIndexByte(k.Test[:i], '/') {
+			parent := Key{k.Package, k.Test[:i]}
 			parents[parent] = true
 			failedBelow[parent] = failedBelow[parent] || result == "fail"
 		}
@@ -201,17 +209,18 @@ func (s *summary) counts() map[string]int {
 	return counts
 }
 
-func (s *summary) failed() int { return s.counts()["fail"] + len(s.unrun) }
+// Failed returns how many tests failed, and packages of [Summary.MustRun].
+func (s *Summary) Failed() int { return s.Counts()["fail"] + len(s.unrun) }
 
-// print writes the figures that tests reported, the skips by reason, what
+// Print writes the figures that tests reported, the skips by reason, what
 // failed, and the sum as the last line.
-func (s *summary) print(w io.Writer) {
+func (s *Summary) Print(w io.Writer) {
 	skips := map[string][]string{}
 	var failures []string
 	for k, result := range s.results {
 		switch result {
 		case "skip":
-			skips[s.reason(k)] = append(skips[s.reason(k)], k.String())
+			skips[s.Reason(k)] = append(skips[s.Reason(k)], k.String())
 		case "fail":
 			failures = append(failures, k.String())
 		}
@@ -224,8 +233,8 @@ func (s *summary) print(w io.Writer) {
 		list(w, "skipped: "+reason, slices.Sorted(slices.Values(skips[reason])))
 	}
 	list(w, "failed", slices.Sorted(slices.Values(failures)))
-	counts := s.counts()
-	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", counts["pass"], s.failed(), counts["skip"])
+	counts := s.Counts()
+	fmt.Fprintf(w, "%d passed, %d failed, %d skipped\n", counts["pass"], s.Failed(), counts["skip"])
 }
 
 func list(w io.Writer, title string, lines []string) {
@@ -237,3 +246,7 @@ func list(w io.Writer, title string, lines []string) {
 		fmt.Fprintf(w, "  %s\n", line)
 	}
 }
+
+// Results returns pass, fail or skip for each test that has ended, and fail for
+// packages that failed without one of their tests.
+func (s *Summary) Results() map[Key]string { return maps.Clone(s.results) }
