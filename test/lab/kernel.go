@@ -33,7 +33,7 @@ const kernelRecipe = "1"
 // kernel returns a kernel from the cache, or fetches it.
 func (c *Cache) kernel(ctx context.Context, k Kernel) (bootable, error) {
 	if k.Package == "" {
-		image, err := c.InjectKernel(ctx)
+		image, err := c.injectKernel()
 		return bootable{image: image}, err
 	}
 	recipe := append([]string{kernelRecipe, k.Suite, k.Package}, modules()...)

@@ -49,6 +49,6 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	cmd.AddCommand(runCommand())
+	cmd.AddCommand(runCommand(), kernelCommand(), fetchCommand())
 	return cmd
 }
