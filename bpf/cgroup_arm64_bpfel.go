@@ -32,6 +32,7 @@ const (
 	CgroupVarNamePrefixes      = "name_prefixes"
 	CgroupVarRuntimeCommCount  = "runtime_comm_count"
 	CgroupVarRuntimeComms      = "runtime_comms"
+	CgroupVarTaskStorage       = "task_storage"
 )
 
 // LoadCgroup returns the embedded CollectionSpec for Cgroup.
@@ -104,6 +105,7 @@ type CgroupVariableSpecs struct {
 	NamePrefixes     *ebpf.VariableSpec `ebpf:"name_prefixes"`
 	RuntimeCommCount *ebpf.VariableSpec `ebpf:"runtime_comm_count"`
 	RuntimeComms     *ebpf.VariableSpec `ebpf:"runtime_comms"`
+	TaskStorage      *ebpf.VariableSpec `ebpf:"task_storage"`
 }
 
 // CgroupObjects contains all objects after they have been loaded into the kernel.
@@ -159,6 +161,7 @@ type CgroupVariables struct {
 	NamePrefixes     *ebpf.Variable `ebpf:"name_prefixes"`
 	RuntimeCommCount *ebpf.Variable `ebpf:"runtime_comm_count"`
 	RuntimeComms     *ebpf.Variable `ebpf:"runtime_comms"`
+	TaskStorage      *ebpf.Variable `ebpf:"task_storage"`
 }
 
 // CgroupPrograms contains all programs after they have been loaded into the kernel.

@@ -31,7 +31,9 @@ const (
 	ProcessProgSchedProcessExec = "sched_process_exec"
 	ProcessProgSchedProcessExit = "sched_process_exit"
 	ProcessProgSchedProcessFork = "sched_process_fork"
+	ProcessProgSchedProcessFree = "sched_process_free"
 	ProcessVarHashKeys          = "hash_keys"
+	ProcessVarTaskStorage       = "task_storage"
 )
 
 // LoadProcess returns the embedded CollectionSpec for Process.
@@ -80,6 +82,7 @@ type ProcessProgramSpecs struct {
 	SchedProcessExec *ebpf.ProgramSpec `ebpf:"sched_process_exec"`
 	SchedProcessExit *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
 	SchedProcessFork *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
+	SchedProcessFree *ebpf.ProgramSpec `ebpf:"sched_process_free"`
 }
 
 // ProcessMapSpecs contains maps before they are loaded into the kernel.
@@ -103,7 +106,8 @@ type ProcessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessVariableSpecs struct {
-	HashKeys *ebpf.VariableSpec `ebpf:"hash_keys"`
+	HashKeys    *ebpf.VariableSpec `ebpf:"hash_keys"`
+	TaskStorage *ebpf.VariableSpec `ebpf:"task_storage"`
 }
 
 // ProcessObjects contains all objects after they have been loaded into the kernel.
@@ -159,7 +163,8 @@ func (m *ProcessMaps) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessVariables struct {
-	HashKeys *ebpf.Variable `ebpf:"hash_keys"`
+	HashKeys    *ebpf.Variable `ebpf:"hash_keys"`
+	TaskStorage *ebpf.Variable `ebpf:"task_storage"`
 }
 
 // ProcessPrograms contains all programs after they have been loaded into the kernel.
@@ -170,6 +175,7 @@ type ProcessPrograms struct {
 	SchedProcessExec *ebpf.Program `ebpf:"sched_process_exec"`
 	SchedProcessExit *ebpf.Program `ebpf:"sched_process_exit"`
 	SchedProcessFork *ebpf.Program `ebpf:"sched_process_fork"`
+	SchedProcessFree *ebpf.Program `ebpf:"sched_process_free"`
 }
 
 func (p *ProcessPrograms) Close() error {
@@ -178,6 +184,7 @@ func (p *ProcessPrograms) Close() error {
 		p.SchedProcessExec,
 		p.SchedProcessExit,
 		p.SchedProcessFork,
+		p.SchedProcessFree,
 	)
 }
 

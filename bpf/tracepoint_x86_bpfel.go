@@ -38,6 +38,7 @@ const (
 	TracepointMapTaskSeals        = "task_seals"
 	TracepointProgExecDone        = "exec_done"
 	TracepointProgReclass         = "reclass"
+	TracepointProgRetryFree       = "retry_free"
 	TracepointProgSyscallExit     = "syscall_exit"
 	TracepointProgTestEvent       = "test_event"
 	TracepointProgTracepointEvent = "tracepoint_event"
@@ -45,6 +46,7 @@ const (
 	TracepointVarBitPositions     = "bit_positions"
 	TracepointVarConfig           = "config"
 	TracepointVarHashKeys         = "hash_keys"
+	TracepointVarTaskStorage      = "task_storage"
 )
 
 // LoadTracepoint returns the embedded CollectionSpec for Tracepoint.
@@ -91,6 +93,7 @@ type TracepointSpecs struct {
 type TracepointProgramSpecs struct {
 	ExecDone        *ebpf.ProgramSpec `ebpf:"exec_done"`
 	Reclass         *ebpf.ProgramSpec `ebpf:"reclass"`
+	RetryFree       *ebpf.ProgramSpec `ebpf:"retry_free"`
 	SyscallExit     *ebpf.ProgramSpec `ebpf:"syscall_exit"`
 	TestEvent       *ebpf.ProgramSpec `ebpf:"test_event"`
 	TracepointEvent *ebpf.ProgramSpec `ebpf:"tracepoint_event"`
@@ -130,6 +133,7 @@ type TracepointVariableSpecs struct {
 	BitPositions *ebpf.VariableSpec `ebpf:"bit_positions"`
 	Config       *ebpf.VariableSpec `ebpf:"config"`
 	HashKeys     *ebpf.VariableSpec `ebpf:"hash_keys"`
+	TaskStorage  *ebpf.VariableSpec `ebpf:"task_storage"`
 }
 
 // TracepointObjects contains all objects after they have been loaded into the kernel.
@@ -207,6 +211,7 @@ type TracepointVariables struct {
 	BitPositions *ebpf.Variable `ebpf:"bit_positions"`
 	Config       *ebpf.Variable `ebpf:"config"`
 	HashKeys     *ebpf.Variable `ebpf:"hash_keys"`
+	TaskStorage  *ebpf.Variable `ebpf:"task_storage"`
 }
 
 // TracepointPrograms contains all programs after they have been loaded into the kernel.
@@ -215,6 +220,7 @@ type TracepointVariables struct {
 type TracepointPrograms struct {
 	ExecDone        *ebpf.Program `ebpf:"exec_done"`
 	Reclass         *ebpf.Program `ebpf:"reclass"`
+	RetryFree       *ebpf.Program `ebpf:"retry_free"`
 	SyscallExit     *ebpf.Program `ebpf:"syscall_exit"`
 	TestEvent       *ebpf.Program `ebpf:"test_event"`
 	TracepointEvent *ebpf.Program `ebpf:"tracepoint_event"`
@@ -224,6 +230,7 @@ func (p *TracepointPrograms) Close() error {
 	return _TracepointClose(
 		p.ExecDone,
 		p.Reclass,
+		p.RetryFree,
 		p.SyscallExit,
 		p.TestEvent,
 		p.TracepointEvent,

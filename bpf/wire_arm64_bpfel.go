@@ -262,6 +262,7 @@ type WireSite struct {
 type WireSiteConfig struct {
 	_       structs.HostLayout
 	Id      uint32
+	Serial  uint32
 	Args    uint32
 	IsExec  uint8
 	HasExit uint8
@@ -309,8 +310,8 @@ type WireTaskSeal struct {
 	_      structs.HostLayout
 	Slot   uint32
 	State  uint32
-	Uses   uint32
-	Pad    uint32
+	Uses   int32
+	Tid    uint32
 	Binary WireStringHash
 }
 

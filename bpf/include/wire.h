@@ -95,8 +95,8 @@ struct string_hash {
 struct task_seal {
 	__u32 slot;
 	__u32 state; /* enum task_state */
-	__u32 uses;  /* of the slot that are counted for this task: see task_seal_set */
-	__u32 pad;
+	__s32 uses;  /* of the slot that are counted for this task; with none it carries no seal */
+	__u32 tid;   /* initial pid namespace */
 	struct string_hash binary; /* executed file, taken at exec: later PR_SET_MM_EXE_FILE changes nothing */
 };
 
@@ -204,6 +204,7 @@ struct arg_config {
 
 struct site_config {
 	__u32 id;
+	__u32 serial; /* of the site among all that there were, from 1: ids are used again */
 	__u32 args;
 	__u8 is_exec;  /* the site sees a program being executed */
 	__u8 has_exit;   /* an exit program reads again what entry could not */

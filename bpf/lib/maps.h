@@ -50,7 +50,11 @@ struct {
 	__type(value, __u32); /* slot */
 } expectations SEC(".maps");
 
-/* The seal that rides on a task, wherever it moves. */
+/*
+ * The seal that rides on a task, wherever it moves. A hash where there is no
+ * task storage, see storage.h. No room: see task_seal_set. Dropped seals stay
+ * until their task is freed, for somebody may be counting a use of theirs.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -3,6 +3,7 @@
 #define BOLTSEAL_TASK_H
 
 #include "event.h"
+#include "storage.h"
 
 /*
  * Seals of tasks. A task gets one when it enters a sealed cgroup, passes it
@@ -12,52 +13,84 @@
 
 static __always_inline struct task_seal *task_seal(struct task_struct *task)
 {
-	return bpf_task_storage_get(&task_seals, task, 0, 0);
+	struct task_seal *seal = task_memory(&task_seals, task);
+
+	return seal && seal->uses > 0 ? seal : NULL;
 }
 
 /* Migration names only the thread group leader; other threads fall back to it. */
 static __always_inline struct task_seal *thread_group_seal(struct task_struct *task)
 {
 	struct task_seal *seal = task_seal(task);
+	struct task_struct *leader;
 
-	if (!seal && task->group_leader)
-		seal = task_seal(task->group_leader);
-	return seal;
+	if (seal)
+		return seal;
+	leader = follow(task, group_leader);
+	return leader ? task_seal(leader) : NULL;
 }
-
-/*
- * Two programs at once can want storage for one task: a runtime moves a task
- * that executes or forks. One of them is refused, and so is one of two agents.
- * It works at once when tried again.
- */
-#define STORAGE_TRIES 4
 
 #define PF_EXITING 0x00000004 /* include/linux/sched.h */
 
 static __always_inline struct task_seal *task_seal_make(struct task_struct *task, const struct task_seal *init)
 {
-	struct task_seal *seal;
+	struct task_seal value = *init, *seal;
 
-	for (int i = 0; i < STORAGE_TRIES; i++) {
-		seal = bpf_task_storage_get(&task_seals, task, (void *)init, BPF_LOCAL_STORAGE_GET_F_CREATE);
-		if (seal)
-			return seal;
-	}
-	return NULL;
+	value.uses = 0;
+	value.tid = BPF_CORE_READ(task, pid);
+	seal = task_memory_make(&task_seals, task, &value);
+	if (!seal || seal->uses > 0)
+		return seal;
+	/* New, or one that was dropped: neither counts as a seal before it has uses. */
+	seal->slot = value.slot;
+	seal->state = value.state;
+	seal->binary = value.binary;
+	return seal;
 }
 
+/*
+ * Takes back the uses that are counted. Each is added to or taken from slot
+ * and seal alike, so that what others count or take back meanwhile is left to
+ * the next who drops, task_seal_free being the last.
+ */
 static __always_inline void task_seal_drop(struct task_struct *task)
 {
-	struct task_seal *seal = task_seal(task);
+	struct task_seal *seal = task_memory(&task_seals, task);
 	struct slot *slot;
+	__s32 uses;
 
 	if (!seal)
 		return;
+	uses = seal->uses;
 	slot = slot_get(seal->slot);
-	if (slot)
-		__sync_fetch_and_add(&slot->tasks, -(__s64)seal->uses);
-	seal->uses = 0; /* should the deletion be refused */
-	bpf_task_storage_delete(&task_seals, task);
+	if (!uses || !slot)
+		return;
+	__sync_fetch_and_add(&slot->tasks, -(__s64)uses);
+	__sync_fetch_and_add(&seal->uses, -uses);
+}
+
+/* The kernel frees the task, which no program can find any more. */
+static __always_inline void task_seal_free(struct task_struct *task)
+{
+	task_seal_drop(task);
+	if (!task_storage)
+		task_memory_free(&task_seals, task);
+}
+
+/*
+ * Without task storage: what a new task finds at its address is another one's
+ * should the deletion at that one's end have been refused. The task iterator
+ * can have sealed the new one already.
+ */
+static __always_inline void task_seal_forget(struct task_struct *child)
+{
+	struct task_seal *seal;
+
+	if (task_storage)
+		return;
+	seal = task_memory(&task_seals, child);
+	if (seal && seal->tid != BPF_CORE_READ(child, pid))
+		task_seal_free(child);
 }
 
 /*
@@ -101,7 +134,11 @@ static __always_inline void task_seal_set(struct task_struct *task, const struct
 	__sync_fetch_and_add(&slot->tasks, 1);
 	if (!slot->first_task_ns)
 		slot->first_task_ns = bpf_ktime_get_boot_ns();
-	if (BPF_CORE_READ(task, exit_state)) /* it has ended meanwhile */
+	/*
+	 * It has ended meanwhile. One that has been dropped at its end but has
+	 * no exit_state yet is left to task_seal_free.
+	 */
+	if (BPF_CORE_READ(task, exit_state))
 		task_seal_drop(task);
 }
 
@@ -168,12 +205,12 @@ static __always_inline bool same_namespaces(struct task_struct *a, struct task_s
 static __always_inline __u32 state_after_exec(struct task_struct *task, const struct task_seal *seal,
 					      const struct slot *slot)
 {
-	struct task_struct *parent = task->real_parent;
+	struct task_struct *parent = follow(task, real_parent);
 	struct task_seal *parents;
 
 	if (seal->state == TASK_ARMED)
 		return TASK_ARMED;
-	if (slot->state == SLOT_MAPPED && slot->init_pid && slot->init_pid == (__u32)task->tgid)
+	if (slot->state == SLOT_MAPPED && slot->init_pid && slot->init_pid == (__u32)BPF_CORE_READ(task, tgid))
 		return TASK_ARMED;
 	if (!parent)
 		return TASK_ARMED;

@@ -7,6 +7,8 @@
  *                       sealed cgroup (CLONE_INTO_CGROUP) gets the cgroup's
  *   sched_process_exec  set-up ends, the container is armed
  *   sched_process_exit  the seal's use of its slot ends
+ *   sched_process_free  the same for uses that were counted meanwhile; and the
+ *                       seal's memory, where it is no task storage
  *   iter/task           seals tasks of a cgroup that was sealed after them
  */
 #include "../lib/task.h"
@@ -50,6 +52,8 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 {
 	struct task_seal *seal = thread_group_seal(parent), init = {};
 	__u32 slot = SLOT_HOST;
+
+	task_seal_forget(child);
 
 	/* CLONE_INTO_CGROUP by a runtime is as if the child had moved there: it follows its cgroup. */
 	if (seal && seal->state == TASK_SETUP && task_cgroup(child) != task_cgroup(parent))
@@ -172,16 +176,20 @@ static __always_inline void slot_arm(__u32 id, struct slot *slot, struct task_st
  */
 static __always_inline struct task_seal *pid_namespace_seal(struct task_struct *task)
 {
-	struct nsproxy *nsproxy = task->nsproxy;
+	struct nsproxy *nsproxy = follow(task, nsproxy);
 	struct pid_namespace *ns;
 	struct task_struct *first;
+	__u32 level;
 
 	if (!nsproxy)
 		return NULL;
-	ns = nsproxy->pid_ns_for_children;
-	if (!ns || !ns->level || ns->level != BPF_CORE_READ(task, thread_pid, level))
+	ns = follow(nsproxy, pid_ns_for_children);
+	if (!ns)
 		return NULL;
-	first = ns->child_reaper;
+	level = BPF_CORE_READ(ns, level);
+	if (!level || level != BPF_CORE_READ(task, thread_pid, level))
+		return NULL;
+	first = follow(ns, child_reaper);
 	return first ? task_seal(first) : NULL;
 }
 
@@ -240,6 +248,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid, struct
 			seal->state = next;
 		}
 		seal->binary = binary;
+		seal->tid = BPF_CORE_READ(task, pid); /* a thread that executes becomes its leader */
 		/* Born when no slot was free: the agent has refused it, and nothing of it may run. */
 		if (slot_id == SLOT_NO_ROOM && seal->state == TASK_ARMED && bpf_send_signal(9))
 			kernel_error(KERR_SIGNAL);
@@ -266,6 +275,13 @@ int BPF_PROG(sched_process_exit, struct task_struct *task)
 		}
 	}
 	task_seal_drop(task);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(sched_process_free, struct task_struct *task)
+{
+	task_seal_free(task);
 	return 0;
 }
 

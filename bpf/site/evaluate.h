@@ -124,7 +124,7 @@ __noinline int evaluate_string(__u32 level, __u32 dim, __u32 string, __u32 len)
  */
 __noinline int evaluate_binary(__u32 level)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = task_current();
 	struct evaluation *e = evaluation_get(level);
 	struct dimension *d = dimension_get(DIM_BINARY);
 	struct task_seal *seal = task_seal(task);

@@ -7,6 +7,8 @@
  *   syscall_exit      for sys_enter_*: reads what entry could not, when the
  *                     call returns and has faulted the string in
  *   exec_done         the same for execve that succeeded
+ *   retry_free        where there is no task storage: what a task that ends
+ *                     has left to be read again is forgotten
  */
 #include "tracepoint.h"
 
@@ -35,6 +37,13 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec_done, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
 	site_again(NULL, READ_AT_EXEC, BPF_CORE_READ(bprm, filename), 0);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(retry_free, struct task_struct *task)
+{
+	task_memory_free(&retries, task);
 	return 0;
 }
 

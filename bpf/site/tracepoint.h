@@ -8,12 +8,15 @@
 
 /* Arguments of a call whose strings could not be read at its entry. */
 struct retry {
-	__u32 pending;
+	__u32 pending; /* serial of the site whose call it is; 0: none */
 	__u32 pad;
 	__u64 regs[ARGS_MAX];
 };
 
-/* One call a task at a time, so one record. The map belongs to the site. */
+/*
+ * One call a task at a time, so one record. In task storage the map belongs to
+ * the site; as a hash (see storage.h) to all of them, and retry_free empties it.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -49,7 +52,7 @@ static __always_inline __u32 unsealed_slot(struct task_struct *task)
 /* The rules that apply to the current task here, NULL when none do. */
 static __always_inline struct set_rules *rules_for(struct subject *subject)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = task_current();
 	struct task_seal *seal = task_seal(task);
 	struct set_key key = { .site = config.id };
 	struct set_rules *rules;
@@ -72,18 +75,15 @@ static __always_inline struct set_rules *rules_for(struct subject *subject)
 /* Remembers a call whose string is in memory that is not there yet. */
 static __always_inline bool retry_later(struct site_record *r)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct retry *retry = NULL;
+	struct retry none = {}, *retry = task_memory_make(&retries, task_current(), &none);
 
-	for (int i = 0; i < STORAGE_TRIES && !retry; i++)
-		retry = bpf_task_storage_get(&retries, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!retry) {
 		kernel_error(KERR_RETRY);
 		return false;
 	}
 	for (int i = 0; i < ARGS_MAX; i++)
 		retry->regs[i] = r->event.regs[i];
-	retry->pending = 1;
+	retry->pending = config.serial;
 	return true;
 }
 
@@ -186,12 +186,12 @@ static __always_inline void site_enter(void *ctx)
 /* Evaluates a call that was put off. */
 static __always_inline void site_again(void *ctx, enum reading reading, const char *exec_name, long ret)
 {
-	struct retry *retry = bpf_task_storage_get(&retries, bpf_get_current_task_btf(), 0, 0);
+	struct retry *retry = task_memory(&retries, task_current());
 	struct subject subject = {};
 	struct set_rules *rules;
 	__u32 level;
 
-	if (!retry || !retry->pending)
+	if (!retry || retry->pending != config.serial)
 		return;
 	retry->pending = 0;
 	rules = rules_for(&subject);

@@ -118,17 +118,23 @@ func (a *agent) open(ctx context.Context) (err error) {
 			a.log.Info("kernel feature is missing", "feature", f.Feature, "reason", f.Err)
 		}
 	}
+	room := uint32(0)
+	if !a.features.Has(kernel.TaskStorage) {
+		if room, err = kernel.TaskRoom(); err != nil {
+			return err
+		}
+	}
 	keys := compile.NewKeys()
 	a.seals, err = seal.Open(seal.Options{
 		HashKeys: *keys, RuntimeComms: a.config.RuntimeNames, NamePrefixes: a.config.CgroupPrefixes,
-		RingBytes: uint32(a.config.RingBytes), Slots: uint32(a.config.MaxContainers),
+		RingBytes: uint32(a.config.RingBytes), Slots: uint32(a.config.MaxContainers), TaskRoom: room,
 	})
 	if err != nil {
 		return err
 	}
 	points := tracepoints{a.tracefs}
 	a.engine, err = engine.Open(engine.Options{
-		Keys: keys, Base: a.seals.SharedMaps(), Slots: a.seals, Tracepoints: points,
+		Keys: keys, Base: a.seals.SharedMaps(), Slots: a.seals, Tracepoints: points, TaskRoom: room,
 	})
 	if err != nil {
 		return err

@@ -34,6 +34,10 @@ type Options struct {
 	Base        map[string]*ebpf.Map
 	Slots       Slots
 	Tracepoints Tracepoints
+	// TaskRoom is for how many tasks there is room on a kernel that has no task
+	// storage for these programs (see kernel.TaskRoom), 0 on one that has it. The
+	// base programs have the same.
+	TaskRoom uint32
 }
 
 // PolicyID names a loaded policy; ids are not used again.
@@ -51,6 +55,7 @@ type Engine struct {
 	byID     [bpf.WireLimitsSITES_MAX]*site
 	policies map[PolicyID]*loaded
 	lastID   PolicyID
+	serial   uint32 // of the site that was made last
 	// counters says which elements of policy_counters are in use.
 	counters [bpf.WireLimitsPOLICIES_MAX]bool
 	versions versions
@@ -83,7 +88,7 @@ type loadedHook struct {
 
 // Open creates the maps. Nothing is attached until a policy names a site.
 func Open(o Options) (*Engine, error) {
-	m, err := openMaps(o.Base)
+	m, err := openMaps(o.Base, o.TaskRoom)
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +269,8 @@ func (e *Engine) site(name compile.Site) (*site, error) {
 	if id < 0 {
 		return nil, fmt.Errorf("%w: all %d sites are in use", compile.ErrNoRoom, len(e.byID))
 	}
-	s := &site{name: name, id: uint32(id)}
+	e.serial++
+	s := &site{name: name, id: uint32(id), serial: e.serial}
 	s.table = compile.NewTable(s.id, e.options.Keys, e.pools)
 	e.maps.sites.Store(id, s.table.Initial())
 	e.sites[name], e.byID[id] = s, s

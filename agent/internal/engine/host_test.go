@@ -17,6 +17,7 @@ import (
 
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
+	"github.com/boltseal/boltseal/agent/internal/kernel/kerneltest"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/seal"
@@ -77,12 +78,13 @@ func newHost(t testing.TB) *host {
 	}
 	closing(h.points.Tracefs)
 	keys := compile.NewKeys()
-	if h.seals, err = seal.Open(seal.Options{HashKeys: *keys, RingBytes: 1 << 20}); err != nil {
+	room := kerneltest.TaskRoom(t)
+	if h.seals, err = seal.Open(seal.Options{HashKeys: *keys, RingBytes: 1 << 20, TaskRoom: room}); err != nil {
 		t.Fatal(err)
 	}
 	closing(h.seals)
 	h.Engine, err = engine.Open(engine.Options{
-		Keys: keys, Base: h.seals.SharedMaps(), Slots: h.seals, Tracepoints: h.points,
+		Keys: keys, Base: h.seals.SharedMaps(), Slots: h.seals, Tracepoints: h.points, TaskRoom: room,
 	})
 	if err != nil {
 		t.Fatal(err)

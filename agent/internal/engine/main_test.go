@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel/kerneltest"
 	"github.com/boltseal/boltseal/test/testenv"
 )
 
@@ -29,6 +30,8 @@ func TestMain(m *testing.M) {
 	}
 	testenv.Main(m)
 }
+
+func TestWithoutTaskStorage(t *testing.T) { kerneltest.WithoutTaskStorage(t) }
 
 // actsOnDemand reads numbers from standard input and does the act, chroot of what
 // does not exist, so many times for each.

@@ -5,11 +5,15 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/agent/internal/bpfarray"
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -19,6 +23,10 @@ type maps struct {
 	coll *ebpf.Collection
 	// shared is every map that a site's program gets instead of its own.
 	shared map[string]*ebpf.Map
+	// taskRoom is 0 where what belongs to a task is in task storage. Elsewhere
+	// retries is one map for all sites, and ends empties it.
+	taskRoom uint32
+	ends     link.Link
 
 	sites   *bpfarray.Array[bpf.WireSite]
 	classes *bpfarray.Array[compile.Bits]
@@ -26,17 +34,38 @@ type maps struct {
 	acts    *bpfarray.Array[bpf.WireAct]
 }
 
-// openMaps creates the maps of policies beside those of the base programs.
-func openMaps(base map[string]*ebpf.Map) (opened *maps, err error) {
+// policyMaps is the maps of policies, and the programs that all sites share.
+func policyMaps(taskRoom uint32) (*ebpf.CollectionSpec, error) {
+	// Accounting of map memory against RLIMIT_MEMLOCK ended in 5.11.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise memory lock limit: %w", err)
+	}
 	spec, err := bpf.LoadTracepoint()
 	if err != nil {
 		return nil, fmt.Errorf("read site programs: %w", err)
 	}
-	delete(spec.Maps, bpf.TracepointMapRetries)
+	if err := kernel.ReplaceTaskStorage(spec, taskRoom); err != nil {
+		return nil, err
+	}
+	programs := []string{bpf.TracepointProgReclass}
+	if taskRoom > 0 {
+		programs = append(programs, bpf.TracepointProgRetryFree)
+	} else {
+		delete(spec.Maps, bpf.TracepointMapRetries)
+	}
 	for name := range spec.Programs {
-		if name != bpf.TracepointProgReclass {
+		if !slices.Contains(programs, name) {
 			delete(spec.Programs, name)
 		}
+	}
+	return spec, nil
+}
+
+// openMaps creates the maps of policies beside those of the base programs.
+func openMaps(base map[string]*ebpf.Map, taskRoom uint32) (opened *maps, err error) {
+	spec, err := policyMaps(taskRoom)
+	if err != nil {
+		return nil, err
 	}
 	replace := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
@@ -45,7 +74,7 @@ func openMaps(base map[string]*ebpf.Map) (opened *maps, err error) {
 			spec.Maps[name].MaxEntries = base[name].MaxEntries()
 		}
 	}
-	m := &maps{shared: map[string]*ebpf.Map{}}
+	m := &maps{shared: map[string]*ebpf.Map{}, taskRoom: taskRoom}
 	if m.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
 		return nil, fmt.Errorf("create maps of policies: %w", err)
 	}
@@ -59,6 +88,11 @@ func openMaps(base map[string]*ebpf.Map) (opened *maps, err error) {
 			err = errors.Join(err, m.Close())
 		}
 	}()
+	if prog := m.coll.Programs[bpf.TracepointProgRetryFree]; prog != nil {
+		if m.ends, err = link.AttachTracing(link.TracingOptions{Program: prog}); err != nil {
+			return nil, fmt.Errorf("attach to the end of tasks: %w", err)
+		}
+	}
 	if m.sites, err = bpfarray.Map[bpf.WireSite](m.coll.Maps[bpf.TracepointMapSites]); err != nil {
 		return nil, err
 	}
@@ -88,6 +122,9 @@ func (m *maps) Close() error {
 	}
 	if m.acts != nil {
 		errs = append(errs, m.acts.Close())
+	}
+	if m.ends != nil {
+		errs = append(errs, m.ends.Close())
 	}
 	m.coll.Close()
 	return errors.Join(errs...)

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/agent/internal/bpfarray"
+	"github.com/boltseal/boltseal/agent/internal/kernel/kerneltest"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
@@ -45,7 +46,7 @@ func openBare(t testing.TB, points Tracepoints) *Engine {
 	t.Helper()
 	testenv.Require(t, testenv.Root(), testenv.BPF(), testenv.BTF())
 	slots := &arraySlots{}
-	e, err := Open(Options{Keys: compile.NewKeys(), Slots: slots, Tracepoints: points})
+	e, err := Open(Options{Keys: compile.NewKeys(), Slots: slots, Tracepoints: points, TaskRoom: kerneltest.TaskRoom(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

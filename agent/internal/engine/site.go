@@ -12,15 +12,18 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 )
 
 // site is one attached tracepoint and the model of its rules.
 type site struct {
-	name  compile.Site
-	id    uint32
-	table *compile.Table
+	name compile.Site
+	id   uint32
+	// serial is the site's number among all that there were: ids are used again.
+	serial uint32
+	table  *compile.Table
 	// program is what is attached; nil while the site has no rules.
 	program  *program
 	detached bool
@@ -77,6 +80,9 @@ func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string
 	if err != nil {
 		return nil, fmt.Errorf("read site programs: %w", err)
 	}
+	if err := kernel.ReplaceTaskStorage(spec, m.taskRoom); err != nil {
+		return nil, err
+	}
 	for name, value := range variables {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
@@ -95,7 +101,7 @@ func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string
 		}
 	}
 	// A call that the old program put off is judged by the new one.
-	if s.program != nil {
+	if s.program != nil && m.taskRoom == 0 {
 		replace[bpf.TracepointMapRetries] = s.program.coll.Maps[bpf.TracepointMapRetries]
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
@@ -106,7 +112,7 @@ func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string
 }
 
 func siteConfig(s *site) bpf.WireSiteConfig {
-	config := bpf.WireSiteConfig{Id: s.id}
+	config := bpf.WireSiteConfig{Id: s.id, Serial: s.serial}
 	strings := uint8(0)
 	for i, r := range s.table.Reads() {
 		arg := bpf.WireArgConfig{Offset: r.Offset, Kind: uint8(r.Kind), Size: r.Size}

@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/bpf"
 )
 
@@ -27,6 +28,10 @@ type Options struct {
 	// Slots is the number of containers that there is room for, 0 for the most
 	// that the kernel maps have.
 	Slots uint32
+
+	// TaskRoom is for how many tasks there is room on a kernel that has no task
+	// storage for these programs (see kernel.TaskRoom), 0 on one that has it.
+	TaskRoom uint32
 
 	// seals is the size of the map of sealed cgroups in tests, 0 for the usual one.
 	seals uint32
@@ -69,6 +74,9 @@ func load(o Options) (p *programs, err error) {
 	if err := o.setPatterns(spec); err != nil {
 		return nil, err
 	}
+	if err := kernel.ReplaceTaskStorage(spec, o.TaskRoom); err != nil {
+		return nil, err
+	}
 	spec.Maps[bpf.CgroupMapEvents].MaxEntries = o.RingBytes
 	if o.seals > 0 {
 		spec.Maps[bpf.CgroupMapSeals].MaxEntries = o.seals
@@ -78,6 +86,9 @@ func load(o Options) (p *programs, err error) {
 	}
 	if spec, err = bpf.LoadProcess(); err != nil {
 		return nil, fmt.Errorf("read process programs: %w", err)
+	}
+	if err := kernel.ReplaceTaskStorage(spec, o.TaskRoom); err != nil {
+		return nil, err
 	}
 	if err := spec.Variables[bpf.ProcessVarHashKeys].Set(o.HashKeys); err != nil {
 		return nil, fmt.Errorf("set hash keys: %w", err)
@@ -128,6 +139,7 @@ func (o Options) setPatterns(spec *ebpf.CollectionSpec) error {
 // keep seals with tasks come before those that make them.
 func (p *programs) attach() error {
 	for _, prog := range []*ebpf.Program{
+		p.process.Programs[bpf.ProcessProgSchedProcessFree],
 		p.process.Programs[bpf.ProcessProgSchedProcessExit],
 		p.process.Programs[bpf.ProcessProgSchedProcessFork],
 		p.process.Programs[bpf.ProcessProgSchedProcessExec],

@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,10 +17,10 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel/kerneltest"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 	"github.com/boltseal/boltseal/test/testenv"
@@ -35,10 +34,11 @@ const makerComm = "bst-maker"
 // rig is a host's sealing with a throw-away cgroup to work in.
 type rig struct {
 	*Seals
-	t    testing.TB
-	keys *compile.Keys
-	root *testenv.Cgroup
-	ring *ringbuf.Reader
+	t         testing.TB
+	keys      *compile.Keys
+	root      *testenv.Cgroup
+	ring      *ringbuf.Reader
+	taskSeals *taskSeals
 }
 
 func options(keys *compile.Keys) Options {
@@ -56,6 +56,7 @@ func newRig(t testing.TB, change func(*Options)) *rig {
 	testenv.Require(t, testenv.Root(), testenv.BPF(), testenv.BTF(), testenv.Cgroup2())
 	r := &rig{t: t, keys: compile.NewKeys(), root: testenv.TempCgroup(t)}
 	o := options(r.keys)
+	o.TaskRoom = kerneltest.TaskRoom(t)
 	if change != nil {
 		change(&o)
 	}
@@ -72,6 +73,7 @@ func newRig(t testing.TB, change func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.ring.Close() })
+	r.taskSeals = newTaskSeals(t, r.programs.cgroup.Maps[bpf.CgroupMapTaskSeals])
 	return r
 }
 
@@ -110,28 +112,6 @@ func (r *rig) checkUnsealed(cgroup uint64, what string) {
 	if seal, ok, err := r.SealedAs(cgroup); err != nil || ok {
 		r.t.Errorf("%s is sealed as %+v (%v)", what, seal, err)
 	}
-}
-
-// task is the seal of a process or a thread.
-func (r *rig) task(id int) (seal bpf.WireTaskSeal, ok bool) {
-	r.t.Helper()
-	const pidfdThread = unix.O_EXCL
-	fd, err := unix.PidfdOpen(id, 0)
-	if err != nil {
-		fd, err = unix.PidfdOpen(id, pidfdThread)
-	}
-	if err != nil {
-		r.t.Fatalf("open task %d: %v", id, err)
-	}
-	defer unix.Close(fd)
-	err = r.programs.cgroup.Maps[bpf.CgroupMapTaskSeals].Lookup(uint32(fd), &seal)
-	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return seal, false
-	}
-	if err != nil {
-		r.t.Fatalf("look up seal of task %d: %v", id, err)
-	}
-	return seal, true
 }
 
 // checkTask waits until a task carries a slot in a state, or, with state 0, no
