@@ -77,7 +77,8 @@ func (a *archive) update(ctx context.Context) error {
 		os.WriteFile(filepath.Join(a.dir, "etc/sources.list"), []byte(source), 0o644),
 		os.WriteFile(filepath.Join(a.dir, "status"), nil, 0o644),
 		func() error {
-			_, err := a.apt(ctx, "", "apt-get", "update")
+			// Without it what cannot be fetched is a warning.
+			_, err := a.apt(ctx, "", "apt-get", "--error-on=any", "update")
 			return err
 		}(),
 	)

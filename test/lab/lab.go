@@ -108,8 +108,9 @@ func (l *Lab) buildInit(ctx context.Context) error {
 
 // Build builds a program of this module for guests. The package is a path below
 // the module's root; with .test in the binary's name, it is the package's tests.
-func Build(ctx context.Context, binary, pkg string) error {
-	root, err := moduleRoot(ctx)
+// Flags are passed on to go build.
+func Build(ctx context.Context, binary, pkg string, flags ...string) error {
+	root, err := ModuleRoot(ctx)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,8 @@ func Build(ctx context.Context, binary, pkg string) error {
 	if strings.HasSuffix(binary, ".test") {
 		args = []string{"test", "-c"}
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "-buildvcs=false", "-trimpath", "-o", binary, pkg)...)
+	args = append(args, "-buildvcs=false", "-trimpath", "-o", binary)
+	cmd := exec.CommandContext(ctx, "go", append(append(args, flags...), pkg)...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -126,8 +128,8 @@ func Build(ctx context.Context, binary, pkg string) error {
 	return nil
 }
 
-// moduleRoot returns the directory of the project's go.mod.
-func moduleRoot(ctx context.Context) (string, error) {
+// ModuleRoot returns the directory of the project's go.mod.
+func ModuleRoot(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return "", fmt.Errorf("find go.mod: %w", err)

@@ -137,9 +137,26 @@ func (q *qemu) lastWords(console string) string {
 	if text == "" {
 		text = "(nothing)"
 	}
-	words := "the end of its console:\n" + tail(text, 3000)
+	words := "the end of its console:\n" + fault(text)
 	if said := strings.TrimSpace(q.errs.String()); said != "" {
 		words += "\nQEMU said:\n" + tail(said, 1000)
 	}
 	return words
+}
+
+// fault returns the part of a console that tells what went wrong: from the first
+// complaint of the kernel on, or else the end.
+func fault(console string) string {
+	const limit = 4000
+	first := len(console)
+	for _, complaint := range []string{"Oops", "BUG: ", "Kernel panic", "Internal error", "general protection"} {
+		if at := strings.Index(console, complaint); at >= 0 {
+			first = min(first, at)
+		}
+	}
+	if first == len(console) {
+		return tail(console, limit)
+	}
+	first = strings.LastIndexByte(console[:first], '\n') + 1
+	return console[first:min(len(console), first+limit)]
 }

@@ -116,7 +116,7 @@ func settle(ctx context.Context, root string) error {
 			return err
 		}
 	}
-	if out, err := exec.CommandContext(ctx, "/sbin/ldconfig", "-r", root).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "ldconfig", "-r", root).CombinedOutput(); err != nil {
 		return fmt.Errorf("index libraries: %w\n%s", err, out)
 	}
 	return nil
@@ -137,7 +137,7 @@ func makeImage(ctx context.Context, dir, image string) error {
 	}
 	// Files take whole blocks, directories and inodes some more.
 	megabytes := size>>20*5/4 + 32
-	out, err := exec.CommandContext(ctx, "/sbin/mke2fs", "-q", "-t", "ext4", "-m", "0", "-O", "^has_journal,^metadata_csum,^64bit",
+	out, err := exec.CommandContext(ctx, "mke2fs", "-q", "-t", "ext4", "-m", "0", "-O", "^has_journal,^metadata_csum,^64bit",
 		"-E", "lazy_itable_init=1,root_owner=0:0", "-d", dir, image, fmt.Sprintf("%dM", megabytes)).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("make file system %s: %w\n%s", filepath.Base(image), err, strings.TrimSpace(string(out)))

@@ -5,10 +5,12 @@
 // of which has Done or Error.
 package job
 
-// Ports are the names of the guest's virtio-serial ports.
+// Names of the guest's virtio-serial ports.
 const (
-	// JobPort carries the job in, EventPort the events out.
-	JobPort, EventPort = "boltseal.job", "boltseal.events"
+	// JobPort carries the job in.
+	JobPort = "boltseal.job"
+	// EventPort carries the events out.
+	EventPort = "boltseal.events"
 	// FilesPort carries a tar archive of [OutDir], if there is anything in it.
 	FilesPort = "boltseal.files"
 )

@@ -250,3 +250,14 @@ func list(w io.Writer, title string, lines []string) {
 // Results returns pass, fail or skip for each test that has ended, and fail for
 // packages that failed without one of their tests.
 func (s *Summary) Results() map[Key]string { return maps.Clone(s.results) }
+
+// MustFail makes a failure of a package of which none of the tests has failed,
+// for a reason that its tests do not tell.
+func (s *Summary) MustFail(pkg, reason string) {
+	for k, result := range s.results {
+		if k.Package == pkg && result == "fail" {
+			return
+		}
+	}
+	s.results[Key{Package: pkg, Test: "(" + reason + ")"}] = "fail"
+}

@@ -49,6 +49,6 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	cmd.AddCommand(runCommand(), kernelCommand(), fetchCommand())
+	cmd.AddCommand(runCommand(), kernelCommand(), fetchCommand(), matrixCommand(), testCommand())
 	return cmd
 }

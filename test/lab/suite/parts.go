@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/boltseal/boltseal/test/lab/job"
+	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/probe"
+	"github.com/boltseal/boltseal/test/testenv/summary"
+)
+
+// parts sums up the parts of a column as their output comes.
+type parts struct {
+	column  Column
+	summary *summary.Summary
+	out     io.Writer
+	step    int
+	open    *converter
+	err     error
+}
+
+// take takes an event of a guest in.
+func (p *parts) take(e job.Event) {
+	if p.err != nil {
+		return
+	}
+	if p.open == nil {
+		p.step = e.Step
+		if p.open, p.err = convert(p.column.Parts[e.Step].name(), p.summary, p.out); p.err != nil {
+			return
+		}
+	}
+	if _, err := p.open.Write(e.Output); err != nil {
+		p.err = err
+	}
+	if e.Exit != nil {
+		p.err = errors.Join(p.err, p.close(*e.Exit))
+	}
+}
+
+// close ends a part. A test binary can fail although all of its tests passed.
+func (p *parts) close(exit job.Exit) error {
+	err := p.open.Close()
+	p.open = nil
+	part := p.column.Parts[p.step]
+	if exit.Error != "" {
+		err = errors.Join(err, fmt.Errorf("%s: %s", part.Package, exit.Error))
+	}
+	if exit.Status != 0 {
+		p.summary.MustFail(part.name(), fmt.Sprintf("exit status %d", exit.Status))
+	}
+	return err
+}
+
+// end closes what the end of the machine has cut off: the test that ran fails.
+func (p *parts) end() error {
+	if p.open != nil {
+		p.err = errors.Join(p.err, p.close(job.Exit{Status: -1}))
+	}
+	return p.err
+}
+
+// converter turns the output of a test binary into the events that go test would
+// make of it, and sums them up.
+type converter struct {
+	io.WriteCloser
+	cmd  *exec.Cmd
+	done chan error
+}
+
+func convert(pkg string, sum *summary.Summary, out io.Writer) (*converter, error) {
+	cmd := exec.Command("go", "tool", "test2json", "-p", pkg)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start test2json: %w", err)
+	}
+	c := &converter{WriteCloser: in, cmd: cmd, done: make(chan error, 1)}
+	go func() { c.done <- sum.Read(events, out) }()
+	return c, nil
+}
+
+// Close waits until everything is summed up.
+func (c *converter) Close() error {
+	return errors.Join(c.WriteCloser.Close(), <-c.done, c.cmd.Wait())
+}
+
+// native runs a column on this machine's kernel, from the same binaries.
+func native(ctx context.Context, dir string, c Column, out io.Writer) *Outcome {
+	begin := time.Now()
+	o := &Outcome{Column: c, Summary: summary.New()}
+	strict := testenv.StrictVariable + "=1"
+	if probe.Able() != nil {
+		strict = testenv.StrictVariable + "=0"
+	}
+	for _, part := range c.Parts {
+		step := part.step(dir)
+		cmd := exec.CommandContext(ctx, step.Argv[0], step.Argv[1:]...)
+		cmd.Dir = filepath.Clean(step.Dir)
+		cmd.Env = append(append(os.Environ(), strict), step.Env...)
+		parts := &parts{column: Column{Parts: []Part{part}}, summary: o.Summary, out: out}
+		cmd.Stdout = writer(func(text []byte) { parts.take(job.Event{Output: text}) })
+		cmd.Stderr = cmd.Stdout
+		err := cmd.Run()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = nil
+		}
+		if err == nil {
+			parts.take(job.Event{Exit: &job.Exit{Status: cmd.ProcessState.ExitCode()}})
+		}
+		o.Err = errors.Join(o.Err, err, parts.end())
+	}
+	o.Time = time.Since(begin)
+	return o
+}
+
+// writer is a function that is written to.
+type writer func([]byte)
+
+func (w writer) Write(text []byte) (int, error) {
+	w(text)
+	return len(text), nil
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package suite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/boltseal/boltseal/test/lab"
+)
+
+// Options choose what is run.
+type Options struct {
+	// Columns are names of columns; all if empty.
+	Columns []string
+	// Jobs is how many columns run at the same time. A machine of the lab keeps
+	// one processor busy.
+	Jobs int
+}
+
+// Run runs the suite and writes what happens, column by column, and at the end
+// the report. It reports whether all is well.
+func Run(ctx context.Context, w io.Writer, options Options) (ok bool, err error) {
+	begin := time.Now()
+	columns, err := choose(options.Columns)
+	if err != nil {
+		return false, err
+	}
+	l, err := lab.Open(ctx, w)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	dir, err := os.MkdirTemp("", "labsuite")
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := build(ctx, dir, columns); err != nil {
+		return false, err
+	}
+	disk, err := l.Pack(ctx, lab.File{Host: dir, Guest: "."})
+	if err != nil {
+		return false, err
+	}
+	// Before machines share the processors, so that no fetch is told as slowness.
+	for _, c := range columns {
+		if c.Name == host {
+			continue
+		}
+		if err := l.Fetch(ctx, c.Kernel); err != nil {
+			return false, err
+		}
+	}
+	outcomes := all(ctx, w, l, dir, disk, columns, options.Jobs)
+	return Report(w, outcomes, time.Since(begin)), ctx.Err()
+}
+
+func choose(names []string) ([]Column, error) {
+	if len(names) == 0 {
+		return Columns(), nil
+	}
+	byName := map[string]Column{}
+	for _, c := range Columns() {
+		byName[c.Name] = c
+	}
+	var chosen []Column
+	for _, name := range names {
+		c, found := byName[name]
+		if !found {
+			return nil, fmt.Errorf("no column is called %q", name)
+		}
+		chosen = append(chosen, c)
+	}
+	return chosen, nil
+}
+
+// all runs the columns and returns what came of each, in their order.
+func all(ctx context.Context, w io.Writer, l *lab.Lab, dir, disk string, columns []Column, jobs int) []*Outcome {
+	outcomes := make([]*Outcome, len(columns))
+	var mu sync.Mutex // of w
+	var group errgroup.Group
+	group.SetLimit(max(jobs, 1))
+	for i, c := range columns {
+		group.Go(func() error {
+			var out bytes.Buffer
+			if c.Name == host {
+				outcomes[i] = native(ctx, dir, c, &out)
+			} else {
+				outcomes[i] = guest(ctx, l, disk, c, &out)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			fmt.Fprintf(w, "\n=== %s\n%s", outcomes[i], out.String())
+			if err := outcomes[i].Err; err != nil {
+				fmt.Fprintf(w, "%v\n", err)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // what goes wrong is in the outcomes
+	return outcomes
+}

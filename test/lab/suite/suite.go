@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+// Package suite runs the project's tests on every kernel of the lab and on this
+// machine, and makes a table of what works where.
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/boltseal/boltseal/test/lab"
+	"github.com/boltseal/boltseal/test/lab/job"
+	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/summary"
+)
+
+// LabVariable tells tests which column of the table they are run for: they know
+// what is true for it.
+const LabVariable = "BOLTSEAL_LAB"
+
+// withoutBPF ends the name of a column whose kernels do not list BPF in lsm=.
+const withoutBPF = "-nobpf"
+
+// host is the column of this machine's own kernel.
+const host = "this machine"
+
+// Column is one kernel, started in one way, and what is run on it.
+type Column struct {
+	// Name is the kernel's, or "this machine"; Kernel and LSM are empty for the latter.
+	Name   string
+	Kernel lab.Kernel
+	LSM    string
+	Parts  []Part
+}
+
+// Part is tests of one package.
+type Part struct {
+	// Package is a path below the module.
+	Package string
+	// Run, if not empty, chooses tests, as go test -run does.
+	Run string
+}
+
+// Columns returns what is run where.
+func Columns() []Column {
+	columns := []Column{{Name: host, Parts: allParts()}}
+	for _, k := range lab.Kernels() {
+		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: allParts()})
+	}
+	for _, k := range lab.Kernels() {
+		columns = append(columns, Column{Name: k.Name + withoutBPF, Kernel: k, LSM: lab.LSMWithoutBPF, Parts: mechanismParts()})
+	}
+	return columns
+}
+
+// mechanismParts are the tests whose answer depends on lsm=.
+func mechanismParts() []Part {
+	return []Part{{Package: "agent/internal/kernel"}, {Package: "test/mechanism"}}
+}
+
+func allParts() []Part {
+	return append(mechanismParts(),
+		Part{Package: "agent/internal/seal"},
+		Part{Package: "agent/internal/engine"},
+		Part{Package: "test/e2e", Run: "^(TestSealOrder)$"},
+		Part{Package: "test/runtimes"},
+	)
+}
+
+// programs are those that tests find in testenv.BinariesVariable.
+func programs() []string {
+	return []string{"agent/cmd/boltseald", "agent/cmd/boltseal", "hook", "nri-plugin", "test/actor"}
+}
+
+// columnTime bounds what a column takes; most take a tenth of it.
+const columnTime = 12 * time.Minute
+
+// Outcome is what came of a column.
+type Outcome struct {
+	Column  Column
+	Summary *summary.Summary
+	// Err is why the machine did not do its job; the tests that ran are summed up.
+	Err error
+	// Time is how long it took; Boots is how often the machine was booted.
+	Time  time.Duration
+	Boots int
+}
+
+// build builds everything that columns run below dir, laid out as guests have it
+// below job.InDir: each package's tests are beside its test data.
+func build(ctx context.Context, dir string, columns []Column) error {
+	for _, pkg := range programs() {
+		if err := lab.Build(ctx, filepath.Join(dir, "bin", path.Base(pkg)), "./"+pkg); err != nil {
+			return err
+		}
+	}
+	built := map[string]bool{}
+	for _, column := range columns {
+		for _, part := range column.Parts {
+			if built[part.Package] {
+				continue
+			}
+			built[part.Package] = true
+			if err := lab.Build(ctx, filepath.Join(dir, part.binary()), "./"+part.Package); err != nil {
+				return err
+			}
+			if err := copyTestdata(ctx, dir, part.Package); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// binary is where the tests of a part are, below the directory of all.
+func (p Part) binary() string { return path.Join(p.Package, path.Base(p.Package)+".test") }
+
+func copyTestdata(ctx context.Context, dir, pkg string) error {
+	root, err := lab.ModuleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	from := filepath.Join(root, pkg, "testdata")
+	if _, err := os.Stat(from); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return os.CopyFS(filepath.Join(dir, pkg, "testdata"), os.DirFS(from))
+}
+
+// step is how a part is run where everything is below dir.
+func (p Part) step(dir string) job.Step {
+	argv := []string{path.Join(dir, p.binary()), "-test.v=test2json", "-test.timeout=" + columnTime.String()}
+	if p.Run != "" {
+		argv = append(argv, "-test.run="+p.Run)
+	}
+	return job.Step{Argv: argv, Dir: path.Join(dir, p.Package), Env: []string{testenv.BinariesVariable + "=" + path.Join(dir, "bin")}}
+}
+
+// guest runs a column in a machine of the lab.
+func guest(ctx context.Context, l *lab.Lab, disk string, c Column, out io.Writer) *Outcome {
+	o := &Outcome{Column: c, Summary: summary.New()}
+	var todo job.Job
+	for _, part := range c.Parts {
+		step := part.step(job.InDir)
+		step.Env = append(step.Env, LabVariable+"="+c.Name, testenv.StrictVariable+"=1")
+		todo.Steps = append(todo.Steps, step)
+	}
+	parts := &parts{column: c, summary: o.Summary, out: out}
+	result, err := l.Run(ctx, lab.Machine{Kernel: c.Kernel, LSM: c.LSM, Disk: disk, Timeout: columnTime}, todo, parts.take)
+	o.Err = errors.Join(err, parts.end())
+	if result != nil {
+		o.Time, o.Boots = result.Time, result.Boots
+	}
+	return o
+}
+
+// name is how a part is called in reports.
+func (p Part) name() string { return summary.Module + "/" + strings.TrimPrefix(p.Package, "./") }
+
+// String says in a line what came of a column.
+func (o *Outcome) String() string {
+	counts := o.Summary.Counts()
+	line := fmt.Sprintf("%-18s %4d passed, %d failed, %d skipped, %.0f s", o.Column.Name, counts["pass"], o.Summary.Failed(), counts["skip"], o.Time.Seconds())
+	if o.Boots > 1 {
+		line += fmt.Sprintf(" (booted %d times)", o.Boots)
+	}
+	return line
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package suite
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/boltseal/boltseal/test/testenv/summary"
+)
+
+// row is a promise, and the tests that hold it.
+type row struct {
+	promise string
+	// pkg and test name a test, or with an empty test all of a package.
+	pkg, test string
+	// without is for mechanisms that are proven where BPF is not in lsm=.
+	without bool
+}
+
+func rows() []row {
+	const kernel, mechanism, runtimes = "agent/internal/kernel", "test/mechanism", "test/runtimes"
+	return []row{
+		{promise: "every probe tells the truth", pkg: mechanism, test: "TestProbesMatchTruth"},
+		{promise: "the same, without bpf in lsm=", pkg: mechanism, test: "TestProbesMatchTruth", without: true},
+		{promise: "kernel features, tracepoints, tracefs", pkg: kernel},
+		{promise: "kill by signal, per container", pkg: mechanism, test: "TestSignalKill"},
+		{promise: "BPF LSM denies, per container", pkg: mechanism, test: "TestLSMDeny"},
+		{promise: "fmod_ret denies, per container, without bpf in lsm=", pkg: mechanism, test: "TestFmodRetDeny", without: true},
+		{promise: "kprobe overrides a system call, per container", pkg: mechanism, test: "TestKprobeOverride"},
+		{promise: "seals of cgroups and tasks", pkg: "agent/internal/seal"},
+		{promise: "policies at sites", pkg: "agent/internal/engine"},
+		{promise: "sealed before the first task and exec, killed when selected", pkg: "test/e2e"},
+		{promise: "runc", pkg: runtimes, test: "TestRunc"},
+		{promise: "crun", pkg: runtimes, test: "TestCrun"},
+		{promise: "podman", pkg: runtimes, test: "TestPodman"},
+		{promise: "containerd with NRI", pkg: runtimes, test: "TestContainerd"},
+	}
+}
+
+// cell is what a table says of a row in a column: ok, "-" for what was skipped,
+// FAIL, or "?" for what did not run.
+func (r row) cell(o *Outcome) string {
+	worst := "?"
+	for k, result := range o.Summary.Results() {
+		if k.Package != summary.Module+"/"+r.pkg || r.test != "" && k.Test != r.test {
+			continue
+		}
+		switch {
+		case result == "fail":
+			return "FAIL"
+		case result == "pass":
+			worst = "ok"
+		case worst == "?":
+			worst = "-"
+		}
+	}
+	return worst
+}
+
+// Report writes the table, what every column came to, what was skipped and why,
+// and what failed, and reports whether all is well.
+func Report(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
+	byName := map[string]*Outcome{}
+	var names []string
+	for _, o := range outcomes {
+		byName[o.Column.Name] = o
+		if name := strings.TrimSuffix(o.Column.Name, withoutBPF); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\t"+strings.Join(names, "\t"))
+	for _, r := range rows() {
+		line := r.promise
+		for _, name := range names {
+			if r.without && name != host {
+				name += withoutBPF
+			}
+			cell := ""
+			if o := byName[name]; o != nil {
+				cell = r.cell(o)
+			}
+			line += "\t" + cell
+		}
+		fmt.Fprintln(t, line)
+	}
+	_ = t.Flush() // to a writer that is told by its other users
+	skips(w, outcomes)
+	fmt.Fprintln(w)
+	for _, o := range outcomes {
+		fmt.Fprintln(w, o)
+	}
+	return verdict(w, outcomes, took)
+}
+
+// skips lists why tests were skipped, each reason once.
+func skips(w io.Writer, outcomes []*Outcome) {
+	type skip struct{ reason, test string }
+	where := map[skip][]string{}
+	for _, o := range outcomes {
+		for k, result := range o.Summary.Results() {
+			if result == "skip" {
+				s := skip{o.Summary.Reason(k), k.String()}
+				where[s] = append(where[s], o.Column.Name)
+			}
+		}
+	}
+	byReason := map[string][]string{}
+	for s, columns := range where {
+		byReason[s.reason] = append(byReason[s.reason], fmt.Sprintf("%s (%s)", s.test, strings.Join(columns, ", ")))
+	}
+	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
+		fmt.Fprintf(w, "\nskipped: %s:\n", reason)
+		for _, test := range slices.Sorted(slices.Values(byReason[reason])) {
+			fmt.Fprintf(w, "  %s\n", test)
+		}
+	}
+}
+
+// verdict lists what is wrong, and says in the last line whether anything is.
+func verdict(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
+	var wrong []string
+	for _, o := range outcomes {
+		for k, result := range o.Summary.Results() {
+			if result == "fail" {
+				wrong = append(wrong, o.Column.Name+": "+k.String())
+			}
+		}
+		if o.Err != nil {
+			wrong = append(wrong, o.Column.Name+": "+o.Err.Error())
+		}
+	}
+	for _, k := range nowhere(outcomes) {
+		wrong = append(wrong, k.String()+": neither this machine nor any kernel of the lab can run it")
+	}
+	slices.Sort(wrong)
+	if len(wrong) > 0 {
+		fmt.Fprintf(w, "\nwrong:\n  %s\n", strings.Join(wrong, "\n  "))
+	}
+	fmt.Fprintf(w, "\n%d columns, %d things wrong, in %d min %02d s\n", len(outcomes), len(wrong), int(took.Minutes()), int(took.Seconds())%60)
+	return len(wrong) == 0
+}
+
+// nowhere returns the tests that were skipped wherever they were to run: a test
+// that nobody can run proves nothing.
+func nowhere(outcomes []*Outcome) []summary.Key {
+	ran, skipped := map[summary.Key]bool{}, map[summary.Key]bool{}
+	for _, o := range outcomes {
+		for k, result := range o.Summary.Results() {
+			if result == "skip" {
+				skipped[k] = true
+			} else {
+				ran[k] = true
+			}
+		}
+	}
+	var keys []summary.Key
+	for k := range skipped {
+		if !ran[k] {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
