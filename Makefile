@@ -11,6 +11,8 @@ BENCH     ?= .
 BENCHTIME ?= 3s
 # Narrows make test, as in: make test ARGS='-run TestSeal'.
 ARGS ?=
+# Narrows make test-lab, as in: make test-lab LABARGS='--column 6.1'.
+LABARGS ?=
 
 GO       ?= go
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -23,7 +25,7 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAG
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: build generate verify lint test test-long demo bench install clean help $(BINARIES)
+.PHONY: build generate verify lint test test-lab lab-kernel test-long demo bench install clean help $(BINARIES)
 
 build: $(BINARIES) ## build bin/boltseald, bin/boltseal and bin/boltseal-hook (needs Go alone)
 
@@ -50,6 +52,16 @@ lint: ## gofmt, go vet and golangci-lint, each rule with its reason in .golangci
 test: ## unit, kernel and runc tests; as root all of them, else those that can run
 	@.tools/need test
 	@$(GO) run ./test/testenv/cmd/testsum $(ARGS)
+
+# -count=1: what boots, and what is in the cache, are no inputs that Go knows of.
+test-lab: ## the same and more on five other kernels, in QEMU: a table of what works where
+	@.tools/need test-lab
+	$(GO) test -count=1 -tags lab ./test/lab/...
+	@$(GO) run ./test/lab/cmd/lab test $(LABARGS)
+
+lab-kernel: ## build the lab's kernel with error injection into the cache (20 minutes; BOLTSEAL_LAB_KERNEL names a ready one)
+	@.tools/need lab-kernel
+	@$(GO) run ./test/lab/cmd/lab kernel
 
 test-long: ## a million pairs through both evaluators, then each fuzz target for FUZZTIME (10m)
 	@.tools/need test-long
