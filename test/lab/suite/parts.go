@@ -58,7 +58,7 @@ func (p *parts) close(exit job.Exit) error {
 		err = errors.Join(err, fmt.Errorf("%s: %s", part.Package, exit.Error))
 	}
 	if exit.Status != 0 {
-		p.summary.MustFail(part.name(), fmt.Sprintf("exit status %d", exit.Status))
+		p.summary.MustFail(part.name(), fmt.Sprintf("exit status %d", exit.Status), p.out)
 	}
 	return err
 }

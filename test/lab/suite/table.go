@@ -45,10 +45,13 @@ func rows() []row {
 	}
 }
 
+// unheard is the cell of what did not run.
+const unheard = "?"
+
 // cell is what a table says of a row in a column: ok, "-" for what was skipped,
-// FAIL, or "?" for what did not run.
+// FAIL, or unheard.
 func (r row) cell(o *Outcome) string {
-	worst := "?"
+	worst := unheard
 	for k, result := range o.Summary.Results() {
 		if k.Package != summary.Module+"/"+r.pkg || r.test != "" && k.Test != r.test {
 			continue
@@ -58,7 +61,7 @@ func (r row) cell(o *Outcome) string {
 			return "FAIL"
 		case result == "pass":
 			worst = "ok"
-		case worst == "?":
+		case worst == unheard:
 			worst = "-"
 		}
 	}
@@ -68,6 +71,10 @@ func (r row) cell(o *Outcome) string {
 // Report writes the table, what every column came to, what was skipped and why,
 // and what failed, and reports whether all is well.
 func Report(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
+	return report(w, rows(), outcomes, took)
+}
+
+func report(w io.Writer, rows []row, outcomes []*Outcome, took time.Duration) bool {
 	byName := map[string]*Outcome{}
 	var names []string
 	for _, o := range outcomes {
@@ -79,7 +86,7 @@ func Report(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\t"+strings.Join(names, "\t"))
-	for _, r := range rows() {
+	for _, r := range rows {
 		line := r.promise
 		for _, name := range names {
 			if r.without && name != host {
@@ -99,7 +106,7 @@ func Report(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
 	for _, o := range outcomes {
 		fmt.Fprintln(w, o)
 	}
-	return verdict(w, outcomes, took)
+	return verdict(w, rows, outcomes, took)
 }
 
 // skips lists why tests were skipped, each reason once.
@@ -127,7 +134,7 @@ func skips(w io.Writer, outcomes []*Outcome) {
 }
 
 // verdict lists what is wrong, and says in the last line whether anything is.
-func verdict(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
+func verdict(w io.Writer, rows []row, outcomes []*Outcome, took time.Duration) bool {
 	var wrong []string
 	for _, o := range outcomes {
 		for k, result := range o.Summary.Results() {
@@ -137,6 +144,9 @@ func verdict(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
 		}
 		if o.Err != nil {
 			wrong = append(wrong, o.Column.Name+": "+o.Err.Error())
+		}
+		for _, gap := range o.gaps(rows) {
+			wrong = append(wrong, o.Column.Name+": "+gap)
 		}
 	}
 	for _, k := range nowhere(outcomes) {
@@ -148,6 +158,26 @@ func verdict(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
 	}
 	fmt.Fprintf(w, "\n%d columns, %d things wrong, in %d min %02d s\n", len(outcomes), len(wrong), int(took.Minutes()), int(took.Seconds())%60)
 	return len(wrong) == 0
+}
+
+// gaps returns what was to be run in a column and of which nothing was heard:
+// the parts, and the tests that rows of the table are about.
+func (o *Outcome) gaps(rows []row) []string {
+	var gaps []string
+	runs := map[string]bool{}
+	for _, part := range o.Column.Parts {
+		runs[part.Package] = true
+		if (row{pkg: part.Package}).cell(o) == unheard {
+			gaps = append(gaps, "none of the tests of "+part.Package+" ran")
+			runs[part.Package] = false // its rows tell nothing more
+		}
+	}
+	for _, r := range rows {
+		if runs[r.pkg] && r.test != "" && r.cell(o) == unheard {
+			gaps = append(gaps, fmt.Sprintf("nothing was heard of %q (%s %s)", r.promise, r.pkg, r.test))
+		}
+	}
+	return gaps
 }
 
 // nowhere returns the tests that were skipped wherever they were to run: a test

@@ -124,15 +124,9 @@ func (s *Summary) packageEnded(k Key, e event, w io.Writer) {
 		if b := s.builds[e.FailedBuild]; b != nil {
 			fmt.Fprint(w, b.String())
 		}
-		// A test that was running when the process died has no result.
-		for open := range s.output {
-			if _, ended := s.results[open]; open.Package == k.Package && open.Test != "" && !ended {
-				s.results[open] = "fail"
-				fmt.Fprint(w, s.text(open))
-			}
-		}
+		s.failOpen(k.Package, w)
 		fmt.Fprint(w, s.text(k))
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(s.results)), func(t Key) bool { return t.Package == k.Package && s.results[t] == "fail" }) {
+		if !s.hasFailed(k.Package) {
 			s.results[k] = "fail" // not a test: the build, TestMain, or a race outside of tests
 		}
 	}
@@ -251,13 +245,31 @@ func list(w io.Writer, title string, lines []string) {
 // packages that failed without one of their tests.
 func (s *Summary) Results() map[Key]string { return maps.Clone(s.results) }
 
-// MustFail makes a failure of a package of which none of the tests has failed,
-// for a reason that its tests do not tell.
-func (s *Summary) MustFail(pkg, reason string) {
-	for k, result := range s.results {
-		if k.Package == pkg && result == "fail" {
-			return
+// MustFail counts a failure of a package's process, whose reason its tests do
+// not tell: tests that were running have failed, or else the package has.
+func (s *Summary) MustFail(pkg, reason string, w io.Writer) {
+	s.failOpen(pkg, w)
+	if !s.hasFailed(pkg) {
+		s.results[Key{Package: pkg, Test: "(" + reason + ")"}] = "fail"
+	}
+}
+
+// failOpen counts tests that have begun and not ended as failures: they were
+// running when the process died.
+func (s *Summary) failOpen(pkg string, w io.Writer) {
+	for open := range s.output {
+		if _, ended := s.results[open]; open.Package == pkg && open.Test != "" && !ended {
+			s.results[open] = "fail"
+			fmt.Fprint(w, s.text(open))
 		}
 	}
-	s.results[Key{Package: pkg, Test: "(" + reason + ")"}] = "fail"
+}
+
+func (s *Summary) hasFailed(pkg string) bool {
+	for k, result := range s.results {
+		if k.Package == pkg && result == "fail" {
+			return true
+		}
+	}
+	return false
 }
