@@ -66,7 +66,12 @@ type try struct {
 	complaint string
 }
 
-func (t try) String() string { return fmt.Sprintf("status %d %q", t.status, t.complaint) }
+func (t try) String() string {
+	if t == done() {
+		return "it works"
+	}
+	return fmt.Sprintf("it fails with status %d, %q", t.status, t.complaint)
+}
 
 // done is the act that worked.
 func done() try { return try{} }
