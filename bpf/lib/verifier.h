@@ -20,11 +20,20 @@
 	})
 
 /*
- * After a comparison with a bound that is no power of two: clang (19)
- * computes the address before it compares, from a register that the verifier
- * then knows no bound of.
+ * An index below a bound that is no power of two, else 0: after a comparison
+ * that has shown that it is below. clang (19) compares one copy of a register
+ * and uses another, which the verifier then knows no bound of; up to 6.1 also
+ * when the copy was made after the comparison. Here they are one. It is a
+ * 64-bit number, for the conversion would be such a copy.
  */
-#define compared(index) asm volatile("" : "+r"(index))
+#define clamp_index(index, size)                                \
+	({                                                      \
+		__u64 clamped = (index);                        \
+		asm volatile("if %0 < %1 goto +1\n\t%0 = 0"     \
+			     : "+r"(clamped)                    \
+			     : "i"(size));                      \
+		clamped;                                        \
+	})
 
 /*
  * clang leaves the argument of a global function unset where the function

@@ -7,11 +7,16 @@
 /* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
 #define STRING_READ (STRING_MAX + 1)
 
-/* What a bpf_probe_read_*_str of STRING_READ bytes says of the string. */
+/*
+ * What a bpf_probe_read_*_str of STRING_READ bytes says of the string. Before
+ * Linux 6.2 it counts no NUL of a user's string that is empty.
+ */
 static __always_inline __u32 string_length(long read)
 {
-	if (read <= 0)
+	if (read < 0)
 		return STRING_UNREADABLE;
+	if (!read)
+		return 0;
 	if (read > STRING_MAX)
 		return STRING_TRUNCATED;
 	return read - 1;
@@ -23,8 +28,7 @@ static __always_inline __u32 read_record(char *string, const void *from, __u32 s
 	size++;
 	if (size > STRING_READ)
 		size = STRING_READ;
-	compared(size);
-	return string_length(bpf_probe_read_kernel_str(string, size, from));
+	return string_length(bpf_probe_read_kernel_str(string, clamp_index(size, STRING_READ + 1), from));
 }
 
 /* Reads one string argument into its buffer; sets its length or why there is none. */
@@ -244,16 +248,14 @@ __noinline int post_event(__u32 level, __u32 slot)
 			continue;
 		if (used > (STRING_ARGS_MAX - 1) * STRING_MAX)
 			break;
-		compared(used);
-		bpf_probe_read_kernel(&r->data[used], bound_index(len, STRING_MAX), e->string[s]);
+		bpf_probe_read_kernel(&r->data[clamp_index(used, (STRING_ARGS_MAX - 1) * STRING_MAX + 1)], bound_index(len, STRING_MAX), e->string[s]);
 		used += len;
 	}
 	if (used > STRING_ARGS_MAX * STRING_MAX)
 		used = STRING_ARGS_MAX * STRING_MAX;
-	compared(used);
 	event_header_init(&r->event.h, EVENT_SITE, sizeof(r->event) + used,
 			  (struct task_struct *)bpf_get_current_task(), slot);
-	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + used, 0))
+	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + clamp_index(used, STRING_ARGS_MAX * STRING_MAX + 1), 0))
 		event_lost(slot);
 	return 0;
 }

@@ -131,8 +131,7 @@ static __always_inline struct dimension *dimension_get(__u32 dim)
 
 	if (!site || dim >= DIMS)
 		return NULL;
-	compared(dim);
-	return &site->dims[dim];
+	return &site->dims[clamp_index(dim, DIMS)];
 }
 
 /*
@@ -212,16 +211,16 @@ __noinline int join_prefix(__u32 level, __u32 tag, __u32 string, __u32 len)
 {
 	struct evaluation *e = evaluation_get(level);
 	struct value_key key = { .tag = tag, .len = len };
-	__u32 words = len / 8;
+	__u64 words = clamp_index(len / 8, PREFIX_MAX / 8 + 1);
+	const char *text;
 
-	if (!e || string >= STRING_ARGS_MAX || words > PREFIX_MAX / 8)
+	if (!e || string >= STRING_ARGS_MAX || len > PREFIX_MAX)
 		return -1;
-	compared(string);
-	compared(words);
+	text = e->string[clamp_index(string, STRING_ARGS_MAX)];
 	for (int l = 0; l < HASH_LANES; l++)
 		key.lane[l] = e->prefix[words].lane[l];
 	if (len % 8)
-		hash_word(key.lane, word_head(*(__u64 *)&e->string[string][words * 8], len % 8), words);
+		hash_word(key.lane, word_head(*(__u64 *)&text[words * 8], len % 8), words);
 	join(e, &key);
 	return 0;
 }
@@ -232,24 +231,23 @@ __noinline int join_postfix(__u32 level, __u32 tag, __u32 string, __u32 len)
 	struct evaluation *e = evaluation_get(level);
 	struct value_key key = { .tag = tag, .len = len };
 	__u32 words = len / 8, start;
+	const char *text;
 
 	if (!e || string >= STRING_ARGS_MAX || words > POSTFIX_MAX / 8 || e->hash.len < len)
 		return -1;
-	compared(string);
+	text = e->string[clamp_index(string, STRING_ARGS_MAX)];
 	start = bound_index(e->hash.len - len, STRING_MAX);
 	for (__u32 i = 0; i < POSTFIX_MAX / 8; i++) {
 		__u32 at = start + i * 8;
 
 		if (i >= words || at > STRING_MAX)
 			break;
-		compared(at);
-		hash_word(key.lane, *(__u64 *)&e->string[string][at], i);
+		hash_word(key.lane, *(__u64 *)&text[clamp_index(at, STRING_MAX + 1)], i);
 	}
 	start += words * 8;
 	if (len % 8 == 0 || start > STRING_MAX)
 		return join(e, &key), 0;
-	compared(start);
-	hash_word(key.lane, word_head(*(__u64 *)&e->string[string][start], len % 8), words);
+	hash_word(key.lane, word_head(*(__u64 *)&text[clamp_index(start, STRING_MAX + 1)], len % 8), words);
 	join(e, &key);
 	return 0;
 }
@@ -294,11 +292,12 @@ __noinline int hash_argument(__u32 level, __u32 string)
 {
 	struct evaluation *e = evaluation_get(level);
 	__u64 lane[HASH_LANES] = {};
+	const char *text;
 	__u32 len, words;
 
 	if (!e || string >= STRING_ARGS_MAX)
 		return -1;
-	compared(string);
+	text = e->string[clamp_index(string, STRING_ARGS_MAX)];
 	len = e->hash.len;
 	words = bound_index(len / 8, HASH_WORDS);
 	for (__u32 i = 0; i < HASH_WORDS; i++) {
@@ -307,10 +306,10 @@ __noinline int hash_argument(__u32 level, __u32 string)
 				e->prefix[i].lane[l] = lane[l];
 		if (i >= words)
 			break;
-		hash_word(lane, *(const __u64 *)&e->string[string][i * 8], i);
+		hash_word(lane, *(const __u64 *)&text[i * 8], i);
 	}
 	if (len % 8)
-		hash_word(lane, word_head(*(const __u64 *)&e->string[string][words * 8], len % 8), words);
+		hash_word(lane, word_head(*(const __u64 *)&text[words * 8], len % 8), words);
 	for (int l = 0; l < HASH_LANES; l++)
 		e->hash.lane[l] = lane[l];
 	return 0;

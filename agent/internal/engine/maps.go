@@ -47,6 +47,9 @@ func policyMaps(taskRoom uint32) (*ebpf.CollectionSpec, error) {
 	if err := kernel.ReplaceTaskStorage(spec, taskRoom); err != nil {
 		return nil, err
 	}
+	if err := kernel.Preallocate(spec); err != nil {
+		return nil, err
+	}
 	programs := []string{bpf.TracepointProgReclass}
 	if taskRoom > 0 {
 		programs = append(programs, bpf.TracepointProgRetryFree)

@@ -76,16 +76,33 @@ func (s *site) load(m *maps, keys *compile.Keys) (*program, error) {
 
 // loadPrograms loads the programs named, over the shared maps.
 func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string) (*program, error) {
-	spec, err := bpf.LoadTracepoint()
+	spec, options, err := s.programSpec(m, variables, programs)
 	if err != nil {
-		return nil, fmt.Errorf("read site programs: %w", err)
+		return nil, err
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, options)
+	if err != nil {
+		return nil, fmt.Errorf("load programs of %s: %w", s.name, err)
+	}
+	return &program{coll: coll, reads: s.table.Reads()}, nil
+}
+
+// programSpec is what loadPrograms loads.
+func (s *site) programSpec(
+	m *maps, variables map[string]any, programs []string,
+) (spec *ebpf.CollectionSpec, options ebpf.CollectionOptions, err error) {
+	if spec, err = bpf.LoadTracepoint(); err != nil {
+		return nil, options, fmt.Errorf("read site programs: %w", err)
 	}
 	if err := kernel.ReplaceTaskStorage(spec, m.taskRoom); err != nil {
-		return nil, err
+		return nil, options, err
+	}
+	if err := kernel.Preallocate(spec); err != nil {
+		return nil, options, err
 	}
 	for name, value := range variables {
 		if err := spec.Variables[name].Set(value); err != nil {
-			return nil, fmt.Errorf("set %s: %w", name, err)
+			return nil, options, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
 	for name := range spec.Programs {
@@ -104,11 +121,7 @@ func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string
 	if s.program != nil && m.taskRoom == 0 {
 		replace[bpf.TracepointMapRetries] = s.program.coll.Maps[bpf.TracepointMapRetries]
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace})
-	if err != nil {
-		return nil, fmt.Errorf("load programs of %s: %w", s.name, err)
-	}
-	return &program{coll: coll, reads: s.table.Reads()}, nil
+	return spec, ebpf.CollectionOptions{MapReplacements: replace}, nil
 }
 
 func siteConfig(s *site) bpf.WireSiteConfig {
