@@ -19,13 +19,10 @@ import (
 
 	"github.com/boltseal/boltseal/test/lab"
 	"github.com/boltseal/boltseal/test/lab/job"
+	"github.com/boltseal/boltseal/test/lab/truth"
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/summary"
 )
-
-// LabVariable tells tests which column of the table they are run for: they know
-// what is true for it.
-const LabVariable = "BOLTSEAL_LAB"
 
 // withoutBPF ends the name of a column whose kernels do not list BPF in lsm=.
 const withoutBPF = "-nobpf"
@@ -64,7 +61,7 @@ func Columns() []Column {
 
 // mechanismParts are the tests whose answer depends on lsm=.
 func mechanismParts() []Part {
-	return []Part{{Package: "agent/internal/kernel"}, {Package: "test/mechanism"}}
+	return []Part{{Package: "agent/internal/kernel"}, {Package: "agent/internal/kernel/mechanism"}}
 }
 
 func allParts() []Part {
@@ -78,7 +75,7 @@ func allParts() []Part {
 
 // programs are those that tests find in testenv.BinariesVariable.
 func programs() []string {
-	return []string{"agent/cmd/boltseald", "agent/cmd/boltseal", "hook", "nri-plugin", "test/actor"}
+	return []string{"agent/cmd/boltseald", "agent/cmd/boltseal", "hook", "test/actor"}
 }
 
 // columnTime bounds what a column takes; most take a tenth of it.
@@ -96,10 +93,11 @@ type Outcome struct {
 }
 
 // build builds everything that columns run below dir, laid out as guests have it
-// below job.InDir: each package's tests are beside its test data.
-func build(ctx context.Context, dir string, columns []Column) error {
+// below job.InDir: each package's tests are beside its test data. Flags are those
+// of go build.
+func build(ctx context.Context, dir string, columns []Column, flags ...string) error {
 	for _, pkg := range programs() {
-		if err := lab.Build(ctx, filepath.Join(dir, "bin", path.Base(pkg)), "./"+pkg); err != nil {
+		if err := lab.Build(ctx, filepath.Join(dir, "bin", path.Base(pkg)), "./"+pkg, flags...); err != nil {
 			return err
 		}
 	}
@@ -110,7 +108,7 @@ func build(ctx context.Context, dir string, columns []Column) error {
 				continue
 			}
 			built[part.Package] = true
-			if err := lab.Build(ctx, filepath.Join(dir, part.binary()), "./"+part.Package); err != nil {
+			if err := lab.Build(ctx, filepath.Join(dir, part.binary()), "./"+part.Package, flags...); err != nil {
 				return err
 			}
 			if err := copyTestdata(ctx, dir, part.Package); err != nil {
@@ -151,7 +149,7 @@ func guest(ctx context.Context, l *lab.Lab, disk string, c Column, out io.Writer
 	var todo job.Job
 	for _, part := range c.Parts {
 		step := part.step(job.InDir)
-		step.Env = append(step.Env, LabVariable+"="+c.Name, testenv.StrictVariable+"=1")
+		step.Env = append(step.Env, truth.Variable+"="+c.Name, testenv.StrictVariable+"=1")
 		todo.Steps = append(todo.Steps, step)
 	}
 	parts := &parts{column: c, summary: o.Summary, out: out}

@@ -51,7 +51,7 @@ const (
 
 func TestVerdict(t *testing.T) {
 	t.Parallel()
-	p := []string{"test/mechanism"}
+	p := []string{"agent/internal/kernel/mechanism"}
 	for _, test := range []struct {
 		name     string
 		outcomes func(t *testing.T) []*Outcome
@@ -71,49 +71,49 @@ func TestVerdict(t *testing.T) {
 			outcomes: func(t *testing.T) []*Outcome {
 				return []*Outcome{ran(t, "5.10", p, []string{fails}, []int{1}), ran(t, host, p, []string{passes}, []int{0})}
 			},
-			says: []string{"wrong:\n  5.10: test/mechanism TestA\n"},
+			says: []string{"wrong:\n  5.10: agent/internal/kernel/mechanism TestA\n"},
 		},
 		{
 			name: "a skip somewhere", ok: true,
 			outcomes: func(t *testing.T) []*Outcome {
 				return []*Outcome{ran(t, "5.10", p, []string{skipsA}, []int{0}), ran(t, host, p, []string{passes}, []int{0})}
 			},
-			says: []string{"skipped: needs luck: none:\n  test/mechanism TestA (5.10)\n"},
+			says: []string{"skipped: needs luck: none:\n  agent/internal/kernel/mechanism TestA (5.10)\n"},
 		},
 		{
 			name: "a skip everywhere",
 			outcomes: func(t *testing.T) []*Outcome {
 				return []*Outcome{ran(t, "5.10", p, []string{skipsA}, []int{0}), ran(t, host, p, []string{skipsA}, []int{0})}
 			},
-			says: []string{"test/mechanism TestA: neither this machine nor any kernel of the lab can run it"},
+			says: []string{"agent/internal/kernel/mechanism TestA: neither this machine nor any kernel of the lab can run it"},
 		},
 		{
 			name: "the machine dies in a test",
 			outcomes: func(t *testing.T) []*Outcome {
 				return []*Outcome{ran(t, "5.10", p, []string{dies}, []int{-1})}
 			},
-			says: []string{"5.10: test/mechanism TestA\n"},
+			says: []string{"5.10: agent/internal/kernel/mechanism TestA\n"},
 		},
 		{
 			name: "the tests pass and the binary fails",
 			outcomes: func(t *testing.T) []*Outcome {
 				return []*Outcome{ran(t, "5.10", p, []string{passes}, []int{1})}
 			},
-			says: []string{"5.10: test/mechanism (exit status 1)\n"},
+			says: []string{"5.10: agent/internal/kernel/mechanism (exit status 1)\n"},
 		},
 		{
 			name: "no test is run",
 			outcomes: func(t *testing.T) []*Outcome {
 				return []*Outcome{ran(t, "5.10", p, []string{"\x16PASS\n"}, []int{0})}
 			},
-			says: []string{"5.10: none of the tests of test/mechanism ran"},
+			says: []string{"5.10: none of the tests of agent/internal/kernel/mechanism ran"},
 		},
 		{
 			name: "a row about no test", rows: rows(),
 			outcomes: func(t *testing.T) []*Outcome {
 				return []*Outcome{ran(t, "5.10", p, []string{passes}, []int{0})}
 			},
-			says: []string{`5.10: nothing was heard of "kill by signal, per container" (test/mechanism TestSignalKill)`},
+			says: []string{`5.10: nothing was heard of "kill by signal, per container" (agent/internal/kernel/mechanism TestSignalKill)`},
 		},
 		{
 			name: "the machine does not boot",
@@ -142,7 +142,7 @@ func TestVerdict(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	t.Parallel()
-	part := []string{"test/mechanism"}
+	part := []string{"agent/internal/kernel/mechanism"}
 	result := func(text string) string { return strings.ReplaceAll(text, "TestA", "TestFmodRetDeny") }
 	outcomes := []*Outcome{
 		ran(t, host, part, []string{result(skipsA)}, []int{0}),

@@ -26,10 +26,10 @@ type row struct {
 }
 
 func rows() []row {
-	const kernel, mechanism, runtimes = "agent/internal/kernel", "test/mechanism", "test/runtimes"
+	const kernel, mechanism, runtimes = "agent/internal/kernel", "agent/internal/kernel/mechanism", "test/runtimes"
 	return []row{
-		{promise: "every probe tells the truth", pkg: mechanism, test: "TestProbesMatchTruth"},
-		{promise: "the same, without bpf in lsm=", pkg: mechanism, test: "TestProbesMatchTruth", without: true},
+		{promise: "every probe tells the truth", pkg: kernel, test: "TestProbesMatchTruth"},
+		{promise: "the same, without bpf in lsm=", pkg: kernel, test: "TestProbesMatchTruth", without: true},
 		{promise: "kernel features, tracepoints, tracefs", pkg: kernel},
 		{promise: "kill by signal, per container", pkg: mechanism, test: "TestSignalKill"},
 		{promise: "BPF LSM denies, per container", pkg: mechanism, test: "TestLSMDeny"},
