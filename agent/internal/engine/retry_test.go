@@ -4,15 +4,20 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/bpf"
 	"github.com/boltseal/boltseal/test/testenv"
 )
 
@@ -149,6 +154,63 @@ func TestExecIsJudgedOnce(t *testing.T) {
 	}
 	if got, want := b.counters(id), (Counters{Post: 2}); got != want {
 		t.Errorf("counters %+v, want %+v", got, want)
+	}
+	retries := b.maps.coll.Maps[bpf.TracepointMapRetries]
+	if retries == nil {
+		return // in task storage, which goes with its task
+	}
+	testenv.Eventually(t, 10*time.Second, "memory of tasks that have ended", func() error {
+		var task uint64
+		if err := retries.NextKey(nil, &task); !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("the task at %#x has some (%v)", task, err)
+		}
+		return nil
+	})
+}
+
+// What is left of a call whose site was detached meanwhile is no call of another
+// site, also of one that has its id.
+func TestRetryIsForItsSite(t *testing.T) {
+	b := newBench(t)
+	retries := b.maps.coll.Maps[bpf.TracepointMapRetries]
+	if retries == nil {
+		t.Skip("each site has memory of its own in task storage")
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	id := b.load(b.chroots(post))
+	b.apply(Member{id, true})
+	call := func(path unsafe.Pointer) *siteEvent {
+		_, _, _ = unix.RawSyscall(unix.SYS_CHROOT, uintptr(path), 0, 0)
+		return b.event()
+	}
+	other := []byte("/other\x00")
+	if e := call(faultIn(t, b.marker)); e == nil || e.AtExit != 1 {
+		t.Fatalf("event %+v, want one of the call's end", e)
+	}
+	var task uint64
+	if err := retries.NextKey(nil, &task); err != nil {
+		t.Fatal(err)
+	}
+	var left [9]uint64 // struct retry
+	if err := retries.Lookup(task, &left); err != nil || left[0] != 0 {
+		t.Fatalf("left of the call: %#x (%v)", left, err)
+	}
+	serial := uint64(b.serial)
+	for _, c := range []struct {
+		serial uint64
+		events bool
+	}{{serial, true}, {serial + 1, false}, {serial - 1, false}} {
+		// As if a call that was put off had never returned.
+		marker := append([]byte(b.marker), 0)
+		left[0], left[1] = c.serial, uint64(uintptr(unsafe.Pointer(&marker[0])))
+		if err := retries.Update(task, &left, ebpf.UpdateExist); err != nil {
+			t.Fatal(err)
+		}
+		if e := call(unsafe.Pointer(&other[0])); (e != nil) != c.events {
+			t.Errorf("left by site %d, judged by site %d: event %+v", c.serial, serial, e)
+		}
+		runtime.KeepAlive(marker)
 	}
 }
 

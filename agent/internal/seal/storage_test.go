@@ -4,8 +4,10 @@ package seal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/boltseal/boltseal/agent/internal/kernel/kerneltest"
 	"github.com/boltseal/boltseal/bpf"
+	"github.com/boltseal/boltseal/test/testenv"
 )
 
 func TestWithoutTaskStorage(t *testing.T) { kerneltest.WithoutTaskStorage(t) }
@@ -120,4 +123,58 @@ func (r *rig) task(id int) (seal bpf.WireTaskSeal, ok bool) {
 		r.t.Fatalf("look up seal of task %d: %v", id, err)
 	}
 	return seal, seal.Uses > 0 // else it was dropped
+}
+
+// checkNoTaskSeals waits until the memory of all seals is free again. Task
+// storage goes with its task.
+func (r *rig) checkNoTaskSeals() {
+	r.t.Helper()
+	seals := r.programs.cgroup.Maps[bpf.CgroupMapTaskSeals]
+	if seals.Type() == ebpf.TaskStorage {
+		return
+	}
+	testenv.Eventually(r.t, 10*time.Second, "memory of seals", func() error {
+		var task uint64
+		if err := seals.NextKey(nil, &task); !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("the task at %#x has a seal (%v)", task, err)
+		}
+		return nil
+	})
+}
+
+// Where there is no room for a task's seal, that is counted and reported, and
+// hooks look for such tasks by their cgroup; those that end make room.
+func TestNoRoomForTasks(t *testing.T) {
+	const room = 3
+	r := newRig(t, func(o *Options) { o.TaskRoom = room })
+	c, slot := r.expected("c")
+	var tasks []*process
+	for range room {
+		tasks = append(tasks, script(t, c, "read x"))
+	}
+	r.checkTasks(slot, room)
+	if n, host := r.kernelErrors(bpf.WireKernelErrorKERR_TASK_SEAL), r.Slot(Host); n != 0 || host.InitPid != 0 {
+		t.Fatalf("%d tasks have no seal, hooks look for them: %d", n, host.InitPid)
+	}
+	more := script(t, c, "echo born; read x")
+	more.says()
+	if h, _ := r.event(bpf.WireEventTypeEVENT_TASK_UNSEALED, slot); int(h.Tgid) != more.Process.Pid {
+		t.Errorf("task %d is said to have no seal, want %d", h.Tgid, more.Process.Pid)
+	}
+	r.checkTask(more.Process.Pid, slot, none)
+	r.checkTasks(slot, room)
+	if n := r.kernelErrors(bpf.WireKernelErrorKERR_TASK_SEAL); n == 0 {
+		t.Error("a task without a seal is not counted")
+	}
+	if r.Slot(Host).InitPid == 0 {
+		t.Error("hooks do not look for tasks without a seal")
+	}
+	more.end()
+	for _, p := range tasks {
+		p.end()
+	}
+	r.checkNoTaskSeals()
+	next := script(t, c, "read x")
+	r.checkTask(next.Process.Pid, slot, setup)
+	r.checkTasks(slot, 1)
 }

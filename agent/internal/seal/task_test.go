@@ -417,6 +417,7 @@ func TestCountIsExact(t *testing.T) {
 		t.Error(err)
 	}
 	r.checkTasks(slot, 0)
+	r.checkNoTaskSeals()
 	if n := r.kernelErrors(bpf.WireKernelErrorKERR_TASK_SEAL); n != 0 {
 		t.Errorf("%d tasks could not be sealed", n)
 	}
