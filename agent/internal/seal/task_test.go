@@ -89,12 +89,7 @@ func TestLifeOfAContainer(t *testing.T) {
 	}
 
 	p.next() // the runtime's init executes itself
-	testenv.Eventually(t, 5*time.Second, "first exec", func() error {
-		if r.Slot(slot).FirstExecNs == 0 {
-			return errors.New("not seen")
-		}
-		return nil
-	})
+	r.waitForExec(slot)
 	r.checkTask(pid, slot, setup)
 	r.checkState(slot, bpf.WireSlotStateSLOT_MAPPED)
 
@@ -137,6 +132,17 @@ func TestLifeOfAContainer(t *testing.T) {
 	p.end()
 	_ = syscall.Kill(child, syscall.SIGKILL)
 	r.checkTasks(slot, 0)
+}
+
+// waitForExec waits until something was executed in a container.
+func (r *rig) waitForExec(slot uint32) {
+	r.t.Helper()
+	testenv.Eventually(r.t, 10*time.Second, "first exec", func() error {
+		if r.Slot(slot).FirstExecNs == 0 {
+			return errors.New("not seen")
+		}
+		return nil
+	})
 }
 
 // A task in set-up that leaves is the host's again; one that goes to another
@@ -286,6 +292,7 @@ func TestInitIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.next()
+	r.waitForExec(slot)
 	r.checkTask(p.Process.Pid, slot, setup)
 	got, by, err := r.Confirm(Claim{Cgroup: c.ID, Slot: slot, InitPID: uint32(p.Process.Pid)})
 	if got != slot || by != bpf.WireSealedBySEALED_BY_PATH || err != nil {
@@ -345,7 +352,14 @@ func TestConfirmAdopts(t *testing.T) {
 			for _, tid := range tids {
 				r.checkTask(tid, slot, state)
 			}
-			r.checkTasks(slot, int64(len(tids)))
+			testenv.Eventually(t, 10*time.Second, "tasks of the slot", func() error {
+				// Go starts threads when it likes.
+				now := len(threadsOf(t, p.Process.Pid)) + 1
+				if tasks := r.Slot(slot).Tasks; tasks != int64(now) {
+					return fmt.Errorf("%d tasks carry slot %d, want %d", tasks, slot, now)
+				}
+				return nil
+			})
 			r.checkBinary(p.Process.Pid)
 			r.checkTask(os.Getpid(), 0, none)
 			// Said again it is the same.
