@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/boltseal/boltseal/hook/agentclient"
+	"github.com/boltseal/boltseal/hook/settings"
 	"github.com/boltseal/boltseal/hook/bundle"
 )
 
@@ -328,7 +329,7 @@ func TestBrokenConfigurationBlocks(t *testing.T) {
 		`{"address":"tcp://127.0.0.1:1"}`:          "want unix://",
 		`{` + address + `,"spool_dir":"spool"}`:    "not an absolute path",
 		`{` + address + `,"booted_file":"booted"}`: "not an absolute path",
-		strings.Repeat(" ", maxConfigFile) + `{}`:  "larger than",
+		strings.Repeat(" ", settings.MaxFile) + `{}`:  "larger than",
 	} {
 		h.write(file, []byte(content))
 		r := run()

@@ -14,6 +14,8 @@ import (
 
 	"github.com/boltseal/boltseal/hook/agentclient"
 	"github.com/boltseal/boltseal/hook/bundle"
+	"github.com/boltseal/boltseal/hook/readfile"
+	"github.com/boltseal/boltseal/hook/settings"
 )
 
 // errDeadline tells that there was no time left before the agent was asked.
@@ -26,7 +28,7 @@ const usualState = 4 << 10
 type hook struct {
 	start  time.Time
 	stage  string
-	config config
+	config settings.Settings
 	std    streams
 	// asked holds the request once the agent is asked, and decided the decision
 	// once it is taken, for the watchdog.
@@ -70,7 +72,7 @@ func (h *hook) seal(ctx context.Context) int {
 		r.outcome = agentclient.Outcome{Cause: agentclient.BadInput, Err: errDeadline}
 	default:
 		h.asked.Store(request)
-		client := agentclient.Client{Address: h.config.address}
+		client := agentclient.Client{Address: h.config.Address}
 		r.outcome = agentclient.OutcomeOf(client.RuntimeHook(ctx, raw))
 	}
 	return h.conclude(r, request)
@@ -79,7 +81,7 @@ func (h *hook) seal(ctx context.Context) int {
 // readRequest makes the request out of standard input and the bundle. The
 // container's id is returned as soon as it is known.
 func (h *hook) readRequest() (*bundle.Request, string, error) {
-	raw, err := readAll(h.std.in, bundle.MaxState, usualState)
+	raw, err := readfile.All(h.std.in, bundle.MaxState, usualState)
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: read standard input: %w", bundle.ErrState, err)
 	}
@@ -87,7 +89,7 @@ func (h *hook) readRequest() (*bundle.Request, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	raw, _, err = readRegular(filepath.Join(state.Bundle, "config.json"), bundle.MaxConfig)
+	raw, _, err = readfile.Regular(filepath.Join(state.Bundle, "config.json"), bundle.MaxConfig)
 	if err != nil {
 		return nil, state.ID, fmt.Errorf("%w: read: %w", bundle.ErrConfig, err)
 	}
@@ -103,9 +105,9 @@ func (h *hook) readRequest() (*bundle.Request, string, error) {
 // when there is none. The first caller decides; a later one only hears of it.
 func (h *hook) conclude(r result, request *bundle.Request) int {
 	if r.outcome.Cause != agentclient.Acknowledged {
-		r.outcome.NeverUp = !seenSinceBoot(h.config.bootedFile)
+		r.outcome.NeverUp = h.config.NeverUp()
 	}
-	r.Decision = agentclient.Decide(r.outcome, h.config.failPolicy, subjectOf(request))
+	r.Decision = agentclient.Decide(r.outcome, h.config.FailPolicy, subjectOf(request))
 	if !h.decided.CompareAndSwap(nil, &r) {
 		return exitStatus(h.decided.Load().Decision)
 	}
@@ -127,7 +129,7 @@ func (h *hook) spool(request *bundle.Request) error {
 	if err != nil {
 		return err
 	}
-	return agentclient.Spool(h.config.spoolDir, late.ID, raw)
+	return agentclient.Spool(h.config.SpoolDir, late.ID, raw)
 }
 
 // configFault blocks: a rule that can not be read may be the one that matters.

@@ -18,6 +18,9 @@ const (
 	exitUsage = 2
 )
 
+// maxReserve is the most time that is kept for spool and log.
+const maxReserve = 100 * time.Millisecond
+
 func main() {
 	os.Exit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
@@ -49,20 +52,20 @@ func run(args []string, std streams) int {
 
 // within runs the stage and ends when its deadline does, whatever hangs.
 func within(start time.Time, opts options, std streams) int {
-	cfg, cfgErr := loadConfig(opts)
+	cfg, cfgErr := opts.settings()
 	h := &hook{start: start, stage: opts.stage, config: cfg, std: std}
 	if cfgErr != nil {
 		return h.configFault(cfgErr)
 	}
 	// The work gives up a little earlier than the process, so that there is time
 	// to spool and to log what became of it.
-	reserve := min(cfg.deadline/10, maxReserve)
-	ctx, cancel := context.WithDeadline(context.Background(), start.Add(cfg.deadline-reserve))
+	reserve := min(cfg.Deadline/10, maxReserve)
+	ctx, cancel := context.WithDeadline(context.Background(), start.Add(cfg.Deadline-reserve))
 	defer cancel()
 	done := make(chan int, 1)
 	go func() { done <- h.run(ctx) }()
 
-	hard := time.NewTimer(time.Until(start.Add(cfg.deadline - reserve/2)))
+	hard := time.NewTimer(time.Until(start.Add(cfg.Deadline - reserve/2)))
 	defer hard.Stop()
 	select {
 	case status := <-done:

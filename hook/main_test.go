@@ -19,6 +19,7 @@ import (
 
 	"github.com/boltseal/boltseal/hook/agentclient"
 	"github.com/boltseal/boltseal/hook/bundle"
+	"github.com/boltseal/boltseal/hook/settings"
 )
 
 func ok(context.Context) error { return nil }
@@ -220,7 +221,7 @@ func TestGiveUp(t *testing.T) {
 		var stderr bytes.Buffer
 		return &hook{
 			stage: "createRuntime", std: streams{err: &stderr},
-			config: config{spoolDir: filepath.Join(dir, "spool"), bootedFile: dir, failPolicy: agentclient.FailPolicy{Default: agentclient.Allow}},
+			config: settings.Settings{SpoolDir: filepath.Join(dir, "spool"), BootedFile: dir, FailPolicy: agentclient.FailPolicy{Default: agentclient.Allow}},
 		}, &stderr
 	}
 	request := &bundle.Request{ID: "abc", InitPid: 7}
@@ -269,8 +270,8 @@ func TestGiveUpDuringTheCall(t *testing.T) {
 	})
 	h := &hook{
 		stage: "createRuntime", std: streams{in: bytes.NewReader(host.state), err: io.Discard},
-		config: config{address: "unix://" + host.socket, spoolDir: host.spool, bootedFile: host.marker,
-			failPolicy: agentclient.FailPolicy{Default: agentclient.Allow}},
+		config: settings.Settings{Address: "unix://" + host.socket, SpoolDir: host.spool, BootedFile: host.marker,
+			FailPolicy: agentclient.FailPolicy{Default: agentclient.Allow}},
 	}
 	go h.seal(t.Context())
 	<-agent.requests

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/boltseal/boltseal/hook/agentclient"
+	"github.com/boltseal/boltseal/hook/settings"
 )
 
 const usage = `Usage: boltseal-hook [flags] STAGE
@@ -74,6 +77,14 @@ func parseArgs(args []string) (options, error) {
 		o.stage, rest = flags.Arg(0), flags.Args()[1:]
 	}
 	return o, o.checkStage()
+}
+
+// settings joins the configuration file and the flags, which win.
+func (o *options) settings() (settings.Settings, error) {
+	return settings.Load(o.config, settings.File{
+		Address: o.address, Deadline: o.deadline, LogFile: o.logFile, SpoolDir: o.spoolDir,
+		FailPolicy: agentclient.FailPolicy{Default: agentclient.Answer(o.failPolicy)},
+	})
 }
 
 // checkStage refuses what no OCI runtime calls a stage.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/boltseal/boltseal/hook/agentclient"
 	"github.com/boltseal/boltseal/hook/bundle"
+	"github.com/boltseal/boltseal/hook/readfile"
 )
 
 // maxLine bounds what is said about one run on standard error, in bytes:
@@ -57,10 +58,10 @@ func printable(c rune) rune {
 
 // log appends the run's line to the log file, when there is one.
 func (h *hook) log(r result) error {
-	if h.config.logFile == "" {
+	if h.config.LogFile == "" {
 		return nil
 	}
-	out, err := openLog(h.config.logFile, h.std.err)
+	out, err := openLog(h.config.LogFile, h.std.err)
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
@@ -84,7 +85,7 @@ func (h *hook) log(r result) error {
 		slog.String("reason", r.Reason),
 		slog.String("grpc_code", codeOf(r.outcome)),
 		slog.Float64("duration_ms", float64(time.Since(h.start).Microseconds())/1000),
-		slog.String("address", h.config.address),
+		slog.String("address", h.config.Address),
 	}
 	if len(r.notes) > 0 {
 		attrs = append(attrs, slog.String("notes", strings.Join(r.notes, "; ")))
@@ -130,7 +131,7 @@ func (h *hook) nothingToDo(ctx context.Context) int {
 		var state struct {
 			ID string `json:"id"`
 		}
-		if raw, err := readAll(h.std.in, bundle.MaxState, usualState); err == nil {
+		if raw, err := readfile.All(h.std.in, bundle.MaxState, usualState); err == nil {
 			// Without a readable id the line is written without one.
 			_ = json.Unmarshal(raw, &state)
 		}

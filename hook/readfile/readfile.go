@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+// Package readfile reads what others wrote: with a bound, and without waiting
+// for a pipe or a device that stands in a file's place.
+package readfile
 
 import (
 	"bytes"
@@ -11,9 +13,9 @@ import (
 	"syscall"
 )
 
-// readAll reads to the end of r, at most limit bytes; more is an error. hint is
+// All reads to the end of r, at most limit bytes; more is an error. hint is
 // the number of bytes to expect.
-func readAll(r io.Reader, limit, hint int64) ([]byte, error) {
+func All(r io.Reader, limit, hint int64) ([]byte, error) {
 	// ReadFrom wants MinRead bytes free to see the end without growing.
 	raw := bytes.NewBuffer(make([]byte, 0, min(hint, limit)+bytes.MinRead))
 	if _, err := raw.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
@@ -25,9 +27,8 @@ func readAll(r io.Reader, limit, hint int64) ([]byte, error) {
 	return raw.Bytes(), nil
 }
 
-// readRegular reads a regular file of at most limit bytes. It never waits for a
-// pipe or a device that stands in the file's place.
-func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {
+// Regular reads a regular file of at most limit bytes, and returns what it is.
+func Regular(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return nil, nil, err
@@ -40,7 +41,7 @@ func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return nil, nil, fmt.Errorf("%s: not a regular file", path)
 	}
-	raw, err := readAll(file, limit, info.Size())
+	raw, err := All(file, limit, info.Size())
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
