@@ -21,8 +21,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/boltseal/boltseal/hook/agentclient"
-	"github.com/boltseal/boltseal/hook/settings"
 	"github.com/boltseal/boltseal/hook/bundle"
+	"github.com/boltseal/boltseal/hook/settings"
 )
 
 // fifo makes a named pipe.
@@ -321,15 +321,15 @@ func TestBrokenConfigurationBlocks(t *testing.T) {
 		`{` + address + `,"fail_policy":{"default":"allow","rules":[{"match":{"images":["*"]},"policy":"allow"}]}}`: "images",
 		`{` + address + `,"fail_policy":{"default":"allow","rules":[{"match":{"image":"*"},"policy":"allow"}]}}`:    "cannot unmarshal",
 		`{` + address + `,"fail_policy":{"default":"allow","rules":[{"match":{},"policy":"allow"}]}}`:               "rules[0]",
-		`{` + address + `,"deadline":"soon"}`:      "deadline",
-		`{` + address + `,"deadline":2}`:           "deadline",
-		`{` + address + `,"deadline":"31s"}`:       "want 10ms to 30s",
-		`{` + address + `,"deadline":"-1s"}`:       "want 10ms to 30s",
-		`{` + address + `,"deadline":"0"}`:         "want 10ms to 30s",
-		`{"address":"tcp://127.0.0.1:1"}`:          "want unix://",
-		`{` + address + `,"spool_dir":"spool"}`:    "not an absolute path",
-		`{` + address + `,"booted_file":"booted"}`: "not an absolute path",
-		strings.Repeat(" ", settings.MaxFile) + `{}`:  "larger than",
+		`{` + address + `,"deadline":"soon"}`:        "deadline",
+		`{` + address + `,"deadline":2}`:             "deadline",
+		`{` + address + `,"deadline":"31s"}`:         "want 10ms to 30s",
+		`{` + address + `,"deadline":"-1s"}`:         "want 10ms to 30s",
+		`{` + address + `,"deadline":"0"}`:           "want 10ms to 30s",
+		`{"address":"tcp://127.0.0.1:1"}`:            "want unix://",
+		`{` + address + `,"spool_dir":"spool"}`:      "not an absolute path",
+		`{` + address + `,"booted_file":"booted"}`:   "not an absolute path",
+		strings.Repeat(" ", settings.MaxFile) + `{}`: "larger than",
 	} {
 		h.write(file, []byte(content))
 		r := run()

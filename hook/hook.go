@@ -107,7 +107,7 @@ func (h *hook) conclude(r result, request *bundle.Request) int {
 	if r.outcome.Cause != agentclient.Acknowledged {
 		r.outcome.NeverUp = h.config.NeverUp()
 	}
-	r.Decision = agentclient.Decide(r.outcome, h.config.FailPolicy, subjectOf(request))
+	r.Decision = agentclient.Decide(r.outcome, h.config.FailPolicy, agentclient.SubjectOf(request))
 	if !h.decided.CompareAndSwap(nil, &r) {
 		return exitStatus(h.decided.Load().Decision)
 	}
@@ -166,32 +166,6 @@ func exitStatus(d agentclient.Decision) int {
 		return exitStart
 	}
 	return exitBlock
-}
-
-// subjectOf is what the fail policy's rules look at.
-func subjectOf(r *bundle.Request) agentclient.Subject {
-	if r == nil {
-		return agentclient.Subject{}
-	}
-	return agentclient.Subject{
-		Image: r.Image, Name: r.Name, Namespace: r.PodNamespace,
-		Annotations: merged(r.PodAnnotations, r.Annotations),
-		Labels:      merged(r.PodLabels, r.Labels),
-	}
-}
-
-// merged lays the container's own entries over its pod's.
-func merged(pod, own map[string]string) map[string]string {
-	if len(pod) == 0 {
-		return own
-	}
-	all := make(map[string]string, len(pod)+len(own))
-	for _, from := range []map[string]string{pod, own} {
-		for key, value := range from {
-			all[key] = value
-		}
-	}
-	return all
 }
 
 // callerRuntime returns the name of the low-level runtime that runs the hook,
