@@ -70,6 +70,11 @@ func Optional(name string, check func() error) Feature {
 	return Feature{name: name, optional: true, probe: check}
 }
 
+// Wanted makes a feature of a test's own that strict runs fail without.
+func Wanted(name string, check func() error) Feature {
+	return Feature{name: name, probe: check}
+}
+
 // Require skips the test, with the reason, where the machine lacks one of the
 // features; strict runs fail instead if a machine that is able should have it.
 func Require(tb testing.TB, features ...Feature) {

@@ -75,7 +75,7 @@ func allParts() []Part {
 
 // programs are those that tests find in testenv.BinariesVariable.
 func programs() []string {
-	return []string{"agent/cmd/boltseald", "agent/cmd/boltseal", "hook", "test/actor"}
+	return []string{"agent/cmd/boltseald", "agent/cmd/boltseal", "hook", "nri-plugin", "test/actor"}
 }
 
 // columnTime bounds what a column takes; most take a tenth of it.

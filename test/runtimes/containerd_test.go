@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package runtimes
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/boltseal/boltseal/api/v1/boltseal"
+	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/agentenv"
+)
+
+// patience is for what a runtime does under emulation.
+const patience = 2 * time.Minute
+
+// TestContainerd starts pods through containerd's CRI, and nothing but the NRI
+// plugin tells the agent of them.
+func TestContainerd(t *testing.T) {
+	testenv.LeakCheck(t)
+	agentenv.Require(t)
+	requireContainerd(t)
+	agent := agentenv.Start(t, testenv.AgentOptions{})
+	mark := agentenv.Mark()
+	agent.Policy(t, agentenv.KillShadow("containerd", mark))
+	c := startContainerd(t)
+	plugin := startPlugin(t, c, agent.Hook(t))
+	pod := c.pod(t)
+
+	for _, test := range []struct {
+		mark string
+		exit int32
+	}{{mark, 137}, {agentenv.Mark(), 0}} {
+		started := pod.start(t, test.mark)
+		known := waitArmed(t, agent, started.id)
+		if err := sealedFirst(known); err != nil {
+			t.Errorf("mark %s: %v: %v\n%s", test.mark, err, known, plugin.log())
+		}
+		// The cgroup's path came from the plugin before there was a cgroup.
+		if known.GetSealedBy() != boltseal.SealedBy_SEALED_BY_EXPECTED_PATH {
+			t.Errorf("sealed by %v, want its expected path", known.GetSealedBy())
+		}
+		if known.GetName() != started.name || known.GetPod().GetName() != pod.name || known.GetPod().GetLabels()["part"] != "test" ||
+			known.GetLabels()[agentenv.MarkKey] != test.mark || !strings.Contains(known.GetImage(), "localhost/boltseal-test") {
+			t.Errorf("known as %v", known)
+		}
+		started.release(t)
+		exit, log := started.wait(t)
+		if leaked := strings.Contains(log, testenv.Secret); exit != test.exit || leaked != (test.exit == 0) {
+			t.Errorf("mark %s: exit status %d, want %d; it wrote %q", test.mark, exit, test.exit, log)
+		}
+	}
+
+	if err := agent.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	id, _ := pod.create(t, mark)
+	_, err := c.runtime.StartContainer(t.Context(), &cri.StartContainerRequest{ContainerId: id})
+	if err == nil || !strings.Contains(err.Error(), "boltseal") {
+		t.Errorf("started without an agent under the fail policy block: %v\n%s", err, plugin.log())
+	}
+}
+
+// requireContainerd skips where there is no containerd that knows NRI; the lab
+// has one.
+func requireContainerd(t *testing.T) {
+	t.Helper()
+	testenv.Require(t, inLab("containerd with NRI", func() error {
+		for _, name := range []string{"containerd", "ctr"} {
+			if _, err := exec.LookPath(name); err != nil {
+				return err
+			}
+		}
+		out, err := exec.Command("containerd", "--version").Output()
+		if err != nil {
+			return err
+		}
+		fields := strings.Fields(string(out))
+		if len(fields) < 3 {
+			return fmt.Errorf("containerd calls itself %q", out)
+		}
+		if version := fields[2]; strings.HasPrefix(version, "1.") && !strings.HasPrefix(version, "1.7") {
+			return fmt.Errorf("containerd %s has no NRI", version)
+		}
+		return nil
+	}))
+}
+
+// containerd is a daemon of the test's own.
+type containerd struct {
+	dir, nri string
+	runtime  cri.RuntimeServiceClient
+}
+
+// image is what all containers and sandboxes of these tests run.
+const image = "localhost/boltseal-test:latest"
+
+func startContainerd(t *testing.T) *containerd {
+	t.Helper()
+	dir := testenv.Dir(t)
+	c := &containerd{dir: dir, nri: filepath.Join(dir, "nri.sock")}
+	socket := filepath.Join(dir, "c.sock")
+	config := fmt.Sprintf(`version = 2
+root = %[1]q
+state = %[2]q
+[grpc]
+  address = %[3]q
+[ttrpc]
+  address = %[4]q
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = %[5]q
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "overlayfs"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = false
+  socket_path = %[6]q
+  plugin_path = %[1]q
+  plugin_config_path = %[1]q
+`, filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket, filepath.Join(dir, "t.sock"), image, c.nri)
+	file := filepath.Join(dir, "containerd.toml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	daemon := start(t, dir, "containerd", "--config", file)
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	c.runtime = cri.NewRuntimeServiceClient(conn)
+	testenv.Eventually(t, patience, "containerd answers", func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := c.runtime.Version(ctx, &cri.VersionRequest{})
+		return err
+	})
+	archive := filepath.Join(dir, "image.tar")
+	if err := writeImage(archive, testenv.Rootfs(t)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", archive).CombinedOutput()
+	if err != nil {
+		t.Fatalf("import image: %v: %s\n%s", err, out, daemon.log())
+	}
+	return c
+}
+
+// startPlugin starts boltseal-nri and waits until the runtime knows it.
+func startPlugin(t *testing.T, c *containerd, hook *agentenv.Hook) *daemon {
+	t.Helper()
+	d := start(t, c.dir, testenv.Binary(t, "./nri-plugin"), "--nri-socket", c.nri, "--config", hook.Config, "--hook", hook.Binary)
+	testenv.Eventually(t, patience, "the plugin is connected", func() error {
+		if !strings.Contains(d.log(), `"msg":"connected"`) {
+			return fmt.Errorf("its log: %s", d.log())
+		}
+		return nil
+	})
+	return d
+}
+
+// pod is a sandbox in which containers are started.
+type pod struct {
+	*containerd
+	name, id string
+	config   *cri.PodSandboxConfig
+	made     int
+}
+
+func (c *containerd) pod(t *testing.T) *pod {
+	t.Helper()
+	parent := testenv.TempCgroup(t) // it goes with all that is left below it
+	p := &pod{containerd: c, name: agentenv.Mark()}
+	p.config = &cri.PodSandboxConfig{
+		Metadata:     &cri.PodSandboxMetadata{Name: p.name, Uid: p.name, Namespace: "default"},
+		Labels:       map[string]string{"part": "test"},
+		LogDirectory: c.dir,
+		Linux: &cri.LinuxPodSandboxConfig{
+			CgroupParent: parent.Path,
+			SecurityContext: &cri.LinuxSandboxSecurityContext{
+				NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE},
+			},
+		},
+	}
+	response, err := c.runtime.RunPodSandbox(t.Context(), &cri.RunPodSandboxRequest{Config: p.config})
+	if err != nil {
+		t.Fatalf("run pod: %v", err)
+	}
+	p.id = response.GetPodSandboxId()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if _, err := c.runtime.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: p.id}); err != nil {
+			t.Errorf("stop pod: %v", err)
+		}
+		if _, err := c.runtime.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: p.id}); err != nil {
+			t.Errorf("remove pod: %v", err)
+		}
+	})
+	return p
+}
+
+// created is a container of a pod.
+type created struct {
+	*pod
+	id, name, shared string
+}
+
+// create creates a container that reads /etc/shadow when it is released.
+func (p *pod) create(t *testing.T, mark string) (id string, c *created) {
+	t.Helper()
+	p.made++
+	c = &created{pod: p, name: fmt.Sprintf("c%d", p.made), shared: testenv.Dir(t)}
+	response, err := p.runtime.CreateContainer(t.Context(), &cri.CreateContainerRequest{
+		PodSandboxId: p.id, SandboxConfig: p.config,
+		Config: &cri.ContainerConfig{
+			Metadata: &cri.ContainerMetadata{Name: c.name},
+			Image:    &cri.ImageSpec{Image: image},
+			Command:  []string{"/bin/sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done; exec cat /etc/shadow"},
+			Labels:   map[string]string{agentenv.MarkKey: mark},
+			Mounts:   []*cri.Mount{{ContainerPath: "/tmp", HostPath: c.shared}},
+			LogPath:  c.name + ".log",
+			Linux: &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{
+				NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE},
+			}},
+		},
+	})
+	if err != nil {
+		t.Fatalf("create container: %v", err)
+	}
+	c.id = response.GetContainerId()
+	return c.id, c
+}
+
+func (p *pod) start(t *testing.T, mark string) *created {
+	t.Helper()
+	id, c := p.create(t, mark)
+	if _, err := p.runtime.StartContainer(t.Context(), &cri.StartContainerRequest{ContainerId: id}); err != nil {
+		t.Fatalf("start container: %v", err)
+	}
+	return c
+}
+
+// release lets the container do what it is for.
+func (c *created) release(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(c.shared, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wait returns the exit status and everything that the container wrote.
+func (c *created) wait(t *testing.T) (exit int32, log string) {
+	t.Helper()
+	testenv.Eventually(t, patience, "the container has ended", func() error {
+		response, err := c.runtime.ContainerStatus(t.Context(), &cri.ContainerStatusRequest{ContainerId: c.id})
+		if err != nil {
+			return err
+		}
+		if state := response.GetStatus().GetState(); state != cri.ContainerState_CONTAINER_EXITED {
+			return fmt.Errorf("it is %v", state)
+		}
+		exit = response.GetStatus().GetExitCode()
+		return nil
+	})
+	data, err := os.ReadFile(filepath.Join(c.dir, c.name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exit, string(data)
+}
+
+// daemon is a program that runs until the test ends.
+type daemon struct{ path string }
+
+func (d *daemon) log() string {
+	text, err := os.ReadFile(d.path)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// start starts a program and ends it in order when the test ends.
+func start(t *testing.T, dir, program string, args ...string) *daemon {
+	t.Helper()
+	log, err := os.CreateTemp(dir, filepath.Base(program)+"-*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	d := &daemon{path: log.Name()}
+	cmd := exec.Command(program, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt) // it may have ended
+		timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+		err := cmd.Wait()
+		if t.Failed() {
+			t.Logf("%s: %v\n%s", filepath.Base(program), err, bytes.TrimSpace([]byte(d.log())))
+		}
+	})
+	return d
+}

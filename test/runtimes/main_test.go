@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+// Package runtimes starts containers with every runtime that there is, each by
+// its own way in, and holds that they are sealed before their first program.
+package runtimes
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/boltseal/boltseal/api/v1/boltseal"
+	"github.com/boltseal/boltseal/test/lab/truth"
+	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/agentenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// inLab makes a feature of a runtime that machines may lack, and that every
+// guest of the lab has: there the test fails instead of being skipped.
+func inLab(name string, check func() error) testenv.Feature {
+	if os.Getenv(truth.Variable) != "" {
+		return testenv.Wanted(name, check)
+	}
+	return testenv.Optional(name, check)
+}
+
+// waitArmed waits until the container's entrypoint is executed, and returns what
+// the agent knows of it.
+func waitArmed(t *testing.T, agent *agentenv.Agent, id string) *boltseal.Container {
+	t.Helper()
+	var known *boltseal.Container
+	testenv.Eventually(t, patience, "the container's entrypoint is executed", func() error {
+		known = agent.Container(t, id)
+		if known.GetState() != boltseal.ContainerState_CONTAINER_STATE_ARMED {
+			return fmt.Errorf("the agent knows %v", known)
+		}
+		return nil
+	})
+	return known
+}
+
+// sealedFirst holds that the kernel sealed the cgroup before there was a task in
+// it, and before the first of them executed anything; its clock says so.
+func sealedFirst(c *boltseal.Container) error {
+	seal, task, exec := c.GetSealedNs(), c.GetFirstTaskNs(), c.GetFirstExecNs()
+	if seal == 0 || task == 0 || exec == 0 {
+		return errors.New("a time is missing")
+	}
+	if seal > task || task > exec {
+		return fmt.Errorf("sealed at %d, first task at %d, first exec at %d", seal, task, exec)
+	}
+	return nil
+}
