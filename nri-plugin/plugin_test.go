@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/containerd/nri/pkg/api"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/boltseal/boltseal/api/v1/tetragon"
+	"github.com/boltseal/boltseal/hook/agentclient"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// agent is the other side of the plugin: it answers as it is told to.
+type agent struct {
+	tetragon.UnimplementedFineGuidanceSensorsServer
+
+	mu    sync.Mutex
+	heard []*tetragon.CreateContainer
+	err   error
+	slow  chan struct{} // if not nil, answers wait for it
+}
+
+func (a *agent) RuntimeHook(ctx context.Context, r *tetragon.RuntimeHookRequest) (*tetragon.RuntimeHookResponse, error) {
+	a.mu.Lock()
+	a.heard = append(a.heard, r.GetCreateContainer())
+	err, slow := a.err, a.slow
+	a.mu.Unlock()
+	if slow != nil {
+		select {
+		case <-slow:
+		case <-ctx.Done():
+		}
+	}
+	return &tetragon.RuntimeHookResponse{}, err
+}
+
+func (a *agent) requests() []*tetragon.CreateContainer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.heard)
+}
+
+// rig is a plugin and its agent.
+type rig struct {
+	*plugin
+	agent *agent
+	spool string
+	log   *bytes.Buffer
+}
+
+// newRig starts an agent, unless it is nil, and makes a plugin with a fail policy.
+func newRig(t *testing.T, a *agent, policy string) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	r := &rig{agent: a, spool: filepath.Join(dir, "spool"), log: &bytes.Buffer{}}
+	socket := filepath.Join(dir, "agent.sock")
+	if a != nil {
+		listener, err := net.Listen("unix", socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := grpc.NewServer()
+		tetragon.RegisterFineGuidanceSensorsServer(server, a)
+		go func() { _ = server.Serve(listener) }()
+		t.Cleanup(server.Stop)
+	}
+	config := filepath.Join(dir, "hook.json")
+	text := `{"address":"unix://` + socket + `","spool_dir":"` + r.spool + `","booted_file":"` + dir + `","fail_policy":{"default":"` + policy + `"}}`
+	hook := filepath.Join(dir, "hook")
+	for path, data := range map[string]string{config: text, hook: "#!/bin/false\n"} {
+		if err := os.WriteFile(path, []byte(data), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := newPlugin(options{config: config, hook: hook}, slog.New(slog.NewJSONHandler(r.log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.plugin = p
+	if _, err := p.Configure(t.Context(), "", "containerd", "1.7"); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestCreateAnnouncesAndAddsTheHook(t *testing.T) {
+	r := newRig(t, &agent{}, "block")
+	pod, c := whole()
+	c.Pid = 0
+	adjust, updates, err := r.CreateContainer(t.Context(), pod, c)
+	if err != nil || updates != nil {
+		t.Fatalf("%v, %v", updates, err)
+	}
+	heard := r.agent.requests()
+	if len(heard) != 1 || heard[0].GetCgroupsPath() != c.GetLinux().GetCgroupsPath() || heard[0].GetInitPid() != 0 || heard[0].GetRuntime() != "containerd" {
+		t.Errorf("the agent heard %v", heard)
+	}
+	hooks := adjust.GetHooks().GetCreateRuntime()
+	if len(hooks) != 1 || hooks[0].GetPath() != r.hook || hooks[0].GetTimeout().GetValue() < 2 {
+		t.Fatalf("hooks: %v", hooks)
+	}
+	args := hooks[0].GetArgs()
+	if args[0] != "boltseal-hook" || args[len(args)-1] != "createRuntime" || !slices.Contains(args, "--config") {
+		t.Errorf("arguments of the hook: %q", args)
+	}
+}
+
+// TestCreateGoesOnWithoutTheAgent: whether the container starts is decided when
+// it does.
+func TestCreateGoesOnWithoutTheAgent(t *testing.T) {
+	r := newRig(t, nil, "block")
+	pod, c := whole()
+	c.Pid = 0
+	adjust, _, err := r.CreateContainer(t.Context(), pod, c)
+	if err != nil || len(adjust.GetHooks().GetCreateRuntime()) != 1 {
+		t.Errorf("%v, %v", adjust, err)
+	}
+}
+
+func TestCreateIsRefused(t *testing.T) {
+	refusing := newRig(t, &agent{err: status.Error(codes.InvalidArgument, "no such path")}, "allow")
+	pod, c := whole()
+	if _, _, err := refusing.CreateContainer(t.Context(), pod, c); err == nil || !strings.Contains(err.Error(), "no such path") {
+		t.Errorf("error is %v", err)
+	}
+	c.Id = ""
+	if _, _, err := newRig(t, &agent{}, "allow").CreateContainer(t.Context(), pod, c); err == nil {
+		t.Error("created without an id")
+	}
+}
+
+func TestStart(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		agent   *agent
+		policy  string
+		starts  bool
+		spooled bool
+	}{
+		{"acknowledged", &agent{}, "block", true, false},
+		{"refused", &agent{err: status.Error(codes.FailedPrecondition, "another's")}, "allow", false, false},
+		{"not sealed, block", &agent{err: status.Error(codes.ResourceExhausted, "full")}, "block", false, false},
+		{"not sealed, allow", &agent{err: status.Error(codes.ResourceExhausted, "full")}, "allow", true, true},
+		{"no agent, block", nil, "block", false, false},
+		{"no agent, quarantine", nil, "quarantine", false, false},
+		{"no agent, allow", nil, "allow", true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t, test.agent, test.policy)
+			pod, c := whole()
+			if err := r.StartContainer(t.Context(), pod, c); (err == nil) != test.starts {
+				t.Errorf("error is %v", err)
+			}
+			_, err := os.Stat(filepath.Join(r.spool, agentclient.SpoolFile(c.GetId())))
+			if (err == nil) != test.spooled {
+				t.Errorf("spooled: %v", err)
+			}
+			if test.agent != nil && r.agent.requests()[0].GetInitPid() != 42 {
+				t.Errorf("the agent heard %v", r.agent.requests())
+			}
+			if !strings.Contains(r.log.String(), `"event":"start"`) {
+				t.Errorf("log: %s", r.log)
+			}
+		})
+	}
+}
+
+// TestAnswersInTime: an agent that hangs does not make the runtime drop the
+// plugin, which it does after 2 s.
+func TestAnswersInTime(t *testing.T) {
+	a := &agent{slow: make(chan struct{})}
+	defer close(a.slow)
+	r := newRig(t, a, "block")
+	pod, c := whole()
+	begin := time.Now()
+	err := r.StartContainer(t.Context(), pod, c)
+	if took := time.Since(begin); err == nil || took < time.Second || took > answerTime+5*time.Second {
+		t.Errorf("%v after %v", err, took)
+	}
+}
+
+func TestSynchronizeAdoptsWhatRuns(t *testing.T) {
+	a := &agent{slow: make(chan struct{})}
+	r := newRig(t, a, "block")
+	pod, running := whole()
+	_, stopped := whole()
+	stopped.Id, stopped.State = "c2", api.ContainerState_CONTAINER_STOPPED
+	_, unborn := whole()
+	unborn.Id, unborn.Pid = "c3", 0
+	if _, err := r.Synchronize(t.Context(), []*api.PodSandbox{pod}, []*api.Container{stopped, unborn, running}); err != nil {
+		t.Fatal(err)
+	}
+	close(a.slow) // the answer did not wait for the agent
+	r.adopted.Wait()
+	heard := a.requests()
+	if len(heard) != 1 || heard[0].GetContainerID() != "c1" || !heard[0].GetLate() || heard[0].GetPodName() != "web" {
+		t.Errorf("the agent heard %v", heard)
+	}
+}
+
+// TestReconnects: a runtime that restarts has forgotten its plugins.
+func TestReconnects(t *testing.T) {
+	r := newRig(t, &agent{}, "block")
+	socket := filepath.Join(t.TempDir(), "nri.sock")
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.serve(ctx, socket) }() // there is nothing yet
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for range 3 {
+		conn, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("told to end: %v", err)
+	}
+}
+
+func TestNewPluginRefuses(t *testing.T) {
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		options options
+		want    string
+	}{
+		{options{hook: filepath.Join(dir, "none")}, "hook: stat"},
+		{options{hook: "boltseal-hook"}, "not an absolute path"},
+		{options{hook: plain}, "not a program"},
+		{options{hook: dir}, "not a program"},
+		{options{config: filepath.Join(dir, "none")}, "read configuration"},
+		{options{address: "tcp://127.0.0.1:1"}, "agent address"},
+		{options{failPolicy: "perhaps"}, "fail policy"},
+	} {
+		if _, err := newPlugin(test.options, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%+v: error is %v, want %q", test.options, err, test.want)
+		}
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	var out, errs bytes.Buffer
+	if err := run(t.Context(), []string{"--version"}, &out, &errs); err != nil || !strings.HasPrefix(out.String(), "boltseal-nri ") {
+		t.Errorf("%v, %q", err, out.String())
+	}
+	if err := run(t.Context(), []string{"--help"}, &out, &errs); err != nil || !strings.Contains(errs.String(), "-nri-socket") {
+		t.Errorf("%v, %q", err, errs.String())
+	}
+	for _, args := range [][]string{{"--none"}, {"word"}} {
+		if err := run(t.Context(), args, &out, &errs); err == nil {
+			t.Errorf("%q: no error", args)
+		}
+	}
+}
