@@ -97,7 +97,7 @@ func inherit(next, old *container.Container) {
 	next.Runtime = cmp.Or(next.Runtime, old.Runtime)
 	next.Bundle = cmp.Or(next.Bundle, old.Bundle)
 	next.RootDir = cmp.Or(next.RootDir, old.RootDir)
-	next.Pod = cmp.Or(next.Pod, old.Pod)
+	next.Pod = inheritPod(next.Pod, old.Pod)
 	if len(next.Labels) == 0 {
 		next.Labels = old.Labels
 	}
@@ -111,6 +111,22 @@ func inherit(next, old *container.Container) {
 	// Once late, always late; and who started without an answer is late although
 	// the kernel had sealed it by its looks.
 	next.Late = next.Late || old.Late
+}
+
+// inheritPod is inherit for the pod, whose labels an OCI hook does not see.
+func inheritPod(next, old *container.Pod) *container.Pod {
+	if next == nil || old == nil {
+		return cmp.Or(next, old)
+	}
+	both := *next
+	both.Name, both.Namespace, both.UID = cmp.Or(both.Name, old.Name), cmp.Or(both.Namespace, old.Namespace), cmp.Or(both.UID, old.UID)
+	if len(both.Labels) == 0 {
+		both.Labels = old.Labels
+	}
+	if len(both.Annotations) == 0 {
+		both.Annotations = old.Annotations
+	}
+	return &both
 }
 
 const maxIDBytes = 512

@@ -220,6 +220,29 @@ func TestAnnouncedContainerLives(t *testing.T) {
 	}
 }
 
+// TestPodIsWhatAllWaysTell: an OCI hook sees a pod's name and not its labels,
+// and must not take the container out of what they selected.
+func TestPodIsWhatAllWaysTell(t *testing.T) {
+	t.Parallel()
+	c, w := start(t)
+	labels := map[string]string{"app": "web"}
+	if _, err := c.Admit(Admission{CgroupsPath: "/pod/x", Container: container.Container{
+		ID: "x", Pod: &container.Pod{Name: "n", Namespace: "s", UID: "u", Labels: labels, Annotations: labels},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	w.run("/pod/x", 30, 300)
+	for _, told := range []*container.Pod{nil, {}, {Name: "n", Namespace: "s"}} {
+		made, err := c.Admit(Admission{Container: container.Container{ID: "x", InitPID: 300, Pod: told}, CgroupsPath: "/pod/x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := made.Pod; p.Name != "n" || p.Namespace != "s" || p.UID != "u" || p.Labels["app"] != "web" || p.Annotations["app"] != "web" {
+			t.Errorf("told %v after all of it: the pod is %v", told, p)
+		}
+	}
+}
+
 func TestAnnouncementThatNothingComesOfIsWithdrawn(t *testing.T) {
 	t.Parallel()
 	c, w := start(t)
