@@ -17,7 +17,7 @@ LABARGS ?=
 GO       ?= go
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X main.version=$(VERSION)
-BINARIES := bin/boltseald bin/boltseal bin/boltseal-hook
+BINARIES := bin/boltseald bin/boltseal bin/boltseal-hook bin/boltseal-nri
 
 # -buildvcs=false: the version comes from above, and git refuses to describe a
 # checkout that belongs to another user.
@@ -27,7 +27,7 @@ GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAG
 .DELETE_ON_ERROR:
 .PHONY: build generate verify lint test test-lab lab-kernel test-long demo bench install clean help $(BINARIES)
 
-build: $(BINARIES) ## build bin/boltseald, bin/boltseal and bin/boltseal-hook (needs Go alone)
+build: $(BINARIES) ## build bin/boltseald, boltseal, boltseal-hook and boltseal-nri (needs Go alone)
 
 bin/boltseald bin/boltseal: bin/%:
 	@.tools/need build
@@ -36,6 +36,10 @@ bin/boltseald bin/boltseal: bin/%:
 bin/boltseal-hook:
 	@.tools/need build
 	$(GOBUILD) ./hook
+
+bin/boltseal-nri:
+	@.tools/need build
+	$(GOBUILD) ./nri-plugin
 
 generate: ## regenerate protobuf code, kernel objects and their Go bindings
 	@.tools/need generate
