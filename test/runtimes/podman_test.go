@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package runtimes
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/agentenv"
+)
+
+// TestPodman starts containers with podman, which reads the hook from a
+// directory of hooks.
+func TestPodman(t *testing.T) {
+	testenv.LeakCheck(t)
+	agentenv.Require(t)
+	testenv.Require(t, inLab("podman", podmanHere))
+	prove(t, newPodman(t).run)
+}
+
+// podmanHere tells whether podman can be run here without traces: on a host
+// that has cgroups of version 1 it makes some in every hierarchy.
+func podmanHere() error {
+	for _, name := range []string{"podman", "conmon", "crun"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return err
+		}
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/sys/fs/cgroup", &fs); err != nil {
+		return fmt.Errorf("look at /sys/fs/cgroup: %w", err)
+	}
+	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		return errors.New("/sys/fs/cgroup is not of version 2 alone")
+	}
+	return nil
+}
+
+// podman keeps everything that it knows in a directory of the test's.
+type podman struct{ dir, rootfs, parent string }
+
+func newPodman(t *testing.T) *podman {
+	t.Helper()
+	p := &podman{dir: testenv.Dir(t), parent: testenv.TempCgroup(t).Path}
+	p.rootfs = filepath.Join(p.dir, "rootfs")
+	// Podman makes files of its own in it.
+	err := os.CopyFS(p.rootfs, os.DirFS(testenv.Rootfs(t)))
+	for file, text := range map[string]string{
+		// Locks in shared memory would be those of every podman here.
+		"containers.conf": "[engine]\nlock_type = \"file\"\n",
+		"storage.conf":    "[storage]\ndriver = \"vfs\"\n",
+	} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(p.dir, file), []byte(text), 0o600))
+	}
+	if err != nil {
+		t.Fatalf("set podman up: %v", err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if result := p.do(ctx, "rm", "--all", "--force", "--time=0"); result.Code != 0 {
+			t.Errorf("remove what podman has: %s", result)
+		}
+	})
+	return p
+}
+
+// do runs podman, none of whose defaults lead out of its directory.
+func (p *podman) do(ctx context.Context, args ...string) testenv.Result {
+	at := func(name string) string { return filepath.Join(p.dir, name) }
+	cmd := exec.CommandContext(ctx, "podman", append([]string{
+		"--root", at("root"), "--runroot", at("runroot"), "--tmpdir", at("tmp"), "--volumepath", at("volumes"),
+		"--network-config-dir", at("networks"), "--hooks-dir", at("hooks.d"),
+		"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=crun",
+	}, args...)...)
+	cmd.Env = append(os.Environ(), "HOME="+p.dir,
+		"CONTAINERS_CONF="+at("containers.conf"), "CONTAINERS_STORAGE_CONF="+at("storage.conf"))
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	result := testenv.Result{Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		result.Err = err
+	}
+	return result
+}
+
+// run is a [runFunc].
+func (p *podman) run(t *testing.T, hook *agentenv.Hook, mark, shared string, args []string) *run {
+	t.Helper()
+	p.install(t, hook)
+	file := filepath.Join(shared, "id")
+	r := background(t, "", func() testenv.Result {
+		return p.do(t.Context(), append([]string{
+			"run", "--rm", "--cidfile", file, "--network=none", "--cgroup-parent", p.parent, "--cgroups=no-conmon",
+			"--security-opt", "apparmor=unconfined", "--annotation", agentenv.MarkKey + "=" + mark,
+			"--volume", shared + ":/tmp", "--rootfs", p.rootfs,
+		}, args...)...)
+	})
+	testenv.Eventually(t, patience, "podman names the container", func() error {
+		select {
+		case <-r.done: // without a container; the caller sees the result
+			return nil
+		default:
+		}
+		id, err := os.ReadFile(file)
+		if err == nil && len(id) == 0 {
+			err = errors.New("no id yet")
+		}
+		r.id = string(id)
+		return err
+	})
+	return r
+}
+
+// install puts the hook where podman looks for hooks.
+func (p *podman) install(t *testing.T, hook *agentenv.Hook) {
+	t.Helper()
+	dir := filepath.Join(p.dir, "hooks.d")
+	text, err := json.Marshal(map[string]any{
+		"version": "1.0.0", "hook": hook.OCI().CreateRuntime[0],
+		"when": map[string]any{"always": true}, "stages": []string{"createRuntime"},
+	})
+	if err == nil {
+		err = errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "boltseal.json"), text, 0o644))
+	}
+	if err != nil {
+		t.Fatalf("install the hook: %v", err)
+	}
+}
