@@ -21,9 +21,10 @@ import (
 	"github.com/boltseal/boltseal/bpf"
 )
 
-// hammered runs the act without pause until stop, and tells how often it did.
-func (b *bench) hammered() (stop func() uint64) {
-	var acts atomic.Uint64
+// hammered runs the act without pause until stop, and tells how often it did, so
+// far and at the end.
+func (b *bench) hammered() (acts *atomic.Uint64, stop func() uint64) {
+	acts = &atomic.Uint64{}
 	ctx, cancel := context.WithCancel(b.t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -36,7 +37,7 @@ func (b *bench) hammered() (stop func() uint64) {
 		}
 		runtime.KeepAlive(name)
 	}()
-	return func() uint64 {
+	return acts, func() uint64 {
 		cancel()
 		<-done
 		return acts.Load()
@@ -67,8 +68,11 @@ func TestChangesAreAtomic(t *testing.T) {
 			defer cancel()
 			sets := map[compile.Bits]bool{b.bits(a): true, b.bits(z): true}
 			go func() { events <- b.checkVersions(ctx, sets) }()
-			stop := b.hammered()
-			for round := range 40 {
+			const enough = 100_000
+			soFar, stop := b.hammered()
+			// Emulated processors take turns, and the one that acts is not always in it.
+			patience := time.Now().Add(2 * time.Minute)
+			for round := 0; round < 40 || soFar.Load() < enough && time.Now().Before(patience); round++ {
 				other := b.load(two(wink)) // the same values, other classes
 				for flip := range 250 {
 					set := []Assignment{{Slots: []uint32{0}, Set: []Member{{[]PolicyID{a, z}[flip%2], true}}}}
@@ -92,8 +96,8 @@ func TestChangesAreAtomic(t *testing.T) {
 			if posted != 2*acts {
 				t.Errorf("%d acts, two rules each, and %d matches", acts, posted)
 			}
-			if acts < 100_000 {
-				t.Errorf("only %d acts in 10,000 changes", acts)
+			if acts < enough {
+				t.Errorf("only %d acts among the changes", acts)
 			}
 			if n := len(b.versions.idle); n > 3 {
 				t.Errorf("%d versions wait to be deleted", n)
@@ -144,7 +148,7 @@ func TestApplyWaits(t *testing.T) {
 	b := newBench(t)
 	a, z := b.load(b.chroots(post)), b.load(b.chroots(post))
 	b.apply(Member{a, true})
-	stop := b.hammered()
+	_, stop := b.hammered()
 	defer stop()
 	for range 20 {
 		for _, id := range []PolicyID{z, a} {

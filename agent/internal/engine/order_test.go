@@ -111,7 +111,7 @@ func TestNoActIsLostWhenVersionsAreDeleted(t *testing.T) {
 	b := newBench(t)
 	a, z := b.load(b.chroots(post)), b.load(b.chroots(post))
 	b.apply(Member{a, true})
-	stop := b.hammered()
+	_, stop := b.hammered()
 	changes := 0
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); changes++ {
 		b.apply(Member{[]PolicyID{z, a}[changes%2], true})

@@ -246,7 +246,7 @@ func TestProgramIsReplacedWithoutGap(t *testing.T) {
 	one := b.load(b.chroots(post))
 	b.apply(Member{one, true})
 	first := b.programs()
-	stop := b.hammered()
+	_, stop := b.hammered()
 	var ids []PolicyID
 	for _, arg := range []string{
 		"{index: 5, type: uint64}", "{index: 5, type: uint32}", "{index: 5, type: int16}",

@@ -35,6 +35,10 @@
 // the cgroup for some system calls without a seal: that is set-up, which no rule
 // is about.
 //
+// Seals of tasks are in task storage, or, where tracing programs have none (before
+// Linux 5.13), in a hash with room for every task that the machine can have
+// (Options.TaskRoom); see bpf/lib/storage.h. What is said here holds for both.
+//
 // A slot is free again when its cgroup is gone and no task carries it: one that
 // left for another cgroup keeps being judged by its container's rules.
 package seal

@@ -84,7 +84,16 @@ func load(o Options) (p *programs, err error) {
 	if opened.cgroup, err = ebpf.NewCollection(spec); err != nil {
 		return nil, fmt.Errorf("load cgroup programs: %w", err)
 	}
-	if spec, err = bpf.LoadProcess(); err != nil {
+	if opened.process, err = o.loadProcess(opened.cgroup.Maps); err != nil {
+		return nil, err
+	}
+	return opened, nil
+}
+
+// loadProcess loads the process programs over the maps of those of cgroups.
+func (o Options) loadProcess(maps map[string]*ebpf.Map) (*ebpf.Collection, error) {
+	spec, err := bpf.LoadProcess()
+	if err != nil {
 		return nil, fmt.Errorf("read process programs: %w", err)
 	}
 	if err := kernel.ReplaceTaskStorage(spec, o.TaskRoom); err != nil {
@@ -95,16 +104,16 @@ func load(o Options) (p *programs, err error) {
 	}
 	shared := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
-		if m := opened.cgroup.Maps[name]; m != nil && spec.Maps[name].Type == m.Type() && name[0] != '.' {
+		if m := maps[name]; m != nil && spec.Maps[name].Type == m.Type() && name[0] != '.' {
 			shared[name] = m
 			spec.Maps[name].MaxEntries = m.MaxEntries()
 		}
 	}
-	opened.process, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
 	if err != nil {
 		return nil, fmt.Errorf("load process programs: %w", err)
 	}
-	return opened, nil
+	return coll, nil
 }
 
 func (o Options) setPatterns(spec *ebpf.CollectionSpec) error {

@@ -6,10 +6,10 @@ package kerneltest
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"strings"
-	"testing"
 
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 )
@@ -18,9 +18,19 @@ import (
 // storage.
 const taskRoomVariable = "BOLTSEAL_TEST_TASK_ROOM"
 
+// TB is what this package needs of a testing.TB.
+type TB interface {
+	Helper()
+	Name() string
+	Context() context.Context
+	Logf(format string, args ...any)
+	Skipf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // TaskRoom is the room for tasks that programs of this test need: 0 where the
 // kernel has task storage, but in the run of [WithoutTaskStorage].
-func TaskRoom(tb testing.TB) uint32 {
+func TaskRoom(tb TB) uint32 {
 	tb.Helper()
 	if os.Getenv(taskRoomVariable) != "1" {
 		only := kernel.Options{Only: []kernel.Feature{kernel.TaskStorage}}
@@ -30,7 +40,7 @@ func TaskRoom(tb testing.TB) uint32 {
 	}
 	room, err := kernel.TaskRoom()
 	if err != nil {
-		tb.Fatal(err)
+		tb.Fatalf("count possible tasks: %v", err)
 	}
 	return room
 }
@@ -38,15 +48,12 @@ func TaskRoom(tb testing.TB) uint32 {
 // WithoutTaskStorage runs all other tests of the package once more, in a process
 // of their own, as on a kernel without task storage. Call it from a test that
 // does nothing else, and build what the tests load with TaskRoom.
-func WithoutTaskStorage(t *testing.T) {
-	if TaskRoom(t) != 0 {
-		t.Skip("this run is without task storage already")
+func WithoutTaskStorage(tb TB) {
+	tb.Helper()
+	if TaskRoom(tb) != 0 {
+		tb.Skipf("this run is without task storage already")
 	}
-	args := []string{"-test.v", "-test.skip=^" + t.Name() + "$"}
-	if testing.Short() {
-		args = append(args, "-test.short")
-	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
+	cmd := exec.CommandContext(tb.Context(), "/proc/self/exe", "-test.v", "-test.skip=^"+tb.Name()+"$")
 	cmd.Env = append(os.Environ(), taskRoomVariable+"=1")
 	out, err := cmd.CombinedOutput()
 	passed, skipped := 0, 0
@@ -59,10 +66,10 @@ func WithoutTaskStorage(t *testing.T) {
 		}
 	}
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		tb.Fatalf("%v\n%s", err, out)
 	}
 	if passed == 0 {
-		t.Skipf("all %d tests were skipped without task storage", skipped)
+		tb.Skipf("all %d tests were skipped without task storage", skipped)
 	}
-	t.Logf("%d tests passed without task storage, %d were skipped", passed, skipped)
+	tb.Logf("%d tests passed without task storage, %d were skipped", passed, skipped)
 }
