@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -29,6 +30,9 @@ import (
 
 // version is set when the program is built.
 var version = "unknown" //nolint:gochecknoglobals // the linker can set nothing else
+
+// errClosed tells that the runtime has closed the connection.
+var errClosed = errors.New("closed by the runtime")
 
 const (
 	// pluginIndex puts this plugin behind the others, so that it announces what
@@ -159,26 +163,60 @@ func (p *plugin) serve(ctx context.Context, socket string) error {
 
 // connect registers the plugin once and serves until the connection ends.
 func (p *plugin) connect(ctx context.Context, socket string) (connected bool, err error) {
-	conn, err := (&net.Dialer{Timeout: lastWait}).DialContext(ctx, "unix", socket)
+	dialed, err := (&net.Dialer{Timeout: lastWait}).DialContext(ctx, "unix", socket)
 	if err != nil {
 		return false, err
 	}
-	closed := make(chan struct{})
+	conn := &watched{Conn: dialed, ended: make(chan struct{})}
 	s, err := stub.New(p, stub.WithConnection(conn), stub.WithPluginName(pluginName), stub.WithPluginIdx(pluginIndex),
-		stub.WithLogger(nriLog{p.log}), stub.WithOnClose(func() { close(closed) }),
+		stub.WithLogger(nriLog{p.log}),
 		// Runtimes that know it then start nothing while an answer is missing.
 		stub.WithFailurePolicy(&api.FailurePolicy{FailRequest: true, KeepConnected: true}))
 	if err != nil {
 		return false, errors.Join(err, conn.Close())
 	}
-	if err := s.Start(ctx); err != nil {
-		return false, errors.Join(err, conn.Close())
+	// A runtime that takes the registration and goes away before it configures the
+	// plugin leaves Start waiting for ever. It is left behind then: the next
+	// connection is worth more than what it holds.
+	started := make(chan error, 1)
+	go func() { started <- s.Start(ctx) }()
+	select {
+	case err := <-started:
+		if err != nil {
+			return false, errors.Join(err, conn.Close())
+		}
+	case <-ctx.Done():
+		return false, errors.Join(ctx.Err(), conn.Close())
+	case <-conn.ended:
+		return false, errors.Join(errClosed, conn.Close())
 	}
 	defer s.Stop()
 	select {
 	case <-ctx.Done():
 		return true, ctx.Err()
-	case <-closed:
-		return true, errors.New("closed by the runtime")
+	case <-conn.ended:
+		return true, errClosed
 	}
+}
+
+// watched is a connection that tells of its end, from whichever side it comes.
+type watched struct {
+	net.Conn
+	once  sync.Once
+	ended chan struct{}
+}
+
+// Read is that of the connection.
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if err != nil {
+		w.once.Do(func() { close(w.ended) })
+	}
+	return n, err
+}
+
+// Close is that of the connection.
+func (w *watched) Close() error {
+	w.once.Do(func() { close(w.ended) })
+	return w.Conn.Close()
 }

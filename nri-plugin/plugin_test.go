@@ -27,7 +27,12 @@ import (
 	"github.com/boltseal/boltseal/hook/agentclient"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// What connect leaves behind, and says why.
+		goleak.IgnoreAnyFunction("github.com/containerd/nri/pkg/stub.(*stub).Start"),
+		goleak.IgnoreAnyFunction("github.com/containerd/nri/pkg/stub.(*stub).connClosed"))
+}
 
 // agent is the other side of the plugin: it answers as it is told to.
 type agent struct {

@@ -89,6 +89,9 @@ func (c *Controller) guessed(known *container.Container) bool {
 // one way in knows less of it than another.
 func inherit(next, old *container.Container) {
 	next.Added, next.Slot = old.Added, old.Slot
+	// Who was confirmed before it started is not late when it is told of again: a
+	// runtime's plugin that reconnects tells of all that runs.
+	confirmed := old.InitPID != 0 && old.CgroupID != 0
 	next.InitPID = cmp.Or(next.InitPID, old.InitPID)
 	if next.Name == next.ID {
 		next.Name = old.Name
@@ -110,7 +113,7 @@ func inherit(next, old *container.Container) {
 	next.CgroupID, next.CgroupPath = old.CgroupID, old.CgroupPath
 	// Once late, always late; and who started without an answer is late although
 	// the kernel had sealed it by its looks.
-	next.Late = next.Late || old.Late
+	next.Late = next.Late && !confirmed || old.Late
 }
 
 // inheritPod is inherit for the pod, whose labels an OCI hook does not see.

@@ -64,6 +64,43 @@ func TestLaterWordsAddToEarlierOnes(t *testing.T) {
 	wantInForce(t, w, made.Slot, "p pod")
 }
 
+// TestLateIsWhatNobodyConfirmed: a runtime's plugin that reconnects tells of all
+// that runs as late. What was confirmed before it started stays in time, and
+// nothing that was late becomes timely.
+func TestLateIsWhatNobodyConfirmed(t *testing.T) {
+	t.Parallel()
+	type word struct {
+		pid  uint32
+		late bool
+	}
+	for _, test := range []struct {
+		name  string
+		words []word
+		want  bool
+	}{
+		{"confirmed, then told as late", []word{{100, false}, {100, true}}, false},
+		{"announced, confirmed, then told as late", []word{{0, false}, {100, false}, {100, true}}, false},
+		{"announced, then told as late", []word{{0, false}, {100, true}}, true},
+		{"late, then confirmed", []word{{100, true}, {100, false}}, true},
+		{"late, confirmed, then told as late", []word{{100, true}, {100, false}, {100, true}}, true},
+		{"late alone", []word{{100, true}}, true},
+	} {
+		c, w := start(t)
+		w.run("/a", 10, 100)
+		var made *container.Container
+		for _, say := range test.words {
+			var err error
+			a := Admission{Container: container.Container{ID: "a", Name: "a", InitPID: say.pid, Late: say.late}, CgroupsPath: "/a"}
+			if made, err = c.Admit(a); err != nil {
+				t.Fatalf("%s: %v", test.name, err)
+			}
+		}
+		if made.Late != test.want {
+			t.Errorf("%s: late is %v", test.name, made.Late)
+		}
+	}
+}
+
 // TestNamesakesStandAside: a cgroup that is called as a container's takes neither
 // its place nor, made first, keeps it from its own.
 func TestNamesakesStandAside(t *testing.T) {
