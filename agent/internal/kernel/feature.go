@@ -24,7 +24,8 @@ const (
 	// event, by which rules are evaluated on trial. Linux 5.10.
 	RawTracepointTestRun Feature = "raw_tracepoint_test_run"
 	// TaskStorage is storage that lives and dies with a task, in tracing
-	// programs. Linux 5.13.
+	// programs. Linux 5.13; before it hashes stand in for it, see
+	// ReplaceTaskStorage.
 	TaskStorage Feature = "task_storage"
 	// RingBuffer is the BPF ring buffer. Linux 5.8.
 	RingBuffer Feature = "ringbuf"
