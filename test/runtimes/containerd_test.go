@@ -7,11 +7,13 @@ package runtimes
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,17 +29,14 @@ import (
 // patience is for what a runtime does under emulation.
 const patience = 2 * time.Minute
 
-// TestContainerd starts pods through containerd's CRI, and nothing but the NRI
-// plugin tells the agent of them.
-func TestContainerd(t *testing.T) {
-	testenv.LeakCheck(t)
-	agentenv.Require(t)
+// containerd starts pods through containerd's CRI, and nothing but the NRI
+// plugin tells the agent of them. It stops the agent.
+func containerd(t *testing.T, agent *agentenv.Agent) {
 	requireContainerd(t)
-	agent := agentenv.Start(t, testenv.AgentOptions{})
-	mark := agentenv.Mark()
-	agent.Policy(t, agentenv.KillShadow("containerd", mark))
+	mark, hook := agentenv.Mark(), agent.Hook(t)
+	agent.Policy(t, agentenv.KillShadow(mark, mark))
 	c := startContainerd(t)
-	plugin := startPlugin(t, c, agent.Hook(t))
+	plugin := startPlugin(t, c, hook)
 	pod := c.pod(t)
 
 	for _, test := range []struct {
@@ -57,18 +56,49 @@ func TestContainerd(t *testing.T) {
 			known.GetLabels()[agentenv.MarkKey] != test.mark || !strings.Contains(known.GetImage(), "localhost/boltseal-test") {
 			t.Errorf("known as %v", known)
 		}
-		started.release(t)
+		if test.mark == mark {
+			plugin = restarted(t, agent, c, plugin, hook, started)
+		}
+		release(t, started.shared)
 		exit, log := started.wait(t)
 		if leaked := strings.Contains(log, testenv.Secret); exit != test.exit || leaked != (test.exit == 0) {
 			t.Errorf("mark %s: exit status %d, want %d; it wrote %q", test.mark, exit, test.exit, log)
 		}
 	}
+	heldByTheHook(t, agent, pod, plugin, mark)
+}
 
+// restarted starts the plugin anew beside a running container, which it tells of
+// as one that it finds: that makes nothing late that was sealed in time.
+func restarted(t *testing.T, agent *agentenv.Agent, c *daemonCRI, plugin *daemon, hook *agentenv.Hook, running *created) *daemon {
+	t.Helper()
+	if log := plugin.log(); !strings.Contains(log, `"event":"start"`) {
+		t.Errorf("the plugin has not confirmed the start:\n%s", log)
+	}
+	plugin.stop(t)
+	plugin = startPlugin(t, c, hook)
+	testenv.Eventually(t, patience, "the plugin tells of what runs", func() error {
+		if log := plugin.log(); !strings.Contains(log, `"event":"adopt"`) {
+			return errors.New(log)
+		}
+		return nil
+	})
+	if known := agent.Container(t, running.id); known.GetState() != boltseal.ContainerState_CONTAINER_STATE_ARMED {
+		t.Errorf("known as %v after a restart of the plugin", known)
+	}
+	return plugin
+}
+
+// heldByTheHook takes agent and plugin away between the creation of a container
+// and its start: NRI alone would let it start.
+func heldByTheHook(t *testing.T, agent *agentenv.Agent, pod *pod, plugin *daemon, mark string) {
+	t.Helper()
+	id, _ := pod.create(t, mark)
 	if err := agent.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	id, _ := pod.create(t, mark)
-	_, err := c.runtime.StartContainer(t.Context(), &cri.StartContainerRequest{ContainerId: id})
+	plugin.stop(t)
+	_, err := pod.runtime.StartContainer(t.Context(), &cri.StartContainerRequest{ContainerId: id})
 	if err == nil || !strings.Contains(err.Error(), "boltseal") {
 		t.Errorf("started without an agent under the fail policy block: %v\n%s", err, plugin.log())
 	}
@@ -95,12 +125,12 @@ func requireContainerd(t *testing.T) {
 		if version := fields[2]; strings.HasPrefix(version, "1.") && !strings.HasPrefix(version, "1.7") {
 			return fmt.Errorf("containerd %s has no NRI", version)
 		}
-		return nil
+		return unified()
 	}))
 }
 
-// containerd is a daemon of the test's own.
-type containerd struct {
+// daemonCRI is a containerd of the test's own.
+type daemonCRI struct {
 	dir, nri string
 	runtime  cri.RuntimeServiceClient
 }
@@ -108,10 +138,10 @@ type containerd struct {
 // image is what all containers and sandboxes of these tests run.
 const image = "localhost/boltseal-test:latest"
 
-func startContainerd(t *testing.T) *containerd {
+func startContainerd(t *testing.T) *daemonCRI {
 	t.Helper()
 	dir := testenv.Dir(t)
-	c := &containerd{dir: dir, nri: filepath.Join(dir, "nri.sock")}
+	c := &daemonCRI{dir: dir, nri: filepath.Join(dir, "nri.sock")}
 	socket := filepath.Join(dir, "c.sock")
 	config := fmt.Sprintf(`version = 2
 root = %[1]q
@@ -161,7 +191,7 @@ state = %[2]q
 }
 
 // startPlugin starts boltseal-nri and waits until the runtime knows it.
-func startPlugin(t *testing.T, c *containerd, hook *agentenv.Hook) *daemon {
+func startPlugin(t *testing.T, c *daemonCRI, hook *agentenv.Hook) *daemon {
 	t.Helper()
 	d := start(t, c.dir, testenv.Binary(t, "./nri-plugin"), "--nri-socket", c.nri, "--config", hook.Config, "--hook", hook.Binary)
 	testenv.Eventually(t, patience, "the plugin is connected", func() error {
@@ -175,16 +205,16 @@ func startPlugin(t *testing.T, c *containerd, hook *agentenv.Hook) *daemon {
 
 // pod is a sandbox in which containers are started.
 type pod struct {
-	*containerd
+	*daemonCRI
 	name, id string
 	config   *cri.PodSandboxConfig
 	made     int
 }
 
-func (c *containerd) pod(t *testing.T) *pod {
+func (c *daemonCRI) pod(t *testing.T) *pod {
 	t.Helper()
 	parent := testenv.TempCgroup(t) // it goes with all that is left below it
-	p := &pod{containerd: c, name: agentenv.Mark()}
+	p := &pod{daemonCRI: c, name: agentenv.Mark()}
 	p.config = &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: p.name, Uid: p.name, Namespace: "default"},
 		Labels:       map[string]string{"part": "test"},
@@ -230,7 +260,7 @@ func (p *pod) create(t *testing.T, mark string) (id string, c *created) {
 		Config: &cri.ContainerConfig{
 			Metadata: &cri.ContainerMetadata{Name: c.name},
 			Image:    &cri.ImageSpec{Image: image},
-			Command:  []string{"/bin/sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done; exec cat /etc/shadow"},
+			Command:  waiting(),
 			Labels:   map[string]string{agentenv.MarkKey: mark},
 			Mounts:   []*cri.Mount{{ContainerPath: "/tmp", HostPath: c.shared}},
 			LogPath:  c.name + ".log",
@@ -255,14 +285,6 @@ func (p *pod) start(t *testing.T, mark string) *created {
 	return c
 }
 
-// release lets the container do what it is for.
-func (c *created) release(t *testing.T) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(c.shared, "go"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // wait returns the exit status and everything that the container wrote.
 func (c *created) wait(t *testing.T) (exit int32, log string) {
 	t.Helper()
@@ -284,8 +306,12 @@ func (c *created) wait(t *testing.T) (exit int32, log string) {
 	return exit, string(data)
 }
 
-// daemon is a program that runs until the test ends.
-type daemon struct{ path string }
+// daemon is a program that runs until it is stopped, or the test ends.
+type daemon struct {
+	path string
+	cmd  *exec.Cmd
+	once sync.Once
+}
 
 func (d *daemon) log() string {
 	text, err := os.ReadFile(d.path)
@@ -293,6 +319,19 @@ func (d *daemon) log() string {
 		return err.Error()
 	}
 	return string(text)
+}
+
+// stop ends the program in order and waits for it.
+func (d *daemon) stop(t *testing.T) {
+	t.Helper()
+	d.once.Do(func() {
+		_ = d.cmd.Process.Signal(os.Interrupt) // it may have ended
+		timer := time.AfterFunc(patience, func() { _ = d.cmd.Process.Kill() })
+		defer timer.Stop()
+		if err := d.cmd.Wait(); err != nil {
+			t.Errorf("%s did not end in order: %v", d.cmd.Path, err)
+		}
+	})
 }
 
 // start starts a program and ends it in order when the test ends.
@@ -303,19 +342,15 @@ func start(t *testing.T, dir, program string, args ...string) *daemon {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	d := &daemon{path: log.Name()}
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	d := &daemon{path: log.Name(), cmd: exec.Command(program, args...)}
+	d.cmd.Stdout, d.cmd.Stderr = log, log
+	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt) // it may have ended
-		timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-		defer timer.Stop()
-		err := cmd.Wait()
+		d.stop(t)
 		if t.Failed() {
-			t.Logf("%s: %v\n%s", filepath.Base(program), err, bytes.TrimSpace([]byte(d.log())))
+			t.Logf("%s:\n%s", filepath.Base(program), bytes.TrimSpace([]byte(d.log())))
 		}
 	})
 	return d

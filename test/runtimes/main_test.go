@@ -12,6 +12,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/boltseal/boltseal/api/v1/boltseal"
 	"github.com/boltseal/boltseal/test/lab/truth"
 	"github.com/boltseal/boltseal/test/testenv"
@@ -19,6 +21,38 @@ import (
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
+
+// TestSealedBeforeTheFirstExec starts containers with each runtime under one
+// agent: under emulation that is what takes the longest to start.
+func TestSealedBeforeTheFirstExec(t *testing.T) {
+	testenv.LeakCheck(t)
+	agentenv.Require(t)
+	agent := agentenv.Start(t, testenv.AgentOptions{})
+	for _, runtime := range []struct {
+		name  string
+		prove func(*testing.T, *agentenv.Agent)
+	}{
+		{"runc", runc},
+		{"crun", crun},
+		{"podman", podman},
+		{"containerd", containerd}, // the last: it stops the agent
+	} {
+		t.Run(runtime.name, func(t *testing.T) { runtime.prove(t, agent) })
+	}
+}
+
+// unified tells whether the host has cgroups of version 2 alone. Where it has
+// others, engines make some in every hierarchy and leave them.
+func unified() error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs("/sys/fs/cgroup", &fs); err != nil {
+		return fmt.Errorf("look at /sys/fs/cgroup: %w", err)
+	}
+	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		return errors.New("/sys/fs/cgroup is not of version 2 alone")
+	}
+	return nil
+}
 
 // inLab makes a feature of a runtime that machines may lack, and that every
 // guest of the lab has: there the test fails instead of being skipped.

@@ -17,22 +17,16 @@ import (
 	"github.com/boltseal/boltseal/test/testenv/agentenv"
 )
 
-// TestRunc starts containers with runc, whose bundles have the hook.
-func TestRunc(t *testing.T) {
-	testenv.LeakCheck(t)
-	agentenv.Require(t)
-	proveOCI(t, testenv.NewRunc(t))
-}
+// runc starts containers with runc, whose bundles have the hook.
+func runc(t *testing.T, agent *agentenv.Agent) { proveOCI(t, agent, testenv.NewRunc(t)) }
 
-// TestCrun starts containers with crun, which makes processes right in their
-// cgroup and never moves any there.
-func TestCrun(t *testing.T) {
-	testenv.LeakCheck(t)
-	agentenv.Require(t)
-	crun := testenv.NewRunc(t) // what these tests say to runc, crun understands
-	crun.Path = "crun"
-	testenv.Require(t, inLab("crun", func() error { return starts(t, crun) }))
-	proveOCI(t, crun)
+// crun starts containers with crun, which makes processes right in their cgroup
+// and never moves any there.
+func crun(t *testing.T, agent *agentenv.Agent) {
+	runtime := testenv.NewRunc(t) // what these tests say to runc, crun understands
+	runtime.Path = "crun"
+	testenv.Require(t, inLab("crun", func() error { return starts(t, runtime) }))
+	proveOCI(t, agent, runtime)
 }
 
 // starts tries whether a runtime can start anything here: crun refuses hosts on
@@ -50,9 +44,9 @@ func starts(t *testing.T, runtime *testenv.Runc) error {
 }
 
 // proveOCI proves a runtime that is called without an engine above it.
-func proveOCI(t *testing.T, runtime *testenv.Runc) {
+func proveOCI(t *testing.T, agent *agentenv.Agent, runtime *testenv.Runc) {
 	t.Helper()
-	prove(t, func(t *testing.T, hook *agentenv.Hook, mark, shared string, args []string) *run {
+	prove(t, agent, func(t *testing.T, hook *agentenv.Hook, mark, shared string, args []string) *run {
 		t.Helper()
 		c := testenv.Bundle(t, testenv.Spec{
 			Args: args, Annotations: agentenv.Marked(mark), Hooks: hook.OCI(),

@@ -9,51 +9,38 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/agentenv"
 )
 
-// TestPodman starts containers with podman, which reads the hook from a
-// directory of hooks.
-func TestPodman(t *testing.T) {
-	testenv.LeakCheck(t)
-	agentenv.Require(t)
+// podman starts containers with podman, which reads the hook from a directory of
+// hooks.
+func podman(t *testing.T, agent *agentenv.Agent) {
 	testenv.Require(t, inLab("podman", podmanHere))
-	prove(t, newPodman(t).run)
+	prove(t, agent, newPodman(t).run)
 }
 
-// podmanHere tells whether podman can be run here without traces: on a host
-// that has cgroups of version 1 it makes some in every hierarchy.
+// podmanHere tells whether podman can be run here.
 func podmanHere() error {
 	for _, name := range []string{"podman", "conmon", "crun"} {
 		if _, err := exec.LookPath(name); err != nil {
 			return err
 		}
 	}
-	var fs unix.Statfs_t
-	if err := unix.Statfs("/sys/fs/cgroup", &fs); err != nil {
-		return fmt.Errorf("look at /sys/fs/cgroup: %w", err)
-	}
-	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
-		return errors.New("/sys/fs/cgroup is not of version 2 alone")
-	}
-	return nil
+	return unified()
 }
 
-// podman keeps everything that it knows in a directory of the test's.
-type podman struct{ dir, rootfs, parent string }
+// pods is a podman that keeps everything that it knows in a directory of the test's.
+type pods struct{ dir, rootfs, parent string }
 
-func newPodman(t *testing.T) *podman {
+func newPodman(t *testing.T) *pods {
 	t.Helper()
-	p := &podman{dir: testenv.Dir(t), parent: testenv.TempCgroup(t).Path}
+	p := &pods{dir: testenv.Dir(t), parent: testenv.TempCgroup(t).Path}
 	p.rootfs = filepath.Join(p.dir, "rootfs")
 	// Podman makes files of its own in it.
 	err := os.CopyFS(p.rootfs, os.DirFS(testenv.Rootfs(t)))
@@ -78,7 +65,7 @@ func newPodman(t *testing.T) *podman {
 }
 
 // do runs podman, none of whose defaults lead out of its directory.
-func (p *podman) do(ctx context.Context, args ...string) testenv.Result {
+func (p *pods) do(ctx context.Context, args ...string) testenv.Result {
 	at := func(name string) string { return filepath.Join(p.dir, name) }
 	cmd := exec.CommandContext(ctx, "podman", append([]string{
 		"--root", at("root"), "--runroot", at("runroot"), "--tmpdir", at("tmp"), "--volumepath", at("volumes"),
@@ -99,7 +86,7 @@ func (p *podman) do(ctx context.Context, args ...string) testenv.Result {
 }
 
 // run is a [runFunc].
-func (p *podman) run(t *testing.T, hook *agentenv.Hook, mark, shared string, args []string) *run {
+func (p *pods) run(t *testing.T, hook *agentenv.Hook, mark, shared string, args []string) *run {
 	t.Helper()
 	p.install(t, hook)
 	file := filepath.Join(shared, "id")
@@ -127,7 +114,7 @@ func (p *podman) run(t *testing.T, hook *agentenv.Hook, mark, shared string, arg
 }
 
 // install puts the hook where podman looks for hooks.
-func (p *podman) install(t *testing.T, hook *agentenv.Hook) {
+func (p *pods) install(t *testing.T, hook *agentenv.Hook) {
 	t.Helper()
 	dir := filepath.Join(p.dir, "hooks.d")
 	text, err := json.Marshal(map[string]any{

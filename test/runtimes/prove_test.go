@@ -56,16 +56,15 @@ type runFunc func(t *testing.T, hook *agentenv.Hook, mark, shared string, args [
 // prove holds what every runtime has to keep, by its own way in: a container is
 // sealed before its first exec, its policy kills in it and not beside it, and
 // without an agent it does not start.
-func prove(t *testing.T, start runFunc) {
+func prove(t *testing.T, agent *agentenv.Agent, start runFunc) {
 	t.Helper()
-	agent := agentenv.Start(t, testenv.AgentOptions{})
 	mark, hook := agentenv.Mark(), agent.Hook(t)
-	agent.Policy(t, agentenv.KillShadow("shadow", mark))
+	agent.Policy(t, agentenv.KillShadow(mark, mark))
 	for _, test := range []struct {
 		name, mark string
 		status     int
 		policies   []string
-	}{{"selected", mark, 137, []string{"shadow"}}, {"neighbour", agentenv.Mark(), 0, nil}} {
+	}{{"selected", mark, 137, []string{mark}}, {"neighbour", agentenv.Mark(), 0, nil}} {
 		shared := testenv.Dir(t)
 		r := start(t, hook, test.mark, shared, waiting())
 		known := waitArmed(t, agent, r.id)
@@ -81,14 +80,12 @@ func prove(t *testing.T, start runFunc) {
 			t.Errorf("%s: want exit status %d: %s", test.name, test.status, result)
 		}
 	}
-	if err := agent.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	away := agentenv.NewHook(t, agentenv.HookOptions{Dir: testenv.Dir(t), FailPolicy: "block"})
 	shared := testenv.Dir(t)
-	result := start(t, hook, mark, shared, []string{"/bin/touch", "/tmp/ran"}).wait(t)
+	result := start(t, away, mark, shared, []string{"/bin/touch", "/tmp/ran"}).wait(t)
 	_, err := os.Stat(filepath.Join(shared, "ran"))
-	if result.Code == 0 || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(hook.Lines(t), `"decision":"block"`) {
-		t.Errorf("started without an agent under the fail policy block (%v): %s\n%s", err, result, hook.Lines(t))
+	if result.Code == 0 || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(away.Lines(t), `"decision":"block"`) {
+		t.Errorf("started without an agent under the fail policy block (%v): %s\n%s", err, result, away.Lines(t))
 	}
 }
 
