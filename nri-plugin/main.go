@@ -73,7 +73,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer p.adopted.Wait()
-	return p.serve(ctx, o.socket)
+	p.serve(ctx, o.socket)
+	return nil
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -135,14 +136,14 @@ const (
 	lastWait  = 2 * time.Second
 )
 
-// serve connects to the runtime, again and again: every time that it restarts it
-// has forgotten its plugins.
-func (p *plugin) serve(ctx context.Context, socket string) error {
+// serve connects to the runtime, again and again until the context ends: every
+// time that it restarts it has forgotten its plugins.
+func (p *plugin) serve(ctx context.Context, socket string) {
 	wait := firstWait
 	for {
 		connected, err := p.connect(ctx, socket)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if connected {
 			wait = firstWait
@@ -154,7 +155,7 @@ func (p *plugin) serve(ctx context.Context, socket string) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return
 		case <-timer.C:
 		}
 		wait = min(2*wait, lastWait)

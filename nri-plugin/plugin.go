@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/stub"
 
 	"github.com/boltseal/boltseal/hook/agentclient"
 	"github.com/boltseal/boltseal/hook/bundle"
@@ -22,6 +23,14 @@ import (
 // waits longer than its limit, 2 s unless it is configured, drops the plugin and
 // starts containers without asking it.
 const answerTime = 1500 * time.Millisecond
+
+// What the library asks for by name and would leave out in silence.
+var (
+	_ stub.ConfigureInterface       = (*plugin)(nil)
+	_ stub.SynchronizeInterface     = (*plugin)(nil)
+	_ stub.CreateContainerInterface = (*plugin)(nil)
+	_ stub.StartContainerInterface  = (*plugin)(nil)
+)
 
 // plugin answers what a runtime asks over NRI. Its methods may be called at the
 // same time.
