@@ -31,7 +31,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// What connect leaves behind, and says why.
 		goleak.IgnoreAnyFunction("github.com/containerd/nri/pkg/stub.(*stub).Start"),
-		goleak.IgnoreAnyFunction("github.com/containerd/nri/pkg/stub.(*stub).connClosed"))
+		goleak.IgnoreAnyFunction("github.com/containerd/nri/pkg/stub.(*stub).connClosed"),
+		goleak.IgnoreAnyFunction("github.com/containerd/nri/pkg/net.(*connListener).Accept"))
 }
 
 // agent is the other side of the plugin: it answers as it is told to.
