@@ -38,10 +38,10 @@ func rows() []row {
 		{promise: "seals of cgroups and tasks", pkg: "agent/internal/seal"},
 		{promise: "policies at sites", pkg: "agent/internal/engine"},
 		{promise: "sealed before the first task and exec, killed when selected", pkg: "test/e2e"},
-		{promise: "runc", pkg: runtimes, test: "TestRunc"},
-		{promise: "crun", pkg: runtimes, test: "TestCrun"},
-		{promise: "podman", pkg: runtimes, test: "TestPodman"},
-		{promise: "containerd with NRI", pkg: runtimes, test: "TestContainerd"},
+		{promise: "runc", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/runc"},
+		{promise: "crun", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/crun"},
+		{promise: "podman", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/podman"},
+		{promise: "containerd with NRI", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/containerd"},
 	}
 }
 
