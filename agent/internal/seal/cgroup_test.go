@@ -293,3 +293,34 @@ func TestThreadedCgroups(t *testing.T) {
 	p.end()
 	r.checkTasks(slot, 0)
 }
+
+// A seal that did not arrive as it was written is told apart, whatever of it is wrong.
+func TestReadBackSaysWhatDiffers(t *testing.T) {
+	r := newRig(t, nil)
+	c, slot := r.expected("c")
+	other, another := r.expected("other")
+	none := r.root.Child(t, "none")
+	for _, test := range []struct {
+		claim Claim
+		slot  uint32
+		want  string
+	}{
+		{Claim{Cgroup: none.ID}, slot, "the cgroup has no seal"},
+		{Claim{Cgroup: c.ID}, another, fmt.Sprintf("the seal names slot %d", slot)},
+		{Claim{Cgroup: other.ID}, another, ""},
+	} {
+		err := r.readBack(test.claim, test.slot)
+		if test.want == "" && err == nil {
+			continue
+		}
+		if !errors.Is(err, ErrReadBack) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%+v in slot %d: %v, want %q", test.claim, test.slot, err, test.want)
+		}
+	}
+	wrong := r.Slot(slot)
+	wrong.CgroupId++
+	r.slots.Store(int(slot), wrong)
+	if err := r.readBack(Claim{Cgroup: c.ID}, slot); !errors.Is(err, ErrReadBack) || !strings.Contains(err.Error(), "the slot has cgroup") {
+		t.Errorf("a slot of another cgroup: %v", err)
+	}
+}

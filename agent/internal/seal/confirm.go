@@ -148,8 +148,12 @@ func (s *Seals) readBack(c Claim, slot uint32) error {
 	}
 	got := s.Slot(slot)
 	switch {
-	case !ok || seal.Slot != slot || got.CgroupId != c.Cgroup || got.SealedNs == 0:
-		return fmt.Errorf("cgroup %d in slot %d: %w", c.Cgroup, slot, ErrReadBack)
+	case !ok:
+		return fmt.Errorf("cgroup %d in slot %d: %w: the cgroup has no seal", c.Cgroup, slot, ErrReadBack)
+	case seal.Slot != slot:
+		return fmt.Errorf("cgroup %d in slot %d: %w: the seal names slot %d", c.Cgroup, slot, ErrReadBack, seal.Slot)
+	case got.CgroupId != c.Cgroup || got.SealedNs == 0:
+		return fmt.Errorf("cgroup %d in slot %d: %w: the slot has cgroup %d, sealed at %d ns", c.Cgroup, slot, ErrReadBack, got.CgroupId, got.SealedNs)
 	case c.InitPID != 0 && got.Tasks <= 0:
 		return fmt.Errorf("cgroup %d in slot %d: no task carries the seal: %w", c.Cgroup, slot, ErrReadBack)
 	}
