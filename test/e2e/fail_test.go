@@ -251,7 +251,7 @@ func TestSlowAgent(t *testing.T) {
 	if spent := time.Since(begin); spent < pause {
 		t.Errorf("started after %v, before the agent could answer", spent)
 	}
-	if err := sealedFirst(o.known); err != nil || !o.killed() || leaked(o.Stdout()) {
+	if err := agentenv.SealedFirst(o.known); err != nil || !o.killed() || leaked(o.Stdout()) {
 		t.Errorf("%v: %s", err, o)
 	}
 }

@@ -143,7 +143,7 @@ func (s *starter) inOrder(t *testing.T, way order) {
 		if !o.killed() || leaked(o.Stdout()) || o.deleted.Code != 0 {
 			t.Errorf("not killed: %s", o)
 		}
-		if err := sealedFirst(o.known); err != nil {
+		if err := agentenv.SealedFirst(o.known); err != nil {
 			t.Fatalf("%v: %s", err, o)
 		}
 		c := o.known

@@ -284,7 +284,7 @@ func judge(t *testing.T, made []*outcome) summary {
 			continue
 		}
 		var faults []string
-		if err := sealedFirst(o.known); err != nil {
+		if err := agentenv.SealedFirst(o.known); err != nil {
 			s.unidentified++
 			faults = append(faults, "identity: "+err.Error())
 		}
@@ -312,20 +312,4 @@ func judge(t *testing.T, made []*outcome) summary {
 		}
 	}
 	return s
-}
-
-// sealedFirst checks that the kernel sealed a container before any task was in
-// its cgroup, and so before its first exec.
-func sealedFirst(c *boltseal.Container) error {
-	switch {
-	case c == nil:
-		return fmt.Errorf("the agent does not know it")
-	case c.GetState() != boltseal.ContainerState_CONTAINER_STATE_ARMED:
-		return fmt.Errorf("state %s", c.GetState())
-	case c.GetSealedNs() == 0 || c.GetSealedNs() >= c.GetFirstTaskNs():
-		return fmt.Errorf("sealed at %d, first task at %d", c.GetSealedNs(), c.GetFirstTaskNs())
-	case c.GetFirstTaskNs() > c.GetFirstExecNs() || c.GetFirstExecNs() > c.GetArmedNs():
-		return fmt.Errorf("first task at %d, first exec at %d, armed at %d", c.GetFirstTaskNs(), c.GetFirstExecNs(), c.GetArmedNs())
-	}
-	return nil
 }

@@ -226,7 +226,7 @@ func TestContainerWithoutNamespaces(t *testing.T) {
 	}
 	for _, args := range [][]string{{"/bin/cat", "/etc/shadow"}, {"/bin/sh", "-c", "cat /etc/shadow"}} {
 		o := s.start(t.Context(), t, none(s.spec(true, args...)))
-		if err := sealedFirst(o.known); err != nil || leaked(o.Stdout()) || o.started.Code != 0 {
+		if err := agentenv.SealedFirst(o.known); err != nil || leaked(o.Stdout()) || o.started.Code != 0 {
 			t.Errorf("%v: %s", err, o)
 		}
 		o = s.start(t.Context(), t, none(s.spec(false, args...)))

@@ -45,7 +45,7 @@ func containerd(t *testing.T, agent *agentenv.Agent) {
 	}{{mark, 137}, {agentenv.Mark(), 0}} {
 		started := pod.start(t, test.mark)
 		known := waitArmed(t, agent, started.id)
-		if err := sealedFirst(known); err != nil {
+		if err := agentenv.SealedFirst(known); err != nil {
 			t.Errorf("mark %s: %v: %v\n%s", test.mark, err, known, plugin.log())
 		}
 		// The cgroup's path came from the plugin before there was a cgroup.

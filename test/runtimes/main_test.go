@@ -77,16 +77,3 @@ func waitArmed(t *testing.T, agent *agentenv.Agent, id string) *boltseal.Contain
 	})
 	return known
 }
-
-// sealedFirst holds that the kernel sealed the cgroup before there was a task in
-// it, and before the first of them executed anything; its clock says so.
-func sealedFirst(c *boltseal.Container) error {
-	seal, task, exec := c.GetSealedNs(), c.GetFirstTaskNs(), c.GetFirstExecNs()
-	if seal == 0 || task == 0 || exec == 0 {
-		return errors.New("a time is missing")
-	}
-	if seal > task || task > exec {
-		return fmt.Errorf("sealed at %d, first task at %d, first exec at %d", seal, task, exec)
-	}
-	return nil
-}

@@ -68,7 +68,7 @@ func prove(t *testing.T, agent *agentenv.Agent, start runFunc) {
 		shared := testenv.Dir(t)
 		r := start(t, hook, test.mark, shared, waiting())
 		known := waitArmed(t, agent, r.id)
-		if err := sealedFirst(known); err != nil {
+		if err := agentenv.SealedFirst(known); err != nil {
 			t.Errorf("%s: %v: %v", test.name, err, known)
 		}
 		if known.GetAnnotations()[agentenv.MarkKey] != test.mark || !slices.Equal(known.GetPolicies(), test.policies) {

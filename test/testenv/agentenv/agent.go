@@ -6,6 +6,8 @@ package agentenv
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -101,4 +103,20 @@ func (a *Agent) Announce(ctx context.Context, c *tetragon.CreateContainer) error
 		Event: &tetragon.RuntimeHookRequest_CreateContainer{CreateContainer: c},
 	})
 	return err
+}
+
+// SealedFirst checks, by the kernel's own times, that a container was sealed
+// before any task was in its cgroup, and so before its first exec.
+func SealedFirst(c *boltseal.Container) error {
+	switch {
+	case c == nil:
+		return errors.New("the agent does not know it")
+	case c.GetState() != boltseal.ContainerState_CONTAINER_STATE_ARMED:
+		return fmt.Errorf("state %s", c.GetState())
+	case c.GetSealedNs() == 0 || c.GetSealedNs() >= c.GetFirstTaskNs():
+		return fmt.Errorf("sealed at %d, first task at %d", c.GetSealedNs(), c.GetFirstTaskNs())
+	case c.GetFirstTaskNs() > c.GetFirstExecNs() || c.GetFirstExecNs() > c.GetArmedNs():
+		return fmt.Errorf("first task at %d, first exec at %d, armed at %d", c.GetFirstTaskNs(), c.GetFirstExecNs(), c.GetArmedNs())
+	}
+	return nil
 }
