@@ -104,13 +104,17 @@ func newPlugin(o options, log *slog.Logger) (*plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plugin{settings: s, log: log, hook: o.hook}
+	p := &plugin{settings: s, log: log, hook: o.hook, life: context.Background()}
 	if o.hook == "" {
 		log.Warn("no hook is added to containers: one that starts while this plugin is away starts unasked")
 		return p, nil
 	}
 	if !filepath.IsAbs(o.hook) {
 		return nil, fmt.Errorf("hook %q: not an absolute path", o.hook)
+	}
+	// The hook reads the same file, in whichever directory the runtime is.
+	if o.config != "" && !filepath.IsAbs(o.config) {
+		return nil, fmt.Errorf("configuration %q: not an absolute path", o.config)
 	}
 	info, err := os.Stat(o.hook)
 	if err != nil {
@@ -139,6 +143,7 @@ const (
 // serve connects to the runtime, again and again until the context ends: every
 // time that it restarts it has forgotten its plugins.
 func (p *plugin) serve(ctx context.Context, socket string) {
+	p.life = ctx
 	wait := firstWait
 	for {
 		connected, err := p.connect(ctx, socket)

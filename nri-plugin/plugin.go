@@ -42,6 +42,8 @@ type plugin struct {
 	// no hook is added, and StartContainer alone decides.
 	hook     string
 	hookArgs []string
+	// life is what taking containers in lasts for: nobody waits for it.
+	life context.Context
 
 	mu      sync.Mutex
 	runtime string
@@ -66,7 +68,7 @@ func (p *plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 	}
 	p.adopted.Go(func() {
 		for _, c := range containers {
-			if c.GetPid() != 0 && c.GetState() != api.ContainerState_CONTAINER_STOPPED {
+			if p.life.Err() == nil && c.GetPid() != 0 && c.GetState() != api.ContainerState_CONTAINER_STOPPED {
 				p.adopt(byID[c.GetPodSandboxId()], c)
 			}
 		}
@@ -76,7 +78,7 @@ func (p *plugin) Synchronize(_ context.Context, pods []*api.PodSandbox, containe
 
 // adopt tells the agent of a container that has run before the plugin did.
 func (p *plugin) adopt(pod *api.PodSandbox, c *api.Container) {
-	ctx, cancel := context.WithTimeout(context.Background(), p.settings.Deadline)
+	ctx, cancel := context.WithTimeout(p.life, p.settings.Deadline)
 	defer cancel()
 	request, outcome := p.ask(ctx, pod, c, true)
 	p.tell(ctx, "adopt", c, outcome, agentclient.Decide(outcome, p.settings.FailPolicy, agentclient.SubjectOf(request)))

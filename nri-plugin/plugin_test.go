@@ -223,6 +223,31 @@ func TestSynchronizeAdoptsWhatRuns(t *testing.T) {
 	}
 }
 
+// TestEndsWhileItAdopts: an agent that hangs does not keep the plugin from ending.
+func TestEndsWhileItAdopts(t *testing.T) {
+	a := &agent{slow: make(chan struct{})}
+	defer close(a.slow)
+	r := newRig(t, a, "block")
+	r.settings.Deadline = time.Hour
+	life, end := context.WithCancel(t.Context())
+	r.life = life
+	pod, c := whole()
+	if _, err := r.Synchronize(t.Context(), []*api.PodSandbox{pod}, []*api.Container{c, c, c}); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.adopted.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Error("it has not ended")
+	}
+}
+
 // TestReconnects: a runtime that restarts has forgotten its plugins.
 func TestReconnects(t *testing.T) {
 	r := newRig(t, &agent{}, "block")
@@ -257,6 +282,18 @@ func TestNewPluginRefuses(t *testing.T) {
 	if err := os.WriteFile(plain, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "hook.json")
+	if err := os.WriteFile(file, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	relative, err := filepath.Rel(wd, file)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		options options
 		want    string
@@ -264,6 +301,7 @@ func TestNewPluginRefuses(t *testing.T) {
 		{options{hook: filepath.Join(dir, "none")}, "hook: stat"},
 		{options{hook: "boltseal-hook"}, "not an absolute path"},
 		{options{hook: plain}, "not a program"},
+		{options{hook: "/bin/true", config: relative}, "configuration"},
 		{options{hook: dir}, "not a program"},
 		{options{config: filepath.Join(dir, "none")}, "read configuration"},
 		{options{address: "tcp://127.0.0.1:1"}, "agent address"},
