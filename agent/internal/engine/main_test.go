@@ -31,7 +31,11 @@ func TestMain(m *testing.M) {
 	testenv.Main(m)
 }
 
-func TestWithoutTaskStorage(t *testing.T) { kerneltest.WithoutTaskStorage(t) }
+func TestWithoutTaskStorage(t *testing.T) {
+	kerneltest.WithoutTaskStorage(t, "TestChangesAreAtomic", "TestApplyWaits", "TestValuesThatDoNotFit",
+		"TestSetsThatDoNotFit", "TestLimitsOfSitesAndPolicies", "TestResolve", "TestGracePeriodsStandBetween",
+		"TestNoActIsLostWhenVersionsAreDeleted")
+}
 
 // actsOnDemand reads numbers from standard input and does the act, chroot of what
 // does not exist, so many times for each.

@@ -47,13 +47,14 @@ func TaskRoom(tb TB) uint32 {
 
 // WithoutTaskStorage runs all other tests of the package once more, in a process
 // of their own, as on a kernel without task storage. Call it from a test that
-// does nothing else, and build what the tests load with TaskRoom.
-func WithoutTaskStorage(tb TB) {
+// does nothing else, and build what the tests load with TaskRoom. Tests named in
+// skip, which tasks are no part of, are not run again.
+func WithoutTaskStorage(tb TB, skip ...string) {
 	tb.Helper()
 	if TaskRoom(tb) != 0 {
 		tb.Skipf("this run is without task storage already")
 	}
-	cmd := exec.CommandContext(tb.Context(), "/proc/self/exe", "-test.v", "-test.skip=^"+tb.Name()+"$")
+	cmd := exec.CommandContext(tb.Context(), "/proc/self/exe", "-test.v", "-test.skip=^("+strings.Join(append(skip, tb.Name()), "|")+")$")
 	cmd.Env = append(os.Environ(), taskRoomVariable+"=1")
 	out, err := cmd.CombinedOutput()
 	passed, skipped := 0, 0
