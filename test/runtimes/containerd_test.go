@@ -143,7 +143,9 @@ func startContainerd(t *testing.T) *daemonCRI {
 	dir := testenv.Dir(t)
 	c := &daemonCRI{dir: dir, nri: filepath.Join(dir, "nri.sock")}
 	socket := filepath.Join(dir, "c.sock")
+	// The plugin that is left out makes directories below /opt.
 	config := fmt.Sprintf(`version = 2
+disabled_plugins = ["io.containerd.internal.v1.opt"]
 root = %[1]q
 state = %[2]q
 [grpc]

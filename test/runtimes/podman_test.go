@@ -70,7 +70,8 @@ func (p *pods) do(ctx context.Context, args ...string) testenv.Result {
 	cmd := exec.CommandContext(ctx, "podman", append([]string{
 		"--root", at("root"), "--runroot", at("runroot"), "--tmpdir", at("tmp"), "--volumepath", at("volumes"),
 		"--network-config-dir", at("networks"), "--hooks-dir", at("hooks.d"),
-		"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=crun",
+		"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none",
+		"--runtime=crun", "--runtime-flag", "root=" + at("crun"),
 	}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+p.dir,
 		"CONTAINERS_CONF="+at("containers.conf"), "CONTAINERS_STORAGE_CONF="+at("storage.conf"))
