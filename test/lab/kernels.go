@@ -16,6 +16,10 @@ type Kernel struct {
 	// Package is the package that depends on the newest build. It is empty for
 	// the kernel that the lab builds.
 	Package string
+	// NeedsCX16 tells that something that is tested is only there on a processor
+	// with CMPXCHG16B: since 6.18 the memory of task storage is allocated by
+	// kmalloc_nolock, which gives nothing without it. Every real processor has it.
+	NeedsCX16 bool
 }
 
 // Kernels returns the kernels that the project is tested on, oldest first.
@@ -25,7 +29,7 @@ func Kernels() []Kernel {
 		{Name: "5.10", Suite: "bullseye", Package: cloud},
 		{Name: "6.1", Suite: "bookworm", Package: cloud},
 		{Name: "6.12", Suite: "trixie", Package: cloud},
-		{Name: "7", Suite: "sid", Package: cloud},
+		{Name: "7", Suite: "sid", Package: cloud, NeedsCX16: true},
 		// With error injection, which no Debian kernel has.
 		{Name: "6.12-inject", Suite: "trixie"},
 	}

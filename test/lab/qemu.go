@@ -67,12 +67,17 @@ func startQEMU(dir string, m Machine, image, initrd, root string) (*qemu, error)
 	return q, nil
 }
 
-// cpu is what the guest's processor can do. Without cx16, for QEMU 7.2 leaves
-// garbage in the flags after CMPXCHG16B, which the kernel's allocator uses: an
-// interrupt there saves it, and the return from it traps (seen on 6.12 as double
-// faults in __kmalloc, in one of a few minutes under load). Debian's kernels and
-// programs do without the instruction.
-const cpu = "max,la57=off,cx16=off"
+// cpu is what the guest's processor can do. QEMU 7.2 leaves garbage in the flags
+// after CMPXCHG16B, which the kernel's allocator uses: an interrupt there saves
+// it, and the return from it traps (seen on 6.12 as double faults in __kmalloc, in
+// one of a few minutes under load). Kernels that can do without the instruction
+// are not told of it.
+func cpu(k Kernel) string {
+	if k.NeedsCX16 {
+		return "max,la57=off"
+	}
+	return "max,la57=off,cx16=off"
+}
 
 func machineArgs(m Machine, image, initrd, root string) []string {
 	threads := "single"
@@ -87,7 +92,7 @@ func machineArgs(m Machine, image, initrd, root string) []string {
 	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-accel", "tcg,thread=" + threads + ",tb-size=512", "-cpu", cpu, "-machine", "q35,usb=off,sata=off,smbus=off",
+		"-accel", "tcg,thread=" + threads + ",tb-size=512", "-cpu", cpu(m.Kernel), "-machine", "q35,usb=off,sata=off,smbus=off",
 		"-smp", strconv.Itoa(m.CPUs), "-m", strconv.Itoa(m.MemoryMB),
 		"-kernel", image, "-initrd", initrd, "-append", m.parameters(),
 		"-chardev", "file,id=console,path=" + m.Console, "-serial", "chardev:console",
