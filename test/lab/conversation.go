@@ -26,7 +26,8 @@ type conversation struct {
 
 	result Result
 	ready  bool
-	up     float64 // the guest's uptime at its last sign of life
+	up     float64   // the guest's uptime at its last sign of life
+	first  time.Time // of those
 	step   int
 	done   bool
 }
@@ -120,11 +121,7 @@ func (c *conversation) take(e job.Event) error {
 	case e.Error != "":
 		return fmt.Errorf("%w: %s", ErrGuest, e.Error)
 	case e.Up != 0:
-		c.up = e.Up
-		if !c.ready {
-			c.ready = true
-			c.result.Ready = time.Since(c.begin)
-		}
+		return c.alive(e.Up, time.Now())
 	case e.Exit != nil:
 		c.result.Steps = append(c.result.Steps, *e.Exit)
 		c.step = e.Step + 1
@@ -133,6 +130,26 @@ func (c *conversation) take(e job.Event) error {
 	}
 	if c.watch != nil && (e.Output != nil || e.Exit != nil) {
 		c.watch(e)
+	}
+	return nil
+}
+
+// alive takes a sign of life in. The first two are to compare the clocks by; they
+// come before the first step, so that the machine can be booted again.
+func (c *conversation) alive(up float64, now time.Time) error {
+	before := c.up
+	c.up = up
+	switch {
+	case c.ready:
+	case before == 0:
+		c.first = now
+	default:
+		const slack = 0.1 // of a second: how exact an uptime is, and more
+		if here := now.Sub(c.first).Seconds(); up-before > 2*here+slack {
+			return fmt.Errorf("%w: %.2f s of it took %.2f s", ErrClock, up-before, here)
+		}
+		c.ready = true
+		c.result.Ready = now.Sub(c.begin)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestCacheKeepsWhatIsWhole(t *testing.T) {
@@ -186,5 +187,26 @@ func TestDroppedOptions(t *testing.T) {
 	got := droppedOptions("# words\nCONFIG_A=y\nCONFIG_B=y\n# CONFIG_C is not set\n", "CONFIG_A=y\nCONFIG_B=m\nCONFIG_AB=y\n")
 	if len(got) != 1 || got[0] != "CONFIG_B=y" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestFastClocksAreFound(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	for _, test := range []struct {
+		guest, host time.Duration
+		fast        bool
+	}{
+		{time.Second, time.Second, false}, {time.Second, 5 * time.Second, false}, {time.Second, 700 * time.Millisecond, false},
+		{time.Second, 100 * time.Millisecond, true}, {time.Second, 300 * time.Millisecond, true},
+	} {
+		c := &conversation{begin: begin}
+		if err := c.alive(4, begin); err != nil || c.ready {
+			t.Errorf("first sign of life: ready %t, %v", c.ready, err)
+		}
+		err := c.alive(4+test.guest.Seconds(), begin.Add(test.host))
+		if errors.Is(err, ErrClock) != test.fast || c.ready == test.fast {
+			t.Errorf("%v of the guest in %v: ready %t, %v", test.guest, test.host, c.ready, err)
+		}
 	}
 }

@@ -61,6 +61,10 @@ var (
 	ErrHangs = errors.New("the guest hangs")
 	// ErrTimeout: it lives, and its job takes too long.
 	ErrTimeout = errors.New("the job takes too long")
+	// ErrClock: its clock runs too fast. Under load a kernel can take the frequency
+	// of its processor's counter for a tenth of what it is (seen on 6.12), and
+	// everything in it that waits then gives up early.
+	ErrClock = errors.New("the guest's clock runs too fast")
 	// ErrGuest: it says itself why it cannot do the job.
 	ErrGuest = errors.New("the guest cannot do its job")
 )

@@ -5,6 +5,8 @@
 // of which has Done or Error.
 package job
 
+import "time"
+
 // Names of the guest's virtio-serial ports.
 const (
 	// JobPort carries the job in.
@@ -24,6 +26,10 @@ const (
 	// load, a path per line, in order.
 	ModuleList = "/modules"
 )
+
+// ClockCheck is how long a guest waits, by its own clock, between its first two
+// signs of life.
+const ClockCheck = time.Second
 
 // Job is what a guest does: its steps, one after the other, also when one fails.
 type Job struct {
@@ -45,8 +51,8 @@ type Step struct {
 type Event struct {
 	// Step is the index of the step that the event is about.
 	Step int `json:"step"`
-	// Up is the guest's uptime in seconds: it is ready to start its first step,
-	// and then about once a second, as a sign of life.
+	// Up is the guest's uptime in seconds: twice before its first step, and then
+	// about once a second, as a sign of life.
 	Up float64 `json:"up,omitempty"`
 	// Output is what the command wrote to its standard output and error.
 	Output []byte `json:"output,omitempty"`
