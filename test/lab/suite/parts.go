@@ -54,6 +54,7 @@ func (p *parts) close(exit job.Exit) error {
 	err := p.open.Close()
 	p.open = nil
 	part := p.column.Parts[p.step]
+	fmt.Fprintf(p.out, "     took %.0f s\n", exit.Seconds)
 	if exit.Error != "" {
 		err = errors.Join(err, fmt.Errorf("%s: %s", part.Package, exit.Error))
 	}
@@ -112,7 +113,7 @@ func native(ctx context.Context, dir string, c Column, out io.Writer) *Outcome {
 		strict = testenv.StrictVariable + "=0"
 	}
 	for _, part := range c.Parts {
-		step := part.step(dir)
+		step, begin := part.step(dir), time.Now()
 		cmd := exec.CommandContext(ctx, step.Argv[0], step.Argv[1:]...)
 		cmd.Dir = filepath.Clean(step.Dir)
 		cmd.Env = append(append(os.Environ(), strict), step.Env...)
@@ -125,7 +126,7 @@ func native(ctx context.Context, dir string, c Column, out io.Writer) *Outcome {
 			err = nil
 		}
 		if err == nil {
-			parts.take(job.Event{Exit: &job.Exit{Status: cmd.ProcessState.ExitCode()}})
+			parts.take(job.Event{Exit: &job.Exit{Status: cmd.ProcessState.ExitCode(), Seconds: time.Since(begin).Seconds()}})
 		}
 		o.Err = errors.Join(o.Err, err, parts.end())
 	}

@@ -26,7 +26,7 @@ type row struct {
 }
 
 func rows() []row {
-	const kernel, mechanism, runtimes = "agent/internal/kernel", "agent/internal/kernel/mechanism", "test/runtimes"
+	const kernel, mechanism, runtimes = kernelPackage, mechanismPackage, "test/runtimes"
 	return []row{
 		{promise: "every probe tells the truth", pkg: kernel, test: "TestProbesMatchTruth"},
 		{promise: "the same, without bpf in lsm=", pkg: kernel, test: "TestProbesMatchTruth", without: true},
