@@ -36,7 +36,7 @@ func rows() []row {
 		{promise: "fmod_ret denies, per container, without bpf in lsm=", pkg: mechanism, test: "TestFmodRetDeny", without: true},
 		{promise: "kprobe overrides a system call, per container", pkg: mechanism, test: "TestKprobeOverride"},
 		{promise: "seals of cgroups and tasks", pkg: "agent/internal/seal"},
-		{promise: "policies at sites", pkg: "agent/internal/engine"},
+		{promise: "policies at sites", pkg: enginePackage},
 		{promise: "sealed before the first task and exec, killed when selected", pkg: "test/e2e"},
 		{promise: "runc", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/runc"},
 		{promise: "crun", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/crun"},
