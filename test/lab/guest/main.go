@@ -86,7 +86,7 @@ func work(ports *ports, events *events) error {
 func showClock(events *events) error {
 	for i := range 2 {
 		if i > 0 {
-			time.Sleep(job.ClockCheck)
+			<-time.After(job.ClockCheck)
 		}
 		up, err := uptime()
 		if err != nil {

@@ -101,12 +101,17 @@ func loadModule(path string) error {
 const deviceTime = 20 * time.Second
 
 func waitFor(path string) error {
-	for end := time.Now().Add(deviceTime); ; time.Sleep(10 * time.Millisecond) {
+	end := time.After(deviceTime)
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
 		_, err := os.Stat(path)
 		if err == nil {
 			return nil
 		}
-		if time.Now().After(end) {
+		select {
+		case <-again.C:
+		case <-end:
 			return fmt.Errorf("wait for device: %w", err)
 		}
 	}
