@@ -58,7 +58,7 @@ func unified() error {
 // guest of the lab has: there the test fails instead of being skipped.
 func inLab(name string, check func() error) testenv.Feature {
 	if os.Getenv(truth.Variable) != "" {
-		return testenv.Wanted(name, check)
+		return testenv.Needed(name, check)
 	}
 	return testenv.Optional(name, check)
 }

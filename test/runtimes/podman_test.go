@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,7 +52,10 @@ func newPodman(t *testing.T) *pods {
 	} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(p.dir, file), []byte(text), 0o600))
 	}
-	if err != nil {
+	// A flag for the runtime would not do: podman does not hand it to those that
+	// clean up in the background, and they would use the host's state directory.
+	script := fmt.Sprintf("#!/bin/sh\nexec crun --root '%s' \"$@\"\n", filepath.Join(p.dir, "state"))
+	if err = errors.Join(err, os.WriteFile(filepath.Join(p.dir, "crun"), []byte(script), 0o700)); err != nil {
 		t.Fatalf("set podman up: %v", err)
 	}
 	t.Cleanup(func() {
@@ -60,8 +64,22 @@ func newPodman(t *testing.T) *pods {
 		if result := p.do(ctx, "rm", "--all", "--force", "--time=0"); result.Code != 0 {
 			t.Errorf("remove what podman has: %s", result)
 		}
+		testenv.Eventually(t, patience, "podman has cleaned up", p.quiet)
 	})
 	return p
+}
+
+// quiet tells whether nothing of podman's runs in the directory. The monitor of
+// a container that has ended starts a podman of its own, for which no command waits.
+func (p *pods) quiet() error {
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, line := range lines {
+		// A process that has ended meanwhile has no command line.
+		if command, _ := os.ReadFile(line); bytes.Contains(command, []byte(p.dir)) {
+			err = errors.Join(err, fmt.Errorf("%s: %q", line, command))
+		}
+	}
+	return err
 }
 
 // do runs podman, none of whose defaults lead out of its directory.
@@ -71,7 +89,7 @@ func (p *pods) do(ctx context.Context, args ...string) testenv.Result {
 		"--root", at("root"), "--runroot", at("runroot"), "--tmpdir", at("tmp"), "--volumepath", at("volumes"),
 		"--network-config-dir", at("networks"), "--hooks-dir", at("hooks.d"),
 		"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none",
-		"--runtime=crun", "--runtime-flag", "root=" + at("crun"),
+		"--runtime", at("crun"),
 	}, args...)...)
 	cmd.Env = append(os.Environ(), "HOME="+p.dir,
 		"CONTAINERS_CONF="+at("containers.conf"), "CONTAINERS_STORAGE_CONF="+at("storage.conf"))

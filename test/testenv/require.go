@@ -23,7 +23,9 @@ type Feature struct {
 	// optional features depend on the kernel or the machine's set-up, not on
 	// packages or rights: a test that lacks one is skipped also when strict.
 	optional bool
-	probe    func() error
+	// needed features fail a test that lacks one, strict or not.
+	needed bool
+	probe  func() error
 }
 
 // String returns the feature's name as skips print it.
@@ -70,20 +72,22 @@ func Optional(name string, check func() error) Feature {
 	return Feature{name: name, optional: true, probe: check}
 }
 
-// Wanted makes a feature of a test's own that strict runs fail without.
-func Wanted(name string, check func() error) Feature {
-	return Feature{name: name, probe: check}
+// Needed makes a feature of a test's own, one that is there wherever the test
+// asks for it: without it the test fails with what check returns, strict or not.
+func Needed(name string, check func() error) Feature {
+	return Feature{name: name, needed: true, probe: check}
 }
 
 // Require skips the test, with the reason, where the machine lacks one of the
-// features; strict runs fail instead if a machine that is able should have it.
+// features; strict runs fail instead if a machine that is able should have it,
+// and all runs do for those that are [Needed].
 func Require(tb testing.TB, features ...Feature) {
 	tb.Helper()
 	for _, f := range features {
 		err := f.probe()
 		switch {
 		case err == nil:
-		case Strict() && !f.optional:
+		case f.needed || Strict() && !f.optional:
 			tb.Fatalf("needs %s, which this machine should have: %v", f.name, err)
 		default:
 			tb.Skipf("needs %s: %v", f.name, err)

@@ -79,6 +79,8 @@ func TestRequire(t *testing.T) {
 		{name: "there, strict", strict: "1", feature: Feature{name: "x", probe: there}},
 		{name: "missing", feature: Feature{name: "x", probe: missing}, skips: "needs x: not built in"},
 		{name: "missing, strict", strict: "1", feature: Feature{name: "x", probe: missing}, fails: "needs x, which this machine should have: not built in\n"},
+		{name: "needed", feature: Needed("x", missing), fails: "needs x, which this machine should have: not built in\n"},
+		{name: "needed, there", feature: Needed("x", there)},
 		{name: "optional, strict", strict: "1", feature: Optional("x", missing), skips: "needs x: not built in"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -186,9 +188,13 @@ func TestNothingSurvivesTheTestProcess(t *testing.T) {
 			if parent == "" {
 				t.FailNow()
 			}
-			if made := leftovers(name); len(made) < 4 {
-				t.Errorf("expected at least two processes, a cgroup and a mount, found %q", made)
-			}
+			// runc returns before the container's exec, and a task has no name in it.
+			Eventually(t, 30*time.Second, "two processes, a cgroup and a mount are found", func() error {
+				if made := leftovers(name); len(made) < 4 {
+					return fmt.Errorf("found %q", made)
+				}
+				return nil
+			})
 			if _, err := os.Stat(Cgroup2Root(t) + parent + "/box"); err != nil {
 				t.Errorf("the container's cgroup: %v", err)
 			}
