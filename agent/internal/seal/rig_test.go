@@ -221,11 +221,14 @@ func start(t testing.TB, cmd *exec.Cmd) *process {
 // script starts busybox's shell.
 func script(t testing.TB, in *testenv.Cgroup, text string) *process {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), busybox(t), "sh", "-c", text)
+	// Who starts a process goes on before its exec has ended.
+	cmd := exec.CommandContext(t.Context(), busybox(t), "sh", "-c", "echo; "+text)
 	if in != nil {
 		in.Born(cmd)
 	}
-	return start(t, cmd)
+	p := start(t, cmd)
+	p.says()
+	return p
 }
 
 // busybox is one process of one thread, whatever it is told to be.
