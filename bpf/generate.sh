@@ -14,4 +14,4 @@ types=$(sed -n 's/^EXPORT_TYPE([a-z]*, \([a-z_]*\));/-type \1/p' include/export.
 go tool bpf2go -target amd64,arm64 -no-global-types $types Wire include/export.bpf.c
 go tool bpf2go -target amd64,arm64 -no-global-types Cgroup cgroup/cgroup.bpf.c
 go tool bpf2go -target amd64,arm64 -no-global-types Process process/process.bpf.c
-go tool bpf2go -target amd64,arm64 -no-global-types Tracepoint site/tracepoint.bpf.c
+go tool bpf2go -target amd64,arm64 -no-global-types Site site/site.bpf.c

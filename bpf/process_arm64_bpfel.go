@@ -23,7 +23,7 @@ const (
 	ProcessMapKernelErrors      = "kernel_errors"
 	ProcessMapLostEvents        = "lost_events"
 	ProcessMapPathWalks         = "path_walks"
-	ProcessMapScratchDepth      = "scratch_depth"
+	ProcessMapScratchTaken      = "scratch_taken"
 	ProcessMapSeals             = "seals"
 	ProcessMapSlots             = "slots"
 	ProcessMapTaskSeals         = "task_seals"
@@ -33,6 +33,7 @@ const (
 	ProcessProgSchedProcessFork = "sched_process_fork"
 	ProcessProgSchedProcessFree = "sched_process_free"
 	ProcessVarHashKeys          = "hash_keys"
+	ProcessVarScratchAtomic     = "scratch_atomic"
 	ProcessVarTaskStorage       = "task_storage"
 )
 
@@ -96,7 +97,7 @@ type ProcessMapSpecs struct {
 	KernelErrors  *ebpf.MapSpec `ebpf:"kernel_errors"`
 	LostEvents    *ebpf.MapSpec `ebpf:"lost_events"`
 	PathWalks     *ebpf.MapSpec `ebpf:"path_walks"`
-	ScratchDepth  *ebpf.MapSpec `ebpf:"scratch_depth"`
+	ScratchTaken  *ebpf.MapSpec `ebpf:"scratch_taken"`
 	Seals         *ebpf.MapSpec `ebpf:"seals"`
 	Slots         *ebpf.MapSpec `ebpf:"slots"`
 	TaskSeals     *ebpf.MapSpec `ebpf:"task_seals"`
@@ -106,8 +107,9 @@ type ProcessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessVariableSpecs struct {
-	HashKeys    *ebpf.VariableSpec `ebpf:"hash_keys"`
-	TaskStorage *ebpf.VariableSpec `ebpf:"task_storage"`
+	HashKeys      *ebpf.VariableSpec `ebpf:"hash_keys"`
+	ScratchAtomic *ebpf.VariableSpec `ebpf:"scratch_atomic"`
+	TaskStorage   *ebpf.VariableSpec `ebpf:"task_storage"`
 }
 
 // ProcessObjects contains all objects after they have been loaded into the kernel.
@@ -137,7 +139,7 @@ type ProcessMaps struct {
 	KernelErrors  *ebpf.Map `ebpf:"kernel_errors"`
 	LostEvents    *ebpf.Map `ebpf:"lost_events"`
 	PathWalks     *ebpf.Map `ebpf:"path_walks"`
-	ScratchDepth  *ebpf.Map `ebpf:"scratch_depth"`
+	ScratchTaken  *ebpf.Map `ebpf:"scratch_taken"`
 	Seals         *ebpf.Map `ebpf:"seals"`
 	Slots         *ebpf.Map `ebpf:"slots"`
 	TaskSeals     *ebpf.Map `ebpf:"task_seals"`
@@ -152,7 +154,7 @@ func (m *ProcessMaps) Close() error {
 		m.KernelErrors,
 		m.LostEvents,
 		m.PathWalks,
-		m.ScratchDepth,
+		m.ScratchTaken,
 		m.Seals,
 		m.Slots,
 		m.TaskSeals,
@@ -163,8 +165,9 @@ func (m *ProcessMaps) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessVariables struct {
-	HashKeys    *ebpf.Variable `ebpf:"hash_keys"`
-	TaskStorage *ebpf.Variable `ebpf:"task_storage"`
+	HashKeys      *ebpf.Variable `ebpf:"hash_keys"`
+	ScratchAtomic *ebpf.Variable `ebpf:"scratch_atomic"`
+	TaskStorage   *ebpf.Variable `ebpf:"task_storage"`
 }
 
 // ProcessPrograms contains all programs after they have been loaded into the kernel.

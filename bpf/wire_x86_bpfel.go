@@ -19,35 +19,17 @@ type WireAct struct {
 	Signal uint8
 	Group  uint16
 	Policy uint32
+	Error  int32
+	Pad    uint32
 }
 
 type WireActionFlags uint32
 
 const (
-	WireActionFlagsACTION_POST   WireActionFlags = 1
-	WireActionFlagsACTION_SIGNAL WireActionFlags = 2
-	WireActionFlagsACTION_NOPOST WireActionFlags = 4
-)
-
-type WireArgConfig struct {
-	_        structs.HostLayout
-	Offset   uint16
-	Size     uint16
-	Kind     uint8
-	IsSigned uint8
-	String   uint8
-	Pad      uint8
-}
-
-type WireArgKind uint32
-
-const (
-	WireArgKindARG_NONE          WireArgKind = 0
-	WireArgKindARG_INT           WireArgKind = 1
-	WireArgKindARG_USER_STRING   WireArgKind = 2
-	WireArgKindARG_KERNEL_STRING WireArgKind = 3
-	WireArgKindARG_DATA_LOC      WireArgKind = 4
-	WireArgKindARG_INLINE_STRING WireArgKind = 5
+	WireActionFlagsACTION_POST     WireActionFlags = 1
+	WireActionFlagsACTION_SIGNAL   WireActionFlags = 2
+	WireActionFlagsACTION_NOPOST   WireActionFlags = 4
+	WireActionFlagsACTION_OVERRIDE WireActionFlags = 8
 )
 
 type WireBound struct {
@@ -56,6 +38,14 @@ type WireBound struct {
 	Class uint32
 	Pad   uint32
 }
+
+type WireCapabilityKind uint32
+
+const (
+	WireCapabilityKindCAPABILITIES_EFFECTIVE   WireCapabilityKind = 0
+	WireCapabilityKindCAPABILITIES_INHERITABLE WireCapabilityKind = 1
+	WireCapabilityKindCAPABILITIES_PERMITTED   WireCapabilityKind = 2
+)
 
 type WireCgroupPath struct {
 	_    structs.HostLayout
@@ -66,6 +56,23 @@ type WireCgroupSeal struct {
 	_    structs.HostLayout
 	Slot uint32
 	By   uint32
+}
+
+type WireCredInfo struct {
+	_           structs.HostLayout
+	Uid         uint32
+	Gid         uint32
+	Suid        uint32
+	Sgid        uint32
+	Euid        uint32
+	Egid        uint32
+	Fsuid       uint32
+	Fsgid       uint32
+	Securebits  uint32
+	UserNs      uint32
+	Inheritable uint64
+	Permitted   uint64
+	Effective   uint64
 }
 
 type WireDimension struct {
@@ -132,15 +139,18 @@ type WireEventHeader struct {
 }
 
 type WireEventSite struct {
-	_         structs.HostLayout
-	H         WireEventHeader
-	Site      uint32
-	Version   uint32
-	Regs      [8]uint64
-	StringLen [5]uint32
-	AtExit    uint32
-	Posted    WireRuleBits
-	Signalled WireRuleBits
+	_          structs.HostLayout
+	H          WireEventHeader
+	Site       uint32
+	Version    uint32
+	Regs       [24]uint64
+	StringLen  [5]uint32
+	Mode       [5]uint32
+	Pad        uint32
+	AtExit     uint32
+	Posted     WireRuleBits
+	Signalled  WireRuleBits
+	Overridden WireRuleBits
 }
 
 type WireEventType uint32
@@ -183,21 +193,19 @@ const (
 type WireLimits uint32
 
 const (
-	WireLimitsRULES_MAX       WireLimits = 512
-	WireLimitsRULE_WORDS      WireLimits = 8
-	WireLimitsARGS_MAX        WireLimits = 8
-	WireLimitsDIM_BINARY      WireLimits = 8
-	WireLimitsDIMS            WireLimits = 9
-	WireLimitsSTRING_ARGS_MAX WireLimits = 5
-	WireLimitsSTRING_MAX      WireLimits = 4096
-	WireLimitsPREFIX_MAX      WireLimits = 256
-	WireLimitsPOSTFIX_MAX     WireLimits = 128
-	WireLimitsHASH_LANES      WireLimits = 3
-	WireLimitsHASH_KEYS       WireLimits = 1030
-	WireLimitsSITES_MAX       WireLimits = 256
-	WireLimitsPATH_KEY_MAX    WireLimits = 511
-	WireLimitsSLOTS_MAX       WireLimits = 16384
-	WireLimitsPOLICIES_MAX    WireLimits = 2048
+	WireLimitsRULES_MAX    WireLimits = 512
+	WireLimitsRULE_WORDS   WireLimits = 8
+	WireLimitsREADS_MAX    WireLimits = 24
+	WireLimitsSTRINGS_MAX  WireLimits = 5
+	WireLimitsSTRING_MAX   WireLimits = 4096
+	WireLimitsPREFIX_MAX   WireLimits = 256
+	WireLimitsPOSTFIX_MAX  WireLimits = 128
+	WireLimitsHASH_LANES   WireLimits = 3
+	WireLimitsHASH_KEYS    WireLimits = 1030
+	WireLimitsSITES_MAX    WireLimits = 256
+	WireLimitsPATH_KEY_MAX WireLimits = 511
+	WireLimitsSLOTS_MAX    WireLimits = 16384
+	WireLimitsPOLICIES_MAX WireLimits = 2048
 )
 
 type WireMatchKind uint32
@@ -209,16 +217,82 @@ const (
 	WireMatchKindMATCH_POSTFIX     WireMatchKind = 3
 	WireMatchKindMATCH_NOT_POSTFIX WireMatchKind = 4
 	WireMatchKindMATCH_RANGE       WireMatchKind = 5
+	WireMatchKindMATCH_MASK        WireMatchKind = 6
+	WireMatchKindMATCH_NOT_MASK    WireMatchKind = 7
 	WireMatchKindMATCH_KINDS       WireMatchKind = 8
 )
 
+type WireNamespaceKind uint32
+
+const (
+	WireNamespaceKindNAMESPACE_UTS               WireNamespaceKind = 0
+	WireNamespaceKindNAMESPACE_IPC               WireNamespaceKind = 1
+	WireNamespaceKindNAMESPACE_MNT               WireNamespaceKind = 2
+	WireNamespaceKindNAMESPACE_PID               WireNamespaceKind = 3
+	WireNamespaceKindNAMESPACE_PID_FOR_CHILDREN  WireNamespaceKind = 4
+	WireNamespaceKindNAMESPACE_NET               WireNamespaceKind = 5
+	WireNamespaceKindNAMESPACE_TIME              WireNamespaceKind = 6
+	WireNamespaceKindNAMESPACE_TIME_FOR_CHILDREN WireNamespaceKind = 7
+	WireNamespaceKindNAMESPACE_CGROUP            WireNamespaceKind = 8
+	WireNamespaceKindNAMESPACE_USER              WireNamespaceKind = 9
+)
+
 type WirePolicyCounters struct {
-	_             structs.HostLayout
-	Post          uint64
-	Nopost        uint64
-	Signal        uint64
-	MonitorSignal uint64
+	_               structs.HostLayout
+	Post            uint64
+	Nopost          uint64
+	Signal          uint64
+	MonitorSignal   uint64
+	Override        uint64
+	MonitorOverride uint64
 }
+
+type WireReadConfig struct {
+	_        structs.HostLayout
+	Offset   uint16
+	Size     uint16
+	Kind     uint8
+	IsSigned uint8
+	String   uint8
+	Pad      uint8
+}
+
+type WireReadKind uint32
+
+const (
+	WireReadKindREAD_NONE           WireReadKind = 0
+	WireReadKindREAD_INT            WireReadKind = 1
+	WireReadKindREAD_USER_STRING    WireReadKind = 2
+	WireReadKindREAD_KERNEL_STRING  WireReadKind = 3
+	WireReadKindREAD_DATA_LOC       WireReadKind = 4
+	WireReadKindREAD_INLINE_STRING  WireReadKind = 5
+	WireReadKindREAD_FILE           WireReadKind = 6
+	WireReadKindREAD_PATH           WireReadKind = 7
+	WireReadKindREAD_DENTRY         WireReadKind = 8
+	WireReadKindREAD_FD             WireReadKind = 9
+	WireReadKindREAD_BINPRM         WireReadKind = 10
+	WireReadKindREAD_USER_BYTES     WireReadKind = 11
+	WireReadKindREAD_KERNEL_BYTES   WireReadKind = 12
+	WireReadKindREAD_BINARY         WireReadKind = 13
+	WireReadKindREAD_SOCK           WireReadKind = 14
+	WireReadKindREAD_SOCKET         WireReadKind = 15
+	WireReadKindREAD_SOCKADDR       WireReadKind = 16
+	WireReadKindREAD_USER_SOCKADDR  WireReadKind = 17
+	WireReadKindREAD_SKB            WireReadKind = 18
+	WireReadKindREAD_CRED           WireReadKind = 19
+	WireReadKindREAD_SOURCE_ADDRESS WireReadKind = 20
+	WireReadKindREAD_TARGET_ADDRESS WireReadKind = 21
+	WireReadKindREAD_SOURCE_PORT    WireReadKind = 22
+	WireReadKindREAD_TARGET_PORT    WireReadKind = 23
+	WireReadKindREAD_PROTOCOL       WireReadKind = 24
+	WireReadKindREAD_FAMILY         WireReadKind = 25
+	WireReadKindREAD_STATE          WireReadKind = 26
+	WireReadKindREAD_PID            WireReadKind = 27
+	WireReadKindREAD_NAMESPACE_PID  WireReadKind = 28
+	WireReadKindREAD_NAMESPACE      WireReadKind = 29
+	WireReadKindREAD_CAPABILITIES   WireReadKind = 30
+	WireReadKindREAD_SYSCALL        WireReadKind = 31
+)
 
 type WireReservedSlots uint32
 
@@ -256,18 +330,22 @@ type WireSetRules struct {
 
 type WireSite struct {
 	_    structs.HostLayout
-	Dims [9]WireDimension
+	Dims [24]WireDimension
 }
 
 type WireSiteConfig struct {
-	_       structs.HostLayout
-	Id      uint32
-	Serial  uint32
-	Args    uint32
-	IsExec  uint8
-	HasExit uint8
-	Pad     uint16
-	Arg     [8]WireArgConfig
+	_            structs.HostLayout
+	Id           uint32
+	Serial       uint32
+	Words        uint32
+	IsExec       uint8
+	HasExit      uint8
+	Denies       uint8
+	Indirect     uint8
+	RegsOffset   uint16
+	ResultOffset uint16
+	Pad          uint32
+	Read         [24]WireReadConfig
 }
 
 type WireSlot struct {
@@ -292,6 +370,25 @@ const (
 	WireSlotStateSLOT_ARMED    WireSlotState = 3
 )
 
+type WireSockInfo struct {
+	_          structs.HostLayout
+	Source     [2]uint64
+	Target     [2]uint64
+	SourcePort uint16
+	TargetPort uint16
+	Family     uint16
+	Type       uint16
+	Protocol   uint16
+	State      uint8
+	Pad        uint8
+	Mark       uint32
+	Priority   uint32
+	Len        uint32
+	Cookie     uint64
+	Hash       uint32
+	Pad2       uint32
+}
+
 type WireStringHash struct {
 	_    structs.HostLayout
 	Lane [3]uint64
@@ -304,6 +401,12 @@ type WireStringStatus uint32
 const (
 	WireStringStatusSTRING_UNREADABLE WireStringStatus = 4294967295
 	WireStringStatusSTRING_TRUNCATED  WireStringStatus = 4294967294
+)
+
+type WireSyscallAbi uint32
+
+const (
+	WireSyscallAbiSYSCALL_COMPAT WireSyscallAbi = 2147483648
 )
 
 type WireTaskSeal struct {
@@ -336,11 +439,11 @@ type WireValueKey struct {
 const (
 	WireVarExportAct            = "export_act"
 	WireVarExportActionFlags    = "export_action_flags"
-	WireVarExportArgConfig      = "export_arg_config"
-	WireVarExportArgKind        = "export_arg_kind"
 	WireVarExportBound          = "export_bound"
+	WireVarExportCapabilityKind = "export_capability_kind"
 	WireVarExportCgroupPath     = "export_cgroup_path"
 	WireVarExportCgroupSeal     = "export_cgroup_seal"
+	WireVarExportCredInfo       = "export_cred_info"
 	WireVarExportDimension      = "export_dimension"
 	WireVarExportEventCgroup    = "export_event_cgroup"
 	WireVarExportEventExec      = "export_event_exec"
@@ -353,7 +456,10 @@ const (
 	WireVarExportKernelError    = "export_kernel_error"
 	WireVarExportLimits         = "export_limits"
 	WireVarExportMatchKind      = "export_match_kind"
+	WireVarExportNamespaceKind  = "export_namespace_kind"
 	WireVarExportPolicyCounters = "export_policy_counters"
+	WireVarExportReadConfig     = "export_read_config"
+	WireVarExportReadKind       = "export_read_kind"
 	WireVarExportReservedSlots  = "export_reserved_slots"
 	WireVarExportRuleBits       = "export_rule_bits"
 	WireVarExportSealedBy       = "export_sealed_by"
@@ -363,8 +469,10 @@ const (
 	WireVarExportSiteConfig     = "export_site_config"
 	WireVarExportSlot           = "export_slot"
 	WireVarExportSlotState      = "export_slot_state"
+	WireVarExportSockInfo       = "export_sock_info"
 	WireVarExportStringHash     = "export_string_hash"
 	WireVarExportStringStatus   = "export_string_status"
+	WireVarExportSyscallAbi     = "export_syscall_abi"
 	WireVarExportTaskSeal       = "export_task_seal"
 	WireVarExportTaskState      = "export_task_state"
 	WireVarExportValueKey       = "export_value_key"
@@ -426,11 +534,11 @@ type WireMapSpecs struct {
 type WireVariableSpecs struct {
 	ExportAct            *ebpf.VariableSpec `ebpf:"export_act"`
 	ExportActionFlags    *ebpf.VariableSpec `ebpf:"export_action_flags"`
-	ExportArgConfig      *ebpf.VariableSpec `ebpf:"export_arg_config"`
-	ExportArgKind        *ebpf.VariableSpec `ebpf:"export_arg_kind"`
 	ExportBound          *ebpf.VariableSpec `ebpf:"export_bound"`
+	ExportCapabilityKind *ebpf.VariableSpec `ebpf:"export_capability_kind"`
 	ExportCgroupPath     *ebpf.VariableSpec `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal     *ebpf.VariableSpec `ebpf:"export_cgroup_seal"`
+	ExportCredInfo       *ebpf.VariableSpec `ebpf:"export_cred_info"`
 	ExportDimension      *ebpf.VariableSpec `ebpf:"export_dimension"`
 	ExportEventCgroup    *ebpf.VariableSpec `ebpf:"export_event_cgroup"`
 	ExportEventExec      *ebpf.VariableSpec `ebpf:"export_event_exec"`
@@ -443,7 +551,10 @@ type WireVariableSpecs struct {
 	ExportKernelError    *ebpf.VariableSpec `ebpf:"export_kernel_error"`
 	ExportLimits         *ebpf.VariableSpec `ebpf:"export_limits"`
 	ExportMatchKind      *ebpf.VariableSpec `ebpf:"export_match_kind"`
+	ExportNamespaceKind  *ebpf.VariableSpec `ebpf:"export_namespace_kind"`
 	ExportPolicyCounters *ebpf.VariableSpec `ebpf:"export_policy_counters"`
+	ExportReadConfig     *ebpf.VariableSpec `ebpf:"export_read_config"`
+	ExportReadKind       *ebpf.VariableSpec `ebpf:"export_read_kind"`
 	ExportReservedSlots  *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
 	ExportRuleBits       *ebpf.VariableSpec `ebpf:"export_rule_bits"`
 	ExportSealedBy       *ebpf.VariableSpec `ebpf:"export_sealed_by"`
@@ -453,8 +564,10 @@ type WireVariableSpecs struct {
 	ExportSiteConfig     *ebpf.VariableSpec `ebpf:"export_site_config"`
 	ExportSlot           *ebpf.VariableSpec `ebpf:"export_slot"`
 	ExportSlotState      *ebpf.VariableSpec `ebpf:"export_slot_state"`
+	ExportSockInfo       *ebpf.VariableSpec `ebpf:"export_sock_info"`
 	ExportStringHash     *ebpf.VariableSpec `ebpf:"export_string_hash"`
 	ExportStringStatus   *ebpf.VariableSpec `ebpf:"export_string_status"`
+	ExportSyscallAbi     *ebpf.VariableSpec `ebpf:"export_syscall_abi"`
 	ExportTaskSeal       *ebpf.VariableSpec `ebpf:"export_task_seal"`
 	ExportTaskState      *ebpf.VariableSpec `ebpf:"export_task_state"`
 	ExportValueKey       *ebpf.VariableSpec `ebpf:"export_value_key"`
@@ -492,11 +605,11 @@ func (m *WireMaps) Close() error {
 type WireVariables struct {
 	ExportAct            *ebpf.Variable `ebpf:"export_act"`
 	ExportActionFlags    *ebpf.Variable `ebpf:"export_action_flags"`
-	ExportArgConfig      *ebpf.Variable `ebpf:"export_arg_config"`
-	ExportArgKind        *ebpf.Variable `ebpf:"export_arg_kind"`
 	ExportBound          *ebpf.Variable `ebpf:"export_bound"`
+	ExportCapabilityKind *ebpf.Variable `ebpf:"export_capability_kind"`
 	ExportCgroupPath     *ebpf.Variable `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal     *ebpf.Variable `ebpf:"export_cgroup_seal"`
+	ExportCredInfo       *ebpf.Variable `ebpf:"export_cred_info"`
 	ExportDimension      *ebpf.Variable `ebpf:"export_dimension"`
 	ExportEventCgroup    *ebpf.Variable `ebpf:"export_event_cgroup"`
 	ExportEventExec      *ebpf.Variable `ebpf:"export_event_exec"`
@@ -509,7 +622,10 @@ type WireVariables struct {
 	ExportKernelError    *ebpf.Variable `ebpf:"export_kernel_error"`
 	ExportLimits         *ebpf.Variable `ebpf:"export_limits"`
 	ExportMatchKind      *ebpf.Variable `ebpf:"export_match_kind"`
+	ExportNamespaceKind  *ebpf.Variable `ebpf:"export_namespace_kind"`
 	ExportPolicyCounters *ebpf.Variable `ebpf:"export_policy_counters"`
+	ExportReadConfig     *ebpf.Variable `ebpf:"export_read_config"`
+	ExportReadKind       *ebpf.Variable `ebpf:"export_read_kind"`
 	ExportReservedSlots  *ebpf.Variable `ebpf:"export_reserved_slots"`
 	ExportRuleBits       *ebpf.Variable `ebpf:"export_rule_bits"`
 	ExportSealedBy       *ebpf.Variable `ebpf:"export_sealed_by"`
@@ -519,8 +635,10 @@ type WireVariables struct {
 	ExportSiteConfig     *ebpf.Variable `ebpf:"export_site_config"`
 	ExportSlot           *ebpf.Variable `ebpf:"export_slot"`
 	ExportSlotState      *ebpf.Variable `ebpf:"export_slot_state"`
+	ExportSockInfo       *ebpf.Variable `ebpf:"export_sock_info"`
 	ExportStringHash     *ebpf.Variable `ebpf:"export_string_hash"`
 	ExportStringStatus   *ebpf.Variable `ebpf:"export_string_status"`
+	ExportSyscallAbi     *ebpf.Variable `ebpf:"export_syscall_abi"`
 	ExportTaskSeal       *ebpf.Variable `ebpf:"export_task_seal"`
 	ExportTaskState      *ebpf.Variable `ebpf:"export_task_state"`
 	ExportValueKey       *ebpf.Variable `ebpf:"export_value_key"`

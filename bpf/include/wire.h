@@ -14,10 +14,8 @@
 enum limits {
 	RULES_MAX = 512,                /* rules of one site */
 	RULE_WORDS = RULES_MAX / 64,
-	ARGS_MAX = 8,                   /* arguments that one site can read */
-	DIM_BINARY = ARGS_MAX,          /* the dimension after the arguments */
-	DIMS = ARGS_MAX + 1,
-	STRING_ARGS_MAX = 5,            /* of the arguments, strings */
+	READS_MAX = 24,                 /* values that one site looks at; each is a dimension */
+	STRINGS_MAX = 5,                /* of them, those that take a buffer: texts and structures */
 	STRING_MAX = 4096,              /* bytes with the closing NUL */
 	PREFIX_MAX = 256,
 	POSTFIX_MAX = 128,
@@ -114,6 +112,8 @@ enum match_kind {
 	MATCH_POSTFIX = 3,
 	MATCH_NOT_POSTFIX = 4,
 	MATCH_RANGE = 5,
+	MATCH_MASK = 6,     /* some bit of the value is in the rule's mask */
+	MATCH_NOT_MASK = 7,
 	MATCH_KINDS = 8, /* a power of two, for the verifier */
 };
 
@@ -126,7 +126,7 @@ struct rule_bits {
 struct dimension {
 	__u32 kinds;               /* bit per match_kind that some rule uses */
 	__u32 pad;
-	__u64 prefix_lengths[PREFIX_MAX / 64 + 1];   /* bit per length in use, 0..256 */
+	__u64 prefix_lengths[PREFIX_MAX / 64 + 1];   /* bit per length in use, 0..256: bytes, of addresses bits */
 	__u64 postfix_lengths[POSTFIX_MAX / 64 + 1];
 	__u64 bounds;              /* the range table: first element << 32 | number of elements */
 	struct rule_bits uses;     /* rules that constrain this dimension */
@@ -134,7 +134,7 @@ struct dimension {
 };
 
 struct site {
-	struct dimension dims[DIMS];
+	struct dimension dims[READS_MAX];
 };
 
 /* Key of a matched value: site << 16 | dimension << 8 | kind. */
@@ -166,6 +166,7 @@ enum action_flags {
 	ACTION_POST = 1,
 	ACTION_SIGNAL = 2, /* send act.signal */
 	ACTION_NOPOST = 4,
+	ACTION_OVERRIDE = 8, /* what the site decides about returns act.error */
 };
 
 /* What a rule does. */
@@ -174,6 +175,8 @@ struct act {
 	__u8 signal;
 	__u16 group;  /* rules of one hook, in order: only the first that matches acts */
 	__u32 policy; /* index of its counters */
+	__s32 error;
+	__u32 pad;
 };
 
 struct policy_counters {
@@ -181,35 +184,117 @@ struct policy_counters {
 	__u64 nopost;
 	__u64 signal;
 	__u64 monitor_signal;
+	__u64 override;
+	__u64 monitor_override;
 };
 
-/* How a site's program finds one argument in its context. */
-enum arg_kind {
-	ARG_NONE = 0,
-	ARG_INT = 1,
-	ARG_USER_STRING = 2,   /* pointer to user memory */
-	ARG_KERNEL_STRING = 3, /* pointer to kernel memory */
-	ARG_DATA_LOC = 4,      /* offset in the low half of a word */
-	ARG_INLINE_STRING = 5, /* characters in the record itself */
+/* Where a site's program has one value from. */
+enum read_kind {
+	READ_NONE = 0,
+	READ_INT = 1,           /* integer in the context */
+	READ_USER_STRING = 2,   /* text at a pointer to user memory */
+	READ_KERNEL_STRING = 3, /* text at a pointer to kernel memory */
+	READ_DATA_LOC = 4,      /* text whose offset is in the low half of a word */
+	READ_INLINE_STRING = 5, /* text in the record itself */
+	READ_FILE = 6,          /* path of a struct file */
+	READ_PATH = 7,          /* of a struct path */
+	READ_DENTRY = 8,        /* of a struct dentry, inside its file system */
+	READ_FD = 9,            /* of a descriptor of the current process */
+	READ_BINPRM = 10,       /* of the file that a struct linux_binprm executes */
+	READ_USER_BYTES = 11,   /* bytes at a pointer; their number is in the word at the offset size */
+	READ_KERNEL_BYTES = 12,
+	READ_BINARY = 13,       /* of the current process's executed file */
+	READ_SOCK = 14,         /* struct sock_info of a struct sock */
+	READ_SOCKET = 15,       /* of a struct socket */
+	READ_SOCKADDR = 16,     /* of a struct sockaddr in kernel memory */
+	READ_USER_SOCKADDR = 17,
+	READ_SKB = 18,
+	READ_CRED = 19,         /* struct cred_info of a struct cred */
+	/* Parts of the structure in the buffer that the read names. */
+	READ_SOURCE_ADDRESS = 20,
+	READ_TARGET_ADDRESS = 21,
+	READ_SOURCE_PORT = 22,
+	READ_TARGET_PORT = 23,
+	READ_PROTOCOL = 24,
+	READ_FAMILY = 25,
+	READ_STATE = 26,
+	/* Of the current process. */
+	READ_PID = 27,
+	READ_NAMESPACE_PID = 28,
+	READ_NAMESPACE = 29,    /* inode number; the offset says of which, as in enum namespace_kind */
+	READ_CAPABILITIES = 30, /* the offset says which set, as in enum capability_kind */
+	READ_SYSCALL = 31,      /* number of a system call in the context, with SYSCALL_COMPAT */
 };
 
-struct arg_config {
-	__u16 offset; /* bytes from the start of the context */
+/* With the number of a system call: it is of the ABI for 32 bits. */
+enum syscall_abi { SYSCALL_COMPAT = 1u << 31 };
+
+enum namespace_kind {
+	NAMESPACE_UTS = 0,
+	NAMESPACE_IPC = 1,
+	NAMESPACE_MNT = 2,
+	NAMESPACE_PID = 3,
+	NAMESPACE_PID_FOR_CHILDREN = 4,
+	NAMESPACE_NET = 5,
+	NAMESPACE_TIME = 6,
+	NAMESPACE_TIME_FOR_CHILDREN = 7,
+	NAMESPACE_CGROUP = 8,
+	NAMESPACE_USER = 9,
+};
+
+enum capability_kind {
+	CAPABILITIES_EFFECTIVE = 0,
+	CAPABILITIES_INHERITABLE = 1,
+	CAPABILITIES_PERMITTED = 2,
+};
+
+struct read_config {
+	__u16 offset; /* bytes from the start of the context, or as the kind says */
 	__u16 size;   /* integers: 1, 2, 4, 8; inline strings: the most characters that there can be */
 	__u8 kind;
 	__u8 is_signed;
-	__u8 string;  /* which of the STRING_ARGS_MAX buffers */
+	__u8 string;  /* which of the STRINGS_MAX buffers */
 	__u8 pad;
 };
 
 struct site_config {
 	__u32 id;
 	__u32 serial; /* of the site among all that there were, from 1: ids are used again */
-	__u32 args;
+	__u32 words;  /* of rule bits, 1 to RULE_WORDS */
 	__u8 is_exec;  /* the site sees a program being executed */
 	__u8 has_exit;   /* an exit program reads again what entry could not */
-	__u16 pad;
-	struct arg_config arg[ARGS_MAX];
+	__u8 denies;     /* the program's result decides: error numbers are carried out */
+	__u8 indirect;   /* the values are in registers that the word at regs_offset points to */
+	__u16 regs_offset;
+	__u16 result_offset; /* of what a program that ran before has decided, or of what the call returned */
+	__u32 pad;
+	struct read_config read[READS_MAX];
+};
+
+/* Addresses as the network has them, IPv4 in the first four bytes. */
+struct sock_info {
+	__u64 source[2];
+	__u64 target[2];
+	__u16 source_port; /* host byte order */
+	__u16 target_port;
+	__u16 family;
+	__u16 type;
+	__u16 protocol;
+	__u8 state;
+	__u8 pad;
+	__u32 mark;
+	__u32 priority;
+	__u32 len;  /* of an skb */
+	__u64 cookie;
+	__u32 hash; /* of an skb */
+	__u32 pad2;
+};
+
+struct cred_info {
+	__u32 uid, gid, suid, sgid, euid, egid, fsuid, fsgid;
+	__u32 securebits;
+	__u32 user_ns;
+	__u64 inheritable, permitted, effective;
 };
 
 enum event_type {
@@ -286,11 +371,14 @@ struct event_site {
 	struct event_header h;
 	__u32 site;
 	__u32 version;
-	__u64 regs[ARGS_MAX];
-	__u32 string_len[STRING_ARGS_MAX];
+	__u64 regs[READS_MAX];
+	__u32 string_len[STRINGS_MAX];
+	__u32 mode[STRINGS_MAX]; /* of the inodes of files */
+	__u32 pad;
 	__u32 at_exit; /* strings were read when the call returned */
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */
+	struct rule_bits overridden; /* the same: rules whose error was returned */
 };
 
 /* Reasons of failure that the programs count; never silent. */

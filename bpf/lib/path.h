@@ -100,6 +100,26 @@ __noinline int path_resolve(__u32 level)
 	return 0;
 }
 
+/* Path of a dentry without its mounts, up to the root of its file system. */
+static __always_inline int path_resolve_dentry(__u32 level, struct dentry *dentry)
+{
+	struct path_walk *w = bpf_map_lookup_elem(&path_walks, &level);
+
+	if (!w || !dentry)
+		return -1;
+	w->dentry = (__u64)dentry;
+	w->mount = 0;
+	return path_resolve(level);
+}
+
+/* Length of this level's walked path, or STRING_TRUNCATED. */
+static __always_inline __u32 path_length(__u32 level)
+{
+	struct path_walk *w = bpf_map_lookup_elem(&path_walks, &level);
+
+	return w ? w->len : STRING_UNREADABLE;
+}
+
 static __always_inline struct path_walk *path_of(struct path *path, __u32 level)
 {
 	struct path_walk *w = bpf_map_lookup_elem(&path_walks, &level);

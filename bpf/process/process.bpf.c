@@ -254,7 +254,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid, struct
 			kernel_error(KERR_SIGNAL);
 	}
 	report_exec(task, level, slot_id);
-	scratch_leave();
+	scratch_leave(level);
 	return 0;
 }
 
@@ -320,7 +320,7 @@ int adopt_tasks(struct bpf_iter__task *ctx)
 		return 0;
 	file = BPF_CORE_READ(task, mm, exe_file);
 	path_hash(file ? &file->f_path : NULL, level, &init.binary);
-	scratch_leave();
+	scratch_leave(level);
 	task_seal_set(task, &init);
 	return 0;
 }

@@ -2,113 +2,55 @@
 #ifndef BOLTSEAL_EVALUATE_H
 #define BOLTSEAL_EVALUATE_H
 
-#include "site.h"
+#include "read.h"
 
-/* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
-#define STRING_READ (STRING_MAX + 1)
-
-/*
- * What a bpf_probe_read_*_str of STRING_READ bytes says of the string. Before
- * Linux 6.2 it counts no NUL of a user's string that is empty.
- */
-static __always_inline __u32 string_length(long read)
+/* Takes away the rules that a number does not satisfy. */
+__noinline int evaluate_number(__u32 level, __u32 dim, __u64 value, __u32 is_signed)
 {
-	if (read < 0)
-		return STRING_UNREADABLE;
-	if (!read)
-		return 0;
-	if (read > STRING_MAX)
-		return STRING_TRUNCATED;
-	return read - 1;
-}
-
-/* Reads characters in the record itself, which have no NUL when they fill their field. */
-static __always_inline __u32 read_record(char *string, const void *from, __u32 size)
-{
-	size++;
-	if (size > STRING_READ)
-		size = STRING_READ;
-	return string_length(bpf_probe_read_kernel_str(string, clamp_index(size, STRING_READ + 1), from));
-}
-
-/* Reads one string argument into its buffer; sets its length or why there is none. */
-static __always_inline __u32 read_string(struct evaluation *e, const struct arg_config arg, void *ctx, __u64 reg)
-{
-	char *string = e->string[arg.string];
-
-	if (arg.kind == ARG_USER_STRING)
-		return string_length(bpf_probe_read_user_str(string, STRING_READ, (void *)reg));
-	if (arg.kind == ARG_KERNEL_STRING)
-		return string_length(bpf_probe_read_kernel_str(string, STRING_READ, (void *)reg));
-	if (arg.kind == ARG_DATA_LOC)
-		return read_record(string, ctx + (reg & 0xffff), reg >> 16 & 0xffff);
-	return read_record(string, ctx + arg.offset, arg.size);
-}
-
-/* One word of the context; integers are widened as their type says. */
-static __always_inline __u64 read_word(const struct arg_config arg, void *ctx)
-{
-	__u64 word = 0;
-
-	if (arg.kind == ARG_DATA_LOC) {
-		bpf_probe_read_kernel(&word, 4, ctx + arg.offset);
-		return word;
-	}
-	if (arg.kind == ARG_INLINE_STRING)
-		return 0;
-	if (arg.kind != ARG_INT)
-		bpf_probe_read_kernel(&word, 8, ctx + arg.offset);
-	else if (arg.size == 1)
-		bpf_probe_read_kernel(&word, 1, ctx + arg.offset);
-	else if (arg.size == 2)
-		bpf_probe_read_kernel(&word, 2, ctx + arg.offset);
-	else if (arg.size == 4)
-		bpf_probe_read_kernel(&word, 4, ctx + arg.offset);
-	else
-		bpf_probe_read_kernel(&word, 8, ctx + arg.offset);
-	if (arg.kind == ARG_INT && arg.is_signed) {
-		if (arg.size == 1)
-			word = (__s64)(__s8)word;
-		else if (arg.size == 2)
-			word = (__s64)(__s16)word;
-		else if (arg.size == 4)
-			word = (__s64)(__s32)word;
-	}
-	return word;
-}
-
-static __always_inline bool is_string(__u8 kind)
-{
-	return kind > ARG_INT;
-}
-
-/* Takes away the rules that an integer does not satisfy. */
-static __always_inline void evaluate_int(struct evaluation *e, __u32 level, __u32 dim, __u64 value, bool is_signed)
-{
+	struct evaluation *e = evaluation_get(level);
 	struct dimension *d = dimension_get(dim);
+	__u32 kinds;
 
-	if (!d || !d->kinds)
-		return;
-	if (d->kinds & (1 << MATCH_EXACT)) {
+	if (!e || !d)
+		return -1;
+	kinds = d->kinds;
+	if (kinds & (1 << MATCH_EXACT)) {
 		e->hash.len = sizeof(value);
 		e->hash.lane[0] = value;
 		for (int l = 1; l < HASH_LANES; l++)
 			e->hash.lane[l] = 0;
 		match_exact(e, d, dim);
 	}
-	if (d->kinds & (1 << MATCH_RANGE)) {
-		e->number = is_signed ? value ^ (1ULL << 63) : value;
-		match_range(level, dim);
-	}
+	if (kinds & (1 << MATCH_RANGE))
+		match_range(level, dim, is_signed ? value ^ (1ULL << 63) : value);
+	for (__u32 kind = MATCH_MASK; kind <= MATCH_NOT_MASK; kind++)
+		if (kinds & (1 << kind))
+			match_mask(level, dim, kind, value);
+	return 0;
 }
 
-/* Takes away the rules that a string argument does not satisfy. */
+/* Takes away the rules that an address of the structure in a buffer does not satisfy. */
+__noinline int evaluate_address(__u32 level, __u32 dim, __u32 string, __u32 target)
+{
+	struct dimension *d = dimension_get(dim);
+	__u32 kinds;
+
+	if (!d)
+		return -1;
+	kinds = d->kinds;
+	for (__u32 kind = MATCH_PREFIX; kind <= MATCH_NOT_PREFIX; kind++)
+		if (kinds & (1 << kind))
+			match_address(level, dim, kind, string, target);
+	return 0;
+}
+
+/* Takes away the rules that a text does not satisfy. */
 __noinline int evaluate_string(__u32 level, __u32 dim, __u32 string, __u32 len)
 {
 	struct evaluation *e = evaluation_get(level);
 	struct dimension *d = dimension_get(dim);
 
-	if (!e || !d || string >= STRING_ARGS_MAX)
+	if (!e || !d || string >= STRINGS_MAX)
 		return -1;
 	if (!d->kinds)
 		return 0;
@@ -126,11 +68,11 @@ __noinline int evaluate_string(__u32 level, __u32 dim, __u32 string, __u32 len)
  * The executed file: its hash was taken at exec. A task of the host carries
  * none, so its file's path is walked, if a rule asks for it.
  */
-__noinline int evaluate_binary(__u32 level)
+__noinline int evaluate_binary(__u32 level, __u32 dim)
 {
 	struct task_struct *task = task_current();
 	struct evaluation *e = evaluation_get(level);
-	struct dimension *d = dimension_get(DIM_BINARY);
+	struct dimension *d = dimension_get(dim);
 	struct task_seal *seal = task_seal(task);
 	struct file *file;
 
@@ -149,8 +91,48 @@ __noinline int evaluate_binary(__u32 level)
 		return 0;
 	}
 	if (d->kinds & (1 << MATCH_EXACT))
-		match_exact(e, d, DIM_BINARY);
+		match_exact(e, d, dim);
 	return 0;
+}
+
+/* A structure that cannot be read, or is not there: its parts are as a text that cannot be read. */
+__noinline int evaluate_unreadable(__u32 level, __u32 dim)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct dimension *d = dimension_get(dim);
+
+	if (!e || !d)
+		return -1;
+	if (d->kinds)
+		match_unreadable(e, d);
+	return 0;
+}
+
+static __always_inline bool is_part(__u8 kind)
+{
+	return kind >= READ_SOURCE_ADDRESS && kind <= READ_STATE;
+}
+
+static __always_inline void evaluate_reads(struct evaluation *e, struct site_record *r, __u32 level)
+{
+	for (int i = 0; i < READS_MAX; i++) {
+		const struct read_config read = config.read[i];
+
+		if (!read.kind || read.string >= STRINGS_MAX)
+			continue;
+		if (is_text(read.kind))
+			evaluate_string(level, i, read.string, r->event.string_len[read.string]);
+		else if (read.kind == READ_BINARY)
+			evaluate_binary(level, i);
+		else if (read.kind == READ_INT || read.kind == READ_SYSCALL)
+			evaluate_number(level, i, r->event.regs[i], read.is_signed);
+		else if (is_part(read.kind) && r->event.string_len[read.string] == STRING_UNREADABLE)
+			evaluate_unreadable(level, i);
+		else if (read.kind == READ_SOURCE_ADDRESS || read.kind == READ_TARGET_ADDRESS)
+			evaluate_address(level, i, read.string, read.kind == READ_TARGET_ADDRESS);
+		else if (read.kind >= READ_SOURCE_PORT)
+			evaluate_number(level, i, read_part(e, read), 0);
+	}
 }
 
 /* Sends a rule's signal to the current process, unless nobody may. */
@@ -173,7 +155,7 @@ static __always_inline bool act_signal(__u8 signal)
 __noinline int act_on_rule(__u32 level, __u32 rule)
 {
 	struct evaluation *e = evaluation_get(level);
-	struct site_record *r = bpf_map_lookup_elem(&site_records, &level);
+	struct site_record *r = record_get(level);
 	__u32 word = bound_index(rule / 64, RULE_WORDS), policy, key;
 	__u64 bit = 1ULL << (rule % 64);
 	struct policy_counters *counters;
@@ -196,6 +178,18 @@ __noinline int act_on_rule(__u32 level, __u32 rule)
 			r->event.signalled.word[word] |= bit;
 		}
 	}
+	if (act->flags & ACTION_OVERRIDE) {
+		if (!(e->enforce.word[word] & bit)) {
+			counters->monitor_override++;
+		} else if (config.denies) {
+			counters->override++;
+			r->event.overridden.word[word] |= bit;
+			/* Of several rules the first one's error is returned. */
+			if (!e->denied)
+				e->error = act->error;
+			e->denied = 1;
+		}
+	}
 	if (act->flags & ACTION_POST) {
 		counters->post++;
 		r->event.posted.word[word] |= bit;
@@ -210,18 +204,20 @@ __noinline int act_on_rule(__u32 level, __u32 rule)
 __noinline int act_on_matches(__u32 level)
 {
 	struct evaluation *e = evaluation_get(level);
-	struct site_record *r = bpf_map_lookup_elem(&site_records, &level);
+	struct site_record *r = record_get(level);
 	__u64 word;
 
 	if (!e || !r)
 		return -1;
 	e->posted_any = 0;
 	e->last_group = 0;
+	e->denied = 0;
 	for (int w = 0; w < RULE_WORDS; w++) {
 		r->event.posted.word[w] = 0;
 		r->event.signalled.word[w] = 0;
+		r->event.overridden.word[w] = 0;
 	}
-	for (__u32 w = 0; w < RULE_WORDS; w++) {
+	for (__u32 w = 0; w < RULE_WORDS && w < config.words; w++) {
 		word = e->matching.word[w];
 		for (int i = 0; i < 64; i++) {
 			if (!word)
@@ -237,25 +233,25 @@ __noinline int act_on_matches(__u32 level)
 __noinline int post_event(__u32 level, __u32 slot)
 {
 	struct evaluation *e = evaluation_get(level);
-	struct site_record *r = bpf_map_lookup_elem(&site_records, &level);
+	struct site_record *r = record_get(level);
 	__u32 used = 0, len;
 
 	if (!e || !r)
 		return -1;
-	for (__u32 s = 0; s < STRING_ARGS_MAX; s++) {
+	for (__u32 s = 0; s < STRINGS_MAX; s++) {
 		len = r->event.string_len[s];
 		if (len >= STRING_MAX || !len)
 			continue;
-		if (used > (STRING_ARGS_MAX - 1) * STRING_MAX)
+		if (used > (STRINGS_MAX - 1) * STRING_MAX)
 			break;
-		bpf_probe_read_kernel(&r->data[clamp_index(used, (STRING_ARGS_MAX - 1) * STRING_MAX + 1)], bound_index(len, STRING_MAX), e->string[s]);
+		bpf_probe_read_kernel(&r->data[clamp_index(used, (STRINGS_MAX - 1) * STRING_MAX + 1)], bound_index(len, STRING_MAX), e->string[s]);
 		used += len;
 	}
-	if (used > STRING_ARGS_MAX * STRING_MAX)
-		used = STRING_ARGS_MAX * STRING_MAX;
+	if (used > STRINGS_MAX * STRING_MAX)
+		used = STRINGS_MAX * STRING_MAX;
 	event_header_init(&r->event.h, EVENT_SITE, sizeof(r->event) + used,
 			  (struct task_struct *)bpf_get_current_task(), slot);
-	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + clamp_index(used, STRING_ARGS_MAX * STRING_MAX + 1), 0))
+	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + clamp_index(used, STRINGS_MAX * STRING_MAX + 1), 0))
 		event_lost(slot);
 	return 0;
 }

@@ -35,6 +35,7 @@ func layers() map[string]int {
 		"agent/internal/policy/compile": 2,
 		"agent/internal/process":        2,
 
+		"agent/internal/attach":  3,
 		"agent/internal/engine":  3,
 		"agent/internal/enrich":  3,
 		"agent/internal/export":  3,
@@ -65,7 +66,7 @@ func pure() []string {
 func touching() []string {
 	return []string{
 		"agent/internal/kernel", "agent/internal/cgroup", "agent/internal/seal", "agent/internal/engine",
-		"agent/internal/reader", "agent/internal/store",
+		"agent/internal/attach", "agent/internal/reader", "agent/internal/store",
 	}
 }
 

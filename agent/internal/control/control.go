@@ -66,7 +66,7 @@ type Options struct {
 	Engine   Engine
 	Seals    Seals
 	Cgroups  Cgroups
-	Formats  compile.Formats
+	Kernel   compile.Kernel
 	Log      *slog.Logger
 	// CgroupPrefixes is what may stand before the 64 digits in the name of a
 	// container's cgroup.

@@ -17,6 +17,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -233,14 +234,9 @@ func start(t *testing.T) (*Controller, *world) {
 	w.paths["/agent"], w.pids[os.Getpid()] = 2, "/agent"
 	c := New(Options{
 		Registry: container.New(0), Engine: w, Seals: w, Cgroups: w,
-		Formats: func(_, event string) ([]compile.Field, error) {
-			if event != "sys_enter_x" {
-				return nil, fmt.Errorf("no event %s", event)
-			}
-			return []compile.Field{
-				{Name: "common", Type: "int", Offset: 4, Size: 4}, {Name: "nr", Type: "int", Offset: 8, Size: 4, Signed: true},
-			}, nil
-		},
+		Kernel: compiletest.Kernel{Events: map[string][]compile.Field{"syscalls/sys_enter_x": {
+			{Name: "common", Type: "int", Offset: 4, Size: 4}, {Name: "nr", Type: "int", Offset: 8, Size: 4, Signed: true},
+		}}},
 		Log:            slog.New(slog.DiscardHandler),
 		CgroupPrefixes: []string{"docker-"}, ExpectFor: time.Minute, RemovedGrace: time.Minute,
 	})

@@ -29,7 +29,7 @@ func (c *Controller) AddPolicy(yaml []byte) (*policy.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w policy: %w", ErrInvalid, err)
 	}
-	compiled, err := compile.Compile(p, c.Formats)
+	compiled, err := compile.Compile(p, c.Kernel)
 	if err != nil {
 		return nil, fmt.Errorf("%w policy %s: %w", ErrInvalid, p.Key(), err)
 	}

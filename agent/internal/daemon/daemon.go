@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/boltseal/boltseal/agent/internal/attach"
 	"github.com/boltseal/boltseal/agent/internal/cgroup"
 	"github.com/boltseal/boltseal/agent/internal/config"
 	"github.com/boltseal/boltseal/agent/internal/container"
@@ -40,7 +41,7 @@ type agent struct {
 	started  time.Time
 	node     string
 	cgroups  cgroup.Root
-	tracefs  *kernel.Tracefs
+	points   *attach.Points
 	features kernel.Features
 	seals    *seal.Seals
 	engine   *engine.Engine
@@ -109,14 +110,14 @@ func (a *agent) open(ctx context.Context) (err error) {
 	if a.cgroups, err = a.findRoot(); err != nil {
 		return err
 	}
-	if a.tracefs, err = kernel.OpenTracefs(); err != nil {
-		return err
-	}
 	a.features = kernel.Probe(ctx, kernel.Options{})
 	for _, f := range a.features.All() {
 		if f.Err != nil {
 			a.log.Info("kernel feature is missing", "feature", f.Feature, "reason", f.Err)
 		}
+	}
+	if a.points, err = attach.Open(a.features); err != nil {
+		return err
 	}
 	room := uint32(0)
 	if !a.features.Has(kernel.TaskStorage) {
@@ -132,16 +133,16 @@ func (a *agent) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	points := tracepoints{a.tracefs}
 	a.engine, err = engine.Open(engine.Options{
-		Keys: keys, Base: a.seals.SharedMaps(), Slots: a.seals, Tracepoints: points, TaskRoom: room,
+		Keys: keys, Base: a.seals.SharedMaps(), Slots: a.seals, Attacher: a.points, TaskRoom: room,
+		Agent: uint32(os.Getpid()),
 	})
 	if err != nil {
 		return err
 	}
 	a.registry = container.New(a.config.MaxContainers)
 	a.control = control.New(control.Options{
-		Registry: a.registry, Engine: a.engine, Seals: a.seals, Cgroups: a.cgroups, Formats: points.formats,
+		Registry: a.registry, Engine: a.engine, Seals: a.seals, Cgroups: a.cgroups, Kernel: a.points,
 		Log: a.log.With("component", "control"), CgroupPrefixes: a.config.CgroupPrefixes,
 		ExpectFor: expectFor, RemovedGrace: a.config.RemovedGrace,
 	})
@@ -196,8 +197,8 @@ func (a *agent) close() error {
 	if a.seals != nil {
 		errs = append(errs, a.seals.Close())
 	}
-	if a.tracefs != nil {
-		errs = append(errs, a.tracefs.Close())
+	if a.points != nil {
+		errs = append(errs, a.points.Close())
 	}
 	return errors.Join(errs...)
 }

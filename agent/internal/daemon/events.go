@@ -17,6 +17,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/export"
 	"github.com/boltseal/boltseal/agent/internal/filter"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
+	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/agent/internal/reader"
 	"github.com/boltseal/boltseal/agent/internal/server"
@@ -80,8 +81,13 @@ func (r rules) Resolve(site, version uint32, bit int) (enrich.Rule, bool) {
 	}
 	rule := enrich.Rule{
 		PolicyNamespace: of.Policy.Namespace, PolicyName: of.Policy.Name,
-		Subsys: of.Hook.Site.Subsystem, Event: of.Hook.Site.Event,
-		Message: of.Hook.Message, Tags: of.Hook.Tags, Signal: of.Rule.Signal,
+		Section: of.Hook.Section, Message: of.Hook.Message, Tags: of.Hook.Tags,
+		Signal: of.Rule.Signal, Override: of.Rule.Overrides,
+	}
+	if of.Hook.Section == policy.Tracepoints {
+		rule.Subsys, rule.Event = of.Hook.Site.Subsystem, of.Hook.Site.Name
+	} else {
+		rule.Function = of.Hook.Site.Name
 	}
 	for i, t := range of.Hook.Types {
 		rule.Args = append(rule.Args, enrich.Arg{

@@ -68,8 +68,8 @@ func BenchmarkSite(b *testing.B) {
 // matches and does nothing.
 func (h *host) rules(n int, op func(int) policy.Operator) engine.PolicyID {
 	h.t.Helper()
-	point := policy.Tracepoint{
-		Subsystem: "syscalls", Event: "sys_enter_chroot", Args: []policy.Arg{{Index: 5, Type: policy.ArgString}},
+	point := policy.Hook{
+		Section: policy.Tracepoints, Subsystem: "syscalls", Event: "sys_enter_chroot", Args: []policy.Arg{{Index: 5, Type: policy.ArgString}},
 	}
 	for i := range n {
 		f := policy.ArgFilter{Op: op(i)}
@@ -90,7 +90,7 @@ func (h *host) rules(n int, op func(int) policy.Operator) engine.PolicyID {
 			Args: []policy.ArgFilter{f}, Actions: []policy.Action{{Kind: policy.NoPost}},
 		})
 	}
-	compiled, err := compile.Compile(&policy.Policy{Name: "bench", Tracepoints: []policy.Tracepoint{point}}, h.points.formats)
+	compiled, err := compile.Compile(&policy.Policy{Name: "bench", Hooks: []policy.Hook{point}}, h.points)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func (h *host) baselines() map[string]*ebpf.Program {
 		if err != nil {
 			h.t.Fatalf("%s: %+v", name, err)
 		}
-		attached, err := h.points.Attach(p, "syscalls", "sys_enter_chroot")
+		attached, err := h.points.Attach(p, compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_enter_chroot"})
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -148,7 +148,7 @@ const actsAtOnce = 20_000
 // measure lets an actor act for a while and reports what each program took.
 func (h *host) measure(b *testing.B, who *actor, baselines map[string]*ebpf.Program) {
 	b.Helper()
-	programs := map[string]*ebpf.Program{"site": h.SiteProgram(compile.Site{Subsystem: "syscalls", Event: "sys_enter_chroot"})}
+	programs := map[string]*ebpf.Program{"site": h.SiteProgram(compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_enter_chroot"})}
 	for name, p := range baselines {
 		programs[name] = p
 	}

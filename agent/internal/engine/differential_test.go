@@ -47,7 +47,7 @@ func TestKernelAndGoJudgeAlike(t *testing.T) {
 func judge(t *testing.T, seed uint64, sets int) (matched int) {
 	t.Helper()
 	d := &differential{source: compiletest.New(seed)}
-	d.rig = newRig(t, d.source.Args)
+	d.rig = newRig(t, d.source)
 	d.source.Paths = append(d.source.Paths, d.rig.binary)
 	for set := range sets {
 		d.change()
@@ -120,9 +120,9 @@ func (d *differential) change() {
 }
 
 func (d *differential) draw() *compile.Policy {
-	var points []policy.Tracepoint
+	var points []policy.Hook
 	for range 1 + d.source.IntN(2) {
-		points = append(points, d.source.Tracepoint(1+d.source.IntN(32)))
+		points = append(points, d.source.Hook(1+d.source.IntN(32)))
 	}
 	return compilePoint(d.rig.t, points...)
 }
@@ -140,7 +140,7 @@ func (d *differential) compare(record *compiletest.Record) (matched int) {
 			for i := range h.hook.Rules {
 				rules++
 				rule, bit := &h.hook.Rules[i], h.first+i
-				if !rule.Matches(h.hook, values, record.Binary, p.enforce) {
+				if !rule.Matches(h.hook, values, p.enforce) {
 					continue
 				}
 				matched++
@@ -186,7 +186,7 @@ func (d *differential) explain(record *compiletest.Record, want, got compile.Bit
 		h, r := d.rig.site.table.Rule(bit)
 		t.Errorf("rule %d %.300q: kernel %v, Go %v", bit, fmt.Sprint(r), compile.Has(got, bit), compile.Has(want, bit))
 		if h != nil {
-			t.Logf("values %.300q of %+v", fmt.Sprint(record.Values(h)), h.Args)
+			t.Logf("values %.300q of %+v", fmt.Sprint(record.Values(h)), h.Reads)
 		}
 	}
 }
@@ -210,8 +210,16 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 	want.Regs = got.Regs // pointers are where they are
 	for dim, read := range d.rig.site.table.Reads() {
 		value := record.Value(read)
-		if !read.IsString() {
+		switch {
+		case read.Kind == bpf.WireReadKindREAD_INT:
 			want.Regs[dim] = value.Number
+		case read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR:
+			// What is in it is looked at where events are told of.
+			want.StringLen[len(want.strings)] = got.StringLen[len(want.strings)]
+			want.strings = append(want.strings, got.strings[len(want.strings)])
+			continue
+		}
+		if !read.Buffer() {
 			continue
 		}
 		length, text := uint32(len(value.String)), value.String

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -15,10 +16,15 @@ import (
 	"github.com/boltseal/boltseal/bpf"
 )
 
-// Tracepoints finds and attaches tracepoints.
-type Tracepoints interface {
-	// Attach attaches a program to an event until the closer is closed.
-	Attach(prog *ebpf.Program, subsystem, event string) (io.Closer, error)
+// Attacher attaches programs until the closers are closed. An error leaves nothing
+// attached.
+type Attacher interface {
+	// Attach attaches what a site runs at its entry: to all of its functions.
+	Attach(prog *ebpf.Program, at compile.Site) (io.Closer, error)
+	// AttachExit attaches what runs when the calls that a site enters return.
+	AttachExit(prog *ebpf.Program, at compile.Site) (io.Closer, error)
+	// AttachTracing attaches a program that says itself where it belongs.
+	AttachTracing(prog *ebpf.Program) (io.Closer, error)
 }
 
 // Slots is where versions are put in force.
@@ -31,9 +37,14 @@ type Options struct {
 	// Keys is the secret of the string hash, the same that the base programs have.
 	Keys *compile.Keys
 	// Base is the maps of the base programs, by name.
-	Base        map[string]*ebpf.Map
-	Slots       Slots
-	Tracepoints Tracepoints
+	Base     map[string]*ebpf.Map
+	Slots    Slots
+	Attacher Attacher
+	// Agent is the process that no rule may signal.
+	Agent uint32
+	// Adapt makes the programs fit for the kernel that is to load them; nil: they
+	// are.
+	Adapt func(*ebpf.CollectionSpec) error
 	// TaskRoom is for how many tasks there is room on a kernel that has no task
 	// storage for these programs (see kernel.TaskRoom), 0 on one that has it. The
 	// base programs have the same.
@@ -88,7 +99,7 @@ type loadedHook struct {
 
 // Open creates the maps. Nothing is attached until a policy names a site.
 func Open(o Options) (*Engine, error) {
-	m, err := openMaps(o.Base, o.TaskRoom)
+	m, err := openMaps(o)
 	if err != nil {
 		return nil, err
 	}
@@ -165,8 +176,9 @@ func (e *Engine) loadHook(l *loaded, h *compile.Hook) error {
 	if err := e.write(s); err != nil {
 		return err
 	}
-	if s.program == nil || !slices.Equal(s.program.reads, s.table.Reads()) {
-		return s.attach(e.maps, e.options.Tracepoints, e.options.Keys)
+	if s.program == nil || !s.program.equal(s.shape()) {
+		s.hook = h
+		return s.attach(e.maps)
 	}
 	return nil
 }
@@ -175,7 +187,10 @@ func (e *Engine) loadHook(l *loaded, h *compile.Hook) error {
 func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	rule, bit := &h.Rules[i], first+i
 	s.table.Add(bit, h, rule)
-	act := bpf.WireAct{Policy: l.counters, Group: uint16(first + 1), Signal: rule.Signal}
+	act := bpf.WireAct{Policy: l.counters, Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error}
+	if rule.Overrides {
+		act.Flags |= uint8(bpf.WireActionFlagsACTION_OVERRIDE)
+	}
 	if rule.Signal != 0 {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_SIGNAL)
 	}
@@ -187,7 +202,7 @@ func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	e.maps.acts.Store(int(s.id)*compile.MaxRules+bit, act)
 	s.own(bit, owner{from: e.versions.last + 1, Rule: s.rule(l.policy, h, rule)})
 	for _, f := range rule.Filters {
-		l.values += len(f.Strings) + len(f.Numbers)
+		l.values += len(f.Strings) + len(f.Numbers) + len(f.Networks) + bits.OnesCount64(f.Mask)
 	}
 }
 
@@ -257,7 +272,7 @@ func (e *Engine) unload(l *loaded) error {
 	return errors.Join(errs...)
 }
 
-// site is the site of a tracepoint, made when there is none.
+// site is the site of a name, made when there is none.
 func (e *Engine) site(name compile.Site) (*site, error) {
 	if s := e.sites[name]; s != nil {
 		return s, nil
@@ -307,7 +322,7 @@ func (e *Engine) takeCounters() (uint32, error) {
 			continue
 		}
 		zero := make([]bpf.WirePolicyCounters, ebpf.MustPossibleCPU())
-		if err := e.maps.coll.Maps[bpf.TracepointMapPolicyCounters].Update(uint32(i), zero, ebpf.UpdateAny); err != nil {
+		if err := e.maps.coll.Maps[bpf.SiteMapPolicyCounters].Update(uint32(i), zero, ebpf.UpdateAny); err != nil {
 			return 0, fmt.Errorf("reset counters: %w", err)
 		}
 		e.counters[i] = true

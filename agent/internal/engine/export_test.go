@@ -11,5 +11,5 @@ import (
 
 // SiteProgram is the program that a site has attached.
 func (e *Engine) SiteProgram(name compile.Site) *ebpf.Program {
-	return e.sites[name].program.coll.Programs[bpf.TracepointProgTracepointEvent]
+	return e.sites[name].program.coll.Programs[bpf.SiteProgTracepointEvent]
 }

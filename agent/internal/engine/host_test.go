@@ -13,8 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/cilium/ebpf"
-
+	"github.com/boltseal/boltseal/agent/internal/attach"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/kernel/kerneltest"
@@ -24,37 +23,12 @@ import (
 	"github.com/boltseal/boltseal/test/testenv"
 )
 
-// tracepoints attaches to the kernel's tracepoints.
-type tracepoints struct{ *kernel.Tracefs }
-
-func (p tracepoints) Attach(prog *ebpf.Program, subsystem, event string) (io.Closer, error) {
-	format, err := p.Format(subsystem, event)
-	if err != nil {
-		return nil, err
-	}
-	return kernel.AttachTracepoint(prog, format.ID)
-}
-
-func (p tracepoints) formats(subsystem, event string) ([]compile.Field, error) {
-	format, err := p.Format(subsystem, event)
-	if err != nil {
-		return nil, err
-	}
-	var fields []compile.Field
-	for _, f := range format.Fields {
-		fields = append(fields, compile.Field{
-			Name: f.Name, Type: f.Type, Offset: f.Offset, Size: f.Size, Signed: f.Signed, DataLoc: f.DataLoc, Array: f.ArrayLen,
-		})
-	}
-	return fields, nil
-}
-
 // host is sealing and policies together, as the daemon has them.
 type host struct {
 	*engine.Engine
 	t      testing.TB
 	seals  *seal.Seals
-	points tracepoints
+	points *attach.Points
 	root   *testenv.Cgroup
 	// marker is a path that only this test names.
 	marker string
@@ -73,10 +47,10 @@ func newHost(t testing.TB) *host {
 		})
 	}
 	var err error
-	if h.points.Tracefs, err = kernel.OpenTracefs(); err != nil {
+	if h.points, err = attach.Open(kernel.NewFeatures(kernel.Answer{Feature: kernel.Signal})); err != nil {
 		t.Fatal(err)
 	}
-	closing(h.points.Tracefs)
+	closing(h.points)
 	keys := compile.NewKeys()
 	room := kerneltest.TaskRoom(t)
 	if h.seals, err = seal.Open(seal.Options{HashKeys: *keys, RingBytes: 1 << 20, TaskRoom: room}); err != nil {
@@ -84,7 +58,7 @@ func newHost(t testing.TB) *host {
 	}
 	closing(h.seals)
 	h.Engine, err = engine.Open(engine.Options{
-		Keys: keys, Base: h.seals.SharedMaps(), Slots: h.seals, Tracepoints: h.points, TaskRoom: room,
+		Keys: keys, Base: h.seals.SharedMaps(), Slots: h.seals, Attacher: h.points, TaskRoom: room,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +75,7 @@ func (h *host) policy(tracepoints string) engine.PolicyID {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	compiled, err := compile.Compile(p, h.points.formats)
+	compiled, err := compile.Compile(p, h.points)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ type Rule struct {
 	// Dimensions is, for each argument of the hook, the word of the event's
 	// record that holds it.
 	Dimensions []int
-	// Strings is, for each argument of the hook that is a string, the number of
+	// Strings is, for each argument of the hook that takes a buffer, the number of
 	// its string in the record, and -1 for others.
 	Strings []int
 }
@@ -66,13 +66,13 @@ func (e *Engine) Resolve(siteID, version uint32, bit int) (Rule, bool) {
 func (s *site) rule(p *compile.Policy, h *compile.Hook, rule *compile.Rule) Rule {
 	r := Rule{Policy: p, Hook: h, Rule: rule}
 	reads := s.table.Reads()
-	for arg := range h.Args {
+	for arg := range h.Types {
 		dim := s.table.Dimension(h, arg)
 		number := -1
-		if reads[dim].IsString() {
+		if reads[dim].Buffer() {
 			number = 0
 			for _, before := range reads[:dim] {
-				if before.IsString() {
+				if before.Buffer() {
 					number++
 				}
 			}
@@ -85,7 +85,7 @@ func (s *site) rule(p *compile.Policy, h *compile.Hook, rule *compile.Rule) Rule
 
 // Counters is how often a policy's rules matched and what they did.
 type Counters struct {
-	Post, NoPost, Signal, MonitorSignal uint64
+	Post, NoPost, Signal, MonitorSignal, Override, MonitorOverride uint64
 }
 
 // Counters sums a policy's counters over all CPUs.
@@ -97,7 +97,7 @@ func (e *Engine) Counters(id PolicyID) (c Counters, err error) {
 		return c, fmt.Errorf("policy %d is not loaded", id)
 	}
 	var perCPU []bpf.WirePolicyCounters
-	if err := e.maps.coll.Maps[bpf.TracepointMapPolicyCounters].Lookup(l.counters, &perCPU); err != nil {
+	if err := e.maps.coll.Maps[bpf.SiteMapPolicyCounters].Lookup(l.counters, &perCPU); err != nil {
 		return c, fmt.Errorf("read counters of policy %s: %w", l.policy.Key(), err)
 	}
 	for _, on := range perCPU {
@@ -105,6 +105,8 @@ func (e *Engine) Counters(id PolicyID) (c Counters, err error) {
 		c.NoPost += on.Nopost
 		c.Signal += on.Signal
 		c.MonitorSignal += on.MonitorSignal
+		c.Override += on.Override
+		c.MonitorOverride += on.MonitorOverride
 	}
 	return c, nil
 }

@@ -16,8 +16,8 @@ import (
 // equal is a policy for the test's event whose one rule has these values.
 func equal(t testing.TB, values ...string) *compile.Policy {
 	t.Helper()
-	return compilePoint(t, policy.Tracepoint{
-		Subsystem: compiletest.Subsystem, Event: compiletest.Event,
+	return compilePoint(t, policy.Hook{
+		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event,
 		Args: []policy.Arg{{Index: 0, Type: policy.ArgString}},
 		Selectors: []policy.Selector{{
 			Args:    []policy.ArgFilter{{Op: policy.OpEqual, Strings: values}},
@@ -37,8 +37,8 @@ func numbered(n int) []string {
 // A policy with more values than the map takes leaves none behind, and the next
 // policy finds all the room.
 func TestValuesThatDoNotFit(t *testing.T) {
-	r := newRig(t, compiletest.New(1).Args)
-	most := int(r.maps.coll.Maps[bpf.TracepointMapMatchValues].MaxEntries())
+	r := newRig(t, compiletest.New(1))
+	most := int(r.maps.coll.Maps[bpf.SiteMapMatchValues].MaxEntries())
 	small, err := r.Load(equal(t, "here", "/00000007"))
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func (r *rig) countValues() (n int) {
 	r.t.Helper()
 	var key compile.ValueKey
 	var class uint32
-	i := r.maps.coll.Maps[bpf.TracepointMapMatchValues].Iterate()
+	i := r.maps.coll.Maps[bpf.SiteMapMatchValues].Iterate()
 	for i.Next(&key, &class) {
 		n++
 	}
@@ -93,7 +93,7 @@ func (r *rig) countValues() (n int) {
 
 // A set that does not fit changes no slot; versions that no slot names make room.
 func TestSetsThatDoNotFit(t *testing.T) {
-	r := newRig(t, compiletest.New(1).Args)
+	r := newRig(t, compiletest.New(1))
 	const policies = 17 // of which there are 2^17 sets
 	var ids []PolicyID
 	for i := range policies {
@@ -111,7 +111,7 @@ func TestSetsThatDoNotFit(t *testing.T) {
 		}
 		return set
 	}
-	most := int(r.maps.coll.Maps[bpf.TracepointMapSetRules].MaxEntries())
+	most := int(r.maps.coll.Maps[bpf.SiteMapSetRules].MaxEntries())
 	for bits := 1; bits <= most+10; bits++ {
 		if err := r.Apply([]Assignment{{Slots: []uint32{0}, Set: set(bits)}}, false); err != nil {
 			t.Fatalf("set %d, of which one is in force at a time: %v", bits, err)
@@ -138,7 +138,7 @@ func TestSetsThatDoNotFit(t *testing.T) {
 	var key bpf.WireSetKey
 	var rules bpf.WireSetRules
 	n := 0
-	for i := r.maps.coll.Maps[bpf.TracepointMapSetRules].Iterate(); i.Next(&key, &rules); {
+	for i := r.maps.coll.Maps[bpf.SiteMapSetRules].Iterate(); i.Next(&key, &rules); {
 		n++
 	}
 	if n != 1 {
@@ -147,7 +147,7 @@ func TestSetsThatDoNotFit(t *testing.T) {
 }
 
 func TestLimitsOfSitesAndPolicies(t *testing.T) {
-	r := newRig(t, compiletest.New(1).Args)
+	r := newRig(t, compiletest.New(1))
 	t.Run("policies", func(t *testing.T) {
 		p := equal(t, "a")
 		for i := range r.counters {
@@ -165,7 +165,7 @@ func TestLimitsOfSitesAndPolicies(t *testing.T) {
 			}
 		}
 		p := equal(t, "a")
-		p.Hooks[0].Site.Event = "another"
+		p.Hooks[0].Site.Name = "another"
 		if _, err := r.Load(p); !errors.Is(err, compile.ErrNoRoom) {
 			t.Errorf("one site too many: %v", err)
 		}
@@ -194,7 +194,7 @@ func TestLimitsOfSitesAndPolicies(t *testing.T) {
 // What an event says of a bit is told by the version that judged it, also when
 // the bit has another rule by now.
 func TestResolve(t *testing.T) {
-	r := newRig(t, compiletest.New(1).Args)
+	r := newRig(t, compiletest.New(1))
 	load := func(value string) (PolicyID, uint32) {
 		t.Helper()
 		id, err := r.Load(equal(t, value))

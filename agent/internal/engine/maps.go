@@ -5,10 +5,10 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
@@ -22,11 +22,13 @@ import (
 type maps struct {
 	coll *ebpf.Collection
 	// shared is every map that a site's program gets instead of its own.
-	shared map[string]*ebpf.Map
-	// taskRoom is 0 where what belongs to a task is in task storage. Elsewhere
-	// retries is one map for all sites, and ends empties it.
-	taskRoom uint32
-	ends     link.Link
+	shared  map[string]*ebpf.Map
+	options Options
+	// entry names the program that a kind of sites runs.
+	entry func(compile.SiteKind) string
+	// ends empties retries where what belongs to a task is in no task storage:
+	// there it is one map for all sites.
+	ends io.Closer
 
 	sites   *bpfarray.Array[bpf.WireSite]
 	classes *bpfarray.Array[compile.Bits]
@@ -34,50 +36,56 @@ type maps struct {
 	acts    *bpfarray.Array[bpf.WireAct]
 }
 
-// policyMaps is the maps of policies, and the programs that all sites share.
-func policyMaps(taskRoom uint32) (*ebpf.CollectionSpec, error) {
-	// Accounting of map memory against RLIMIT_MEMLOCK ended in 5.11.
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("raise memory lock limit: %w", err)
-	}
-	spec, err := bpf.LoadTracepoint()
+// spec is the programs named with all that they need, as this kernel takes them.
+func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
+	spec, err := bpf.LoadSite()
 	if err != nil {
 		return nil, fmt.Errorf("read site programs: %w", err)
 	}
-	if err := kernel.ReplaceTaskStorage(spec, taskRoom); err != nil {
+	if err := kernel.ReplaceTaskStorage(spec, m.options.TaskRoom); err != nil {
 		return nil, err
 	}
 	if err := kernel.Preallocate(spec); err != nil {
 		return nil, err
-	}
-	programs := []string{bpf.TracepointProgReclass}
-	if taskRoom > 0 {
-		programs = append(programs, bpf.TracepointProgRetryFree)
-	} else {
-		delete(spec.Maps, bpf.TracepointMapRetries)
 	}
 	for name := range spec.Programs {
 		if !slices.Contains(programs, name) {
 			delete(spec.Programs, name)
 		}
 	}
+	if m.options.Adapt != nil {
+		if err := m.options.Adapt(spec); err != nil {
+			return nil, err
+		}
+	}
 	return spec, nil
 }
 
 // openMaps creates the maps of policies beside those of the base programs.
-func openMaps(base map[string]*ebpf.Map, taskRoom uint32) (opened *maps, err error) {
-	spec, err := policyMaps(taskRoom)
+func openMaps(o Options) (opened *maps, err error) {
+	// Accounting of map memory against RLIMIT_MEMLOCK ended in 5.11.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise memory lock limit: %w", err)
+	}
+	m := &maps{shared: map[string]*ebpf.Map{}, options: o, entry: entry}
+	programs := []string{bpf.SiteProgReclass}
+	if o.TaskRoom > 0 {
+		programs = append(programs, bpf.SiteProgRetryFree)
+	}
+	spec, err := m.spec(programs)
 	if err != nil {
 		return nil, err
 	}
+	if o.TaskRoom == 0 {
+		delete(spec.Maps, bpf.SiteMapRetries)
+	}
 	replace := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
-		if base[name] != nil {
-			replace[name] = base[name]
-			spec.Maps[name].MaxEntries = base[name].MaxEntries()
+		if o.Base[name] != nil {
+			replace[name] = o.Base[name]
+			spec.Maps[name].MaxEntries = o.Base[name].MaxEntries()
 		}
 	}
-	m := &maps{shared: map[string]*ebpf.Map{}, taskRoom: taskRoom}
 	if m.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
 		return nil, fmt.Errorf("create maps of policies: %w", err)
 	}
@@ -91,24 +99,29 @@ func openMaps(base map[string]*ebpf.Map, taskRoom uint32) (opened *maps, err err
 			err = errors.Join(err, m.Close())
 		}
 	}()
-	if prog := m.coll.Programs[bpf.TracepointProgRetryFree]; prog != nil {
-		if m.ends, err = link.AttachTracing(link.TracingOptions{Program: prog}); err != nil {
+	if prog := m.coll.Programs[bpf.SiteProgRetryFree]; prog != nil {
+		if m.ends, err = o.Attacher.AttachTracing(prog); err != nil {
 			return nil, fmt.Errorf("attach to the end of tasks: %w", err)
 		}
 	}
-	if m.sites, err = bpfarray.Map[bpf.WireSite](m.coll.Maps[bpf.TracepointMapSites]); err != nil {
-		return nil, err
+	return m, m.mapArrays()
+}
+
+// mapArrays maps the arrays that are written word by word.
+func (m *maps) mapArrays() (err error) {
+	if m.sites, err = bpfarray.Map[bpf.WireSite](m.coll.Maps[bpf.SiteMapSites]); err != nil {
+		return err
 	}
-	if m.classes, err = bpfarray.Map[compile.Bits](m.coll.Maps[bpf.TracepointMapClasses]); err != nil {
-		return nil, err
+	if m.classes, err = bpfarray.Map[compile.Bits](m.coll.Maps[bpf.SiteMapClasses]); err != nil {
+		return err
 	}
-	if m.bounds, err = bpfarray.Map[bpf.WireBound](m.coll.Maps[bpf.TracepointMapBounds]); err != nil {
-		return nil, err
+	if m.bounds, err = bpfarray.Map[bpf.WireBound](m.coll.Maps[bpf.SiteMapBounds]); err != nil {
+		return err
 	}
-	if m.acts, err = bpfarray.Map[bpf.WireAct](m.coll.Maps[bpf.TracepointMapActs]); err != nil {
-		return nil, err
+	if m.acts, err = bpfarray.Map[bpf.WireAct](m.coll.Maps[bpf.SiteMapActs]); err != nil {
+		return err
 	}
-	return m, nil
+	return nil
 }
 
 // Close unmaps and closes the maps.
@@ -167,7 +180,7 @@ func (m *maps) write(c *compile.Changes) error {
 const batch = 4096
 
 func (m *maps) insert(writes []compile.ValueWrite) error {
-	values := m.coll.Maps[bpf.TracepointMapMatchValues]
+	values := m.coll.Maps[bpf.SiteMapMatchValues]
 	for len(writes) > 0 {
 		n := min(batch, len(writes))
 		keys, classes := make([]compile.ValueKey, n), make([]uint32, n)
@@ -212,7 +225,7 @@ func noRoom(operation string, err error) error {
 
 func (m *maps) reclass(w compile.ValueWrite) error {
 	args := [5]uint64{uint64(w.Key.Tag)<<32 | uint64(w.Key.Len), w.Key.Lane[0], w.Key.Lane[1], w.Key.Lane[2], uint64(w.Class)}
-	found, err := m.coll.Programs[bpf.TracepointProgReclass].Run(&ebpf.RunOptions{Context: args})
+	found, err := m.coll.Programs[bpf.SiteProgReclass].Run(&ebpf.RunOptions{Context: args})
 	if err != nil {
 		return fmt.Errorf("change class of a value: %w", err)
 	}
@@ -220,12 +233,12 @@ func (m *maps) reclass(w compile.ValueWrite) error {
 		return nil
 	}
 	// A deletion that failed half way took it.
-	err = m.coll.Maps[bpf.TracepointMapMatchValues].Update(w.Key, w.Class, ebpf.UpdateNoExist)
+	err = m.coll.Maps[bpf.SiteMapMatchValues].Update(w.Key, w.Class, ebpf.UpdateNoExist)
 	return noRoom("insert value", err)
 }
 
 func (m *maps) remove(keys []compile.ValueKey) error {
-	values := m.coll.Maps[bpf.TracepointMapMatchValues]
+	values := m.coll.Maps[bpf.SiteMapMatchValues]
 	for _, key := range keys {
 		if err := values.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("delete value: %w", err)

@@ -17,7 +17,7 @@ func (b *bench) versionsInKernel() (n int) {
 	b.t.Helper()
 	var key bpf.WireSetKey
 	var rules bpf.WireSetRules
-	for i := b.maps.coll.Maps[bpf.TracepointMapSetRules].Iterate(); i.Next(&key, &rules); {
+	for i := b.maps.coll.Maps[bpf.SiteMapSetRules].Iterate(); i.Next(&key, &rules); {
 		n++
 	}
 	return n
@@ -26,7 +26,7 @@ func (b *bench) versionsInKernel() (n int) {
 // hasValue tells whether the kernel holds any value of a policy.
 func (b *bench) hasValue() bool {
 	var key [32]byte
-	err := b.maps.coll.Maps[bpf.TracepointMapMatchValues].NextKey(nil, &key)
+	err := b.maps.coll.Maps[bpf.SiteMapMatchValues].NextKey(nil, &key)
 	return !errors.Is(err, ebpf.ErrKeyNotExist)
 }
 

@@ -155,7 +155,7 @@ func TestExecIsJudgedOnce(t *testing.T) {
 	if got, want := b.counters(id), (Counters{Post: 2}); got != want {
 		t.Errorf("counters %+v, want %+v", got, want)
 	}
-	retries := b.maps.coll.Maps[bpf.TracepointMapRetries]
+	retries := b.maps.coll.Maps[bpf.SiteMapRetries]
 	if retries == nil {
 		return // in task storage, which goes with its task
 	}
@@ -172,7 +172,7 @@ func TestExecIsJudgedOnce(t *testing.T) {
 // site, also of one that has its id.
 func TestRetryIsForItsSite(t *testing.T) {
 	b := newBench(t)
-	retries := b.maps.coll.Maps[bpf.TracepointMapRetries]
+	retries := b.maps.coll.Maps[bpf.SiteMapRetries]
 	if retries == nil {
 		t.Skip("each site has memory of its own in task storage")
 	}
@@ -192,7 +192,7 @@ func TestRetryIsForItsSite(t *testing.T) {
 	if err := retries.NextKey(nil, &task); err != nil {
 		t.Fatal(err)
 	}
-	var left [9]uint64 // struct retry
+	var left [1 + compile.MaxReads]uint64 // struct retry
 	if err := retries.Lookup(task, &left); err != nil || left[0] != 0 {
 		t.Fatalf("left of the call: %#x (%v)", left, err)
 	}
@@ -256,6 +256,16 @@ func TestProgramIsReplacedWithoutGap(t *testing.T) {
      selectors: [{matchArgs: [{args: [0], operator: NotEqual, values: ["99"]}]}]}
 `)))
 	}
+	// One that asks for all the rest.
+	rest := b.policy(`  - {subsystem: syscalls, event: sys_enter_chroot, args: [{index: 5, type: uint64}],
+     selectors: [{matchArgs: [{args: [0], operator: NotEqual, values: ["99"]}]}]}
+`)
+	for reads := &rest.Hooks[0].Reads; len(*reads) < compile.MaxReads-7; {
+		again := (*reads)[0]
+		again.Copy = uint8(len(*reads))
+		*reads = append(*reads, again)
+	}
+	b.load(rest)
 	acts := stop()
 	checkGone(t, first)
 	// For a moment the old program and the new one both judge.

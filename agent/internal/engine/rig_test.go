@@ -5,14 +5,17 @@ package engine
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
@@ -29,8 +32,14 @@ import (
 // programs instead.
 type unattached struct{}
 
-func (unattached) Attach(*ebpf.Program, string, string) (io.Closer, error) { return unattached{}, nil }
-func (unattached) Close() error                                            { return nil }
+func (unattached) Attach(*ebpf.Program, compile.Site) (io.Closer, error) { return unattached{}, nil }
+func (unattached) AttachExit(*ebpf.Program, compile.Site) (io.Closer, error) {
+	return unattached{}, nil
+}
+func (unattached) AttachTracing(prog *ebpf.Program) (io.Closer, error) {
+	return link.AttachTracing(link.TracingOptions{Program: prog})
+}
+func (unattached) Close() error { return nil }
 
 // arraySlots puts versions in force in the engine's own map of slots.
 type arraySlots struct {
@@ -42,15 +51,15 @@ func (s *arraySlots) SetVersion(slot, version uint32) {
 }
 
 // openBare opens an engine of its own, without base programs.
-func openBare(t testing.TB, points Tracepoints) *Engine {
+func openBare(t testing.TB, points Attacher) *Engine {
 	t.Helper()
 	testenv.Require(t, testenv.Root(), testenv.BPF(), testenv.BTF())
 	slots := &arraySlots{}
-	e, err := Open(Options{Keys: compile.NewKeys(), Slots: slots, Tracepoints: points, TaskRoom: kerneltest.TaskRoom(t)})
+	e, err := Open(Options{Keys: compile.NewKeys(), Slots: slots, Attacher: points, TaskRoom: kerneltest.TaskRoom(t), Agent: uint32(os.Getpid())})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if slots.Array, err = bpfarray.Map[bpf.WireSlot](e.maps.coll.Maps[bpf.TracepointMapSlots]); err != nil {
+	if slots.Array, err = bpfarray.Map[bpf.WireSlot](e.maps.coll.Maps[bpf.SiteMapSlots]); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -70,40 +79,67 @@ type rig struct {
 	tid    int
 	binary string
 	site   *site
-	prog   *ebpf.Program
 	ring   *ringbuf.Reader
 	memory map[int]*region
 }
 
-// newRig makes a rig whose site reads args.
-func newRig(t testing.TB, args []policy.Arg) *rig {
+// newRig makes a rig whose site reads all that hooks of the source can.
+func newRig(t testing.TB, source *compiletest.Source) *rig {
 	t.Helper()
 	r := &rig{t: t, Engine: openBare(t, unattached{}), memory: map[int]*region{}}
 	r.pin()
+	// Of all the kinds of programs, test runs take those of raw tracepoints.
+	r.maps.entry = func(compile.SiteKind) string { return bpf.SiteProgRawEvent }
+	r.maps.options.Agent = 0 // this process is signalled as any other
+	source.Process = r.process()
 	var err error
 	if r.binary, err = os.Readlink("/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
-	wide := compilePoint(t, policy.Tracepoint{Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: args})
+	wide := compilePoint(t, policy.Hook{
+		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
+	})
+	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
 	if r.site, err = r.Engine.site(wide.Hooks[0].Site); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.site.table.Extend(&wide.Hooks[0]); err != nil {
 		t.Fatal(err)
 	}
-	r.site.program, err = r.site.loadPrograms(r.maps, map[string]any{
-		bpf.TracepointVarConfig:   siteConfig(r.site),
-		bpf.TracepointVarHashKeys: *r.options.Keys,
-	}, []string{bpf.TracepointProgTestEvent})
-	if err != nil {
+	r.site.hook = &wide.Hooks[0]
+	if err := r.site.attach(r.maps); err != nil {
 		t.Fatalf("%+v", err)
 	}
-	r.prog = r.site.program.coll.Programs[bpf.TracepointProgTestEvent]
-	if r.ring, err = ringbuf.NewReader(r.maps.coll.Maps[bpf.TracepointMapEvents]); err != nil {
+	if r.ring, err = ringbuf.NewReader(r.maps.coll.Maps[bpf.SiteMapEvents]); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.ring.Close() })
 	return r
+}
+
+// process is what filters can ask of this process, by its own files.
+func (r *rig) process() (p compiletest.Process) {
+	r.t.Helper()
+	p.PID = uint32(os.Getpid()) // tests are not in a pid namespace of their own
+	p.NamespacePID = uint32(os.Getpid())
+	for i, name := range map[policy.Namespace]string{policy.NamespaceMnt: "mnt", policy.NamespacePid: "pid"} {
+		var st unix.Stat_t
+		if err := unix.Stat("/proc/thread-self/ns/"+name, &st); err != nil {
+			r.t.Fatal(err)
+		}
+		p.Namespaces[i] = uint32(st.Ino)
+	}
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i, key := range []string{"CapEff", "CapInh", "CapPrm"} {
+		_, rest, _ := strings.Cut(string(status), key+":\t")
+		if _, err := fmt.Sscanf(rest, "%x", &p.Capabilities[i]); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return p
 }
 
 func (r *rig) pin() {
@@ -127,9 +163,9 @@ func (r *rig) pin() {
 }
 
 // compilePoint compiles a policy of these hooks for the test's event.
-func compilePoint(t testing.TB, points ...policy.Tracepoint) *compile.Policy {
+func compilePoint(t testing.TB, points ...policy.Hook) *compile.Policy {
 	t.Helper()
-	c, err := compile.Compile(&policy.Policy{Name: "p", Tracepoints: points}, compiletest.Formats)
+	c, err := compile.Compile(&policy.Policy{Name: "p", Hooks: points}, compiletest.Kernel{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +182,7 @@ func (r *rig) run(record *compiletest.Record) {
 		}
 		binary.LittleEndian.PutUint64(bytes[offset:], uint64(r.memory[offset].place(text)))
 	}
-	if _, err := r.prog.Run(&ebpf.RunOptions{Context: bytes}); err != nil {
+	if _, err := r.site.program.coll.Programs[bpf.SiteProgRawEvent].Run(&ebpf.RunOptions{Context: bytes}); err != nil {
 		r.t.Fatalf("run the evaluation: %v", err)
 	}
 }
@@ -154,7 +190,7 @@ func (r *rig) run(record *compiletest.Record) {
 // matching is the rules that the last evaluation was left with, before only the
 // first of each hook acts. It is the first field of the evaluation's state.
 func (r *rig) matching() (b compile.Bits) {
-	m := r.maps.coll.Maps[bpf.TracepointMapEvaluations]
+	m := r.maps.coll.Maps[bpf.SiteMapEvaluations]
 	all, err := m.LookupBytes(uint32(0))
 	if err != nil {
 		r.t.Fatal(err)
@@ -241,10 +277,10 @@ func (m *region) place(text compiletest.Text) uintptr {
 		case 3:
 			return 0xffff_ffff_8100_0000 // the kernel's
 		}
-		for i := range 100 {
+		for i := range text.Most {
 			m.readable[len(m.readable)-1-i] = 'x'
 		}
-		return end - 100
+		return end - uintptr(text.Most)
 	}
 	at := len(m.readable) - len(text.String) - 1
 	if m.n%2 == 0 {

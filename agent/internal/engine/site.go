@@ -6,24 +6,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
-	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 )
 
-// site is one attached tracepoint and the model of its rules.
+// site is one place where rules apply, and the model of its rules.
 type site struct {
 	name compile.Site
 	id   uint32
 	// serial is the site's number among all that there were: ids are used again.
 	serial uint32
 	table  *compile.Table
+	// hook is one of those that have been at the site: where its words are is the
+	// same for all of them.
+	hook *compile.Hook
 	// program is what is attached; nil while the site has no rules.
 	program  *program
 	detached bool
@@ -33,20 +33,49 @@ type site struct {
 
 // program is one load of the site's programs.
 type program struct {
-	reads   []compile.Read
+	shape
 	coll    *ebpf.Collection
 	closers []io.Closer
 }
 
-// attach loads and attaches programs that read all arguments that the table
-// names. Those attached before go only then, so that there is no gap; for a
-// moment both evaluate.
-func (s *site) attach(m *maps, points Tracepoints, keys *compile.Keys) error {
-	next, err := s.load(m, keys)
+// shape is what a site's programs are loaded for: with another one they have to be
+// replaced.
+type shape struct {
+	reads []compile.Read
+	// words of rule bits that the programs look at.
+	words int
+}
+
+func (s shape) equal(o shape) bool { return s.words == o.words && slices.Equal(s.reads, o.reads) }
+
+// shape is what the site's programs have to be now. They are not replaced to look
+// at less.
+func (s *site) shape() shape {
+	last := 0
+	for bit := range compile.MaxRules {
+		if _, r := s.table.Rule(bit); r != nil {
+			last = bit
+		}
+	}
+	words := 1
+	for words*64 <= last {
+		words *= 8
+	}
+	if s.program != nil {
+		words = max(words, s.program.words)
+	}
+	return shape{reads: s.table.Reads(), words: words}
+}
+
+// attach loads and attaches programs of the shape that the site needs. Those
+// attached before go only then, so that there is no gap; for a moment both
+// evaluate.
+func (s *site) attach(m *maps) error {
+	next, err := s.load(m)
 	if err != nil {
 		return err
 	}
-	if err := next.attach(s.name, points); err != nil {
+	if err := next.attach(m, s.name); err != nil {
 		return errors.Join(err, next.Close())
 	}
 	old := s.program
@@ -57,26 +86,43 @@ func (s *site) attach(m *maps, points Tracepoints, keys *compile.Keys) error {
 	return nil
 }
 
+// entry is the program that a kind of sites runs at its entry.
+func entry(kind compile.SiteKind) string {
+	switch kind {
+	case compile.RawTracepoint:
+		return bpf.SiteProgRawEvent
+	case compile.Kprobe, compile.KprobeOverride:
+		return bpf.SiteProgFunctionEntry
+	case compile.ModifyReturn:
+		return bpf.SiteProgFunctionVerdict
+	case compile.LSM:
+		return bpf.SiteProgHookVerdict
+	case compile.Fentry:
+		return bpf.SiteProgFunctionCalled
+	}
+	return bpf.SiteProgTracepointEvent
+}
+
 // load loads what the site attaches.
-func (s *site) load(m *maps, keys *compile.Keys) (*program, error) {
-	config := siteConfig(s)
-	programs := []string{bpf.TracepointProgTracepointEvent}
+func (s *site) load(m *maps) (*program, error) {
+	config := siteConfig(s, s.shape())
+	programs := []string{m.entry(s.name.Kind)}
 	if config.HasExit != 0 {
-		programs = append(programs, bpf.TracepointProgSyscallExit)
+		if s.name.Kind == compile.Tracepoint {
+			programs = append(programs, bpf.SiteProgSyscallExit)
+		} else {
+			programs = append(programs, bpf.SiteProgFunctionReturn)
+		}
 		if config.IsExec != 0 {
-			programs = append(programs, bpf.TracepointProgExecDone)
+			programs = append(programs, bpf.SiteProgExecDone)
 		}
 	}
-	return s.loadPrograms(m, map[string]any{
-		bpf.TracepointVarConfig:    config,
-		bpf.TracepointVarHashKeys:  *keys,
-		bpf.TracepointVarAgentTgid: uint32(os.Getpid()),
-	}, programs)
+	return s.loadPrograms(m, config, programs)
 }
 
 // loadPrograms loads the programs named, over the shared maps.
-func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string) (*program, error) {
-	spec, options, err := s.programSpec(m, variables, programs)
+func (s *site) loadPrograms(m *maps, config bpf.WireSiteConfig, programs []string) (*program, error) {
+	spec, options, err := s.programSpec(m, config, programs)
 	if err != nil {
 		return nil, err
 	}
@@ -84,31 +130,27 @@ func (s *site) loadPrograms(m *maps, variables map[string]any, programs []string
 	if err != nil {
 		return nil, fmt.Errorf("load programs of %s: %w", s.name, err)
 	}
-	return &program{coll: coll, reads: s.table.Reads()}, nil
+	return &program{coll: coll, shape: s.shape()}, nil
 }
 
 // programSpec is what loadPrograms loads.
 func (s *site) programSpec(
-	m *maps, variables map[string]any, programs []string,
+	m *maps, config bpf.WireSiteConfig, programs []string,
 ) (spec *ebpf.CollectionSpec, options ebpf.CollectionOptions, err error) {
-	if spec, err = bpf.LoadTracepoint(); err != nil {
-		return nil, options, fmt.Errorf("read site programs: %w", err)
-	}
-	if err := kernel.ReplaceTaskStorage(spec, m.taskRoom); err != nil {
+	if spec, err = m.spec(programs); err != nil {
 		return nil, options, err
 	}
-	if err := kernel.Preallocate(spec); err != nil {
-		return nil, options, err
-	}
-	for name, value := range variables {
+	for name, value := range map[string]any{
+		bpf.SiteVarConfig:    config,
+		bpf.SiteVarHashKeys:  *m.options.Keys,
+		bpf.SiteVarAgentTgid: m.options.Agent,
+	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, options, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	for name := range spec.Programs {
-		if !slices.Contains(programs, name) {
-			delete(spec.Programs, name)
-		}
+	if s.name.Kind.Trampoline() {
+		spec.Programs[m.entry(s.name.Kind)].AttachTo = s.name.Name
 	}
 	replace := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
@@ -118,58 +160,68 @@ func (s *site) programSpec(
 		}
 	}
 	// A call that the old program put off is judged by the new one.
-	if s.program != nil && m.taskRoom == 0 {
-		replace[bpf.TracepointMapRetries] = s.program.coll.Maps[bpf.TracepointMapRetries]
+	if s.program != nil && m.options.TaskRoom == 0 {
+		replace[bpf.SiteMapRetries] = s.program.coll.Maps[bpf.SiteMapRetries]
 	}
 	return spec, ebpf.CollectionOptions{MapReplacements: replace}, nil
 }
 
-func siteConfig(s *site) bpf.WireSiteConfig {
-	config := bpf.WireSiteConfig{Id: s.id, Serial: s.serial}
-	strings := uint8(0)
-	for i, r := range s.table.Reads() {
-		arg := bpf.WireArgConfig{Offset: r.Offset, Kind: uint8(r.Kind), Size: r.Size}
-		if r.Signed {
-			arg.IsSigned = 1
+func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
+	config := bpf.WireSiteConfig{Id: s.id, Serial: s.serial, Words: uint32(shape.words)}
+	if s.hook != nil {
+		config.RegsOffset, config.ResultOffset = s.hook.RegsOffset, s.hook.ResultOffset
+		config.Indirect = byteOf(s.hook.Indirect)
+	}
+	config.Denies = byteOf(s.name.Kind.Denies())
+	config.IsExec = byteOf(s.name.IsExec())
+	buffers := map[compile.Read]uint8{}
+	for i, r := range shape.reads {
+		config.Read[i] = bpf.WireReadConfig{Offset: r.Offset, Kind: uint8(r.Kind), Size: r.Size, IsSigned: byteOf(r.Signed)}
+		if r.Buffer() {
+			config.Read[i].String = uint8(len(buffers))
+			buffers[r] = config.Read[i].String
 		}
-		if r.IsString() {
-			arg.String = strings
-			strings++
-		}
-		if _, ok := s.name.Exit(); ok && r.Kind == bpf.WireArgKindARG_USER_STRING {
+		if s.name.Returns() && (r.Kind == bpf.WireReadKindREAD_USER_STRING || r.Kind == bpf.WireReadKindREAD_USER_SOCKADDR) {
 			config.HasExit = 1
 		}
-		config.Arg[i] = arg
-		config.Args++
 	}
-	if s.name.IsExec() {
-		config.IsExec = 1
+	for i, r := range shape.reads {
+		if whole := r.Whole(); whole != r {
+			config.Read[i].String = buffers[whole]
+		}
 	}
 	return config
 }
 
+func byteOf(is bool) uint8 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // attach attaches first what finishes a call and then what begins one.
-func (p *program) attach(name compile.Site, points Tracepoints) error {
-	if prog := p.coll.Programs[bpf.TracepointProgExecDone]; prog != nil {
-		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
+func (p *program) attach(m *maps, name compile.Site) error {
+	points := m.options.Attacher
+	for _, program := range []struct {
+		name string
+		do   func(*ebpf.Program) (io.Closer, error)
+	}{
+		{bpf.SiteProgExecDone, points.AttachTracing},
+		{bpf.SiteProgSyscallExit, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
+		{bpf.SiteProgFunctionReturn, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
+		{m.entry(name.Kind), func(prog *ebpf.Program) (io.Closer, error) { return points.Attach(prog, name) }},
+	} {
+		prog := p.coll.Programs[program.name]
+		if prog == nil {
+			continue
+		}
+		l, err := program.do(prog)
 		if err != nil {
-			return fmt.Errorf("attach to the end of exec: %w", err)
+			return fmt.Errorf("attach %s to %s: %w", program.name, name, err)
 		}
 		p.closers = append(p.closers, l)
 	}
-	if prog := p.coll.Programs[bpf.TracepointProgSyscallExit]; prog != nil {
-		event, _ := name.Exit()
-		l, err := points.Attach(prog, name.Subsystem, event)
-		if err != nil {
-			return fmt.Errorf("attach to %s/%s: %w", name.Subsystem, event, err)
-		}
-		p.closers = append(p.closers, l)
-	}
-	l, err := points.Attach(p.coll.Programs[bpf.TracepointProgTracepointEvent], name.Subsystem, name.Event)
-	if err != nil {
-		return fmt.Errorf("attach to %s: %w", name, err)
-	}
-	p.closers = append(p.closers, l)
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
+	"github.com/boltseal/boltseal/agent/internal/attach"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
@@ -31,37 +32,26 @@ import (
 
 // points attaches to the kernel's tracepoints.
 type points struct {
-	*kernel.Tracefs
+	*attach.Points
 	// refuse is an event to which nothing can be attached.
 	refuse string
 }
 
-func (p *points) Attach(prog *ebpf.Program, subsystem, event string) (io.Closer, error) {
-	if event == p.refuse {
+func (p *points) Attach(prog *ebpf.Program, at compile.Site) (io.Closer, error) {
+	if at.Name == p.refuse {
 		return nil, errRefused
 	}
-	format, err := p.Format(subsystem, event)
-	if err != nil {
-		return nil, err
+	return p.Points.Attach(prog, at)
+}
+
+func (p *points) AttachExit(prog *ebpf.Program, at compile.Site) (io.Closer, error) {
+	if event, _ := at.Exit(); event == p.refuse {
+		return nil, fmt.Errorf("%s: %w", event, errRefused)
 	}
-	return kernel.AttachTracepoint(prog, format.ID)
+	return p.Points.AttachExit(prog, at)
 }
 
 var errRefused = errors.New("refused")
-
-func (p *points) formats(subsystem, event string) ([]compile.Field, error) {
-	format, err := p.Format(subsystem, event)
-	if err != nil {
-		return nil, err
-	}
-	var fields []compile.Field
-	for _, f := range format.Fields {
-		fields = append(fields, compile.Field{
-			Name: f.Name, Type: f.Type, Offset: f.Offset, Size: f.Size, Signed: f.Signed, DataLoc: f.DataLoc, Array: f.ArrayLen,
-		})
-	}
-	return fields, nil
-}
 
 // bench is an engine over the kernel's tracepoints, with a word that only this
 // test says.
@@ -76,14 +66,14 @@ type bench struct {
 func newBench(t testing.TB) *bench {
 	t.Helper()
 	testenv.Require(t, testenv.Root(), testenv.BPF(), testenv.BTF(), testenv.Tracefs())
-	tracefs, err := kernel.OpenTracefs()
+	hooks, err := attach.Open(kernel.NewFeatures(kernel.Answer{Feature: kernel.Signal}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, points: &points{Tracefs: tracefs}, marker: "/" + filepath.Base(testenv.Dir(t))}
-	t.Cleanup(func() { _ = tracefs.Close() })
+	b := &bench{t: t, points: &points{Points: hooks}, marker: "/" + filepath.Base(testenv.Dir(t))}
+	t.Cleanup(func() { _ = hooks.Close() })
 	b.Engine = openBare(t, b.points)
-	if b.ring, err = ringbuf.NewReader(b.maps.coll.Maps[bpf.TracepointMapEvents]); err != nil {
+	if b.ring, err = ringbuf.NewReader(b.maps.coll.Maps[bpf.SiteMapEvents]); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.ring.Close() })
@@ -98,7 +88,7 @@ func (b *bench) policy(tracepoints string) *compile.Policy {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	c, err := compile.Compile(p, b.points.formats)
+	c, err := compile.Compile(p, b.points)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -235,7 +225,7 @@ func TestAgentIsSpared(t *testing.T) {
 		t.Errorf("counters %+v, want %+v", got, want)
 	}
 	var perCPU []uint64
-	err := b.maps.coll.Maps[bpf.TracepointMapKernelErrors].Lookup(uint32(bpf.WireKernelErrorKERR_GUARDED), &perCPU)
+	err := b.maps.coll.Maps[bpf.SiteMapKernelErrors].Lookup(uint32(bpf.WireKernelErrorKERR_GUARDED), &perCPU)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +328,7 @@ func TestFailedLoadLeavesNothing(t *testing.T) {
 func checkNoValues(t testing.TB, e *Engine) {
 	t.Helper()
 	var key compile.ValueKey
-	if err := e.maps.coll.Maps[bpf.TracepointMapMatchValues].NextKey(nil, &key); !errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := e.maps.coll.Maps[bpf.SiteMapMatchValues].NextKey(nil, &key); !errors.Is(err, ebpf.ErrKeyNotExist) {
 		t.Errorf("a value is left in the kernel: %+v, %v", key, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -23,8 +24,8 @@ const verifierLimit = 700_000
 // The largest site that there can be loads on this kernel with room to spare.
 func TestLargestSiteLoads(t *testing.T) {
 	e := openBare(t, unattached{})
-	wide := compilePoint(t, policy.Tracepoint{
-		Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: compiletest.New(1).Args,
+	wide := compilePoint(t, policy.Hook{
+		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: compiletest.New(1).Args,
 	})
 	s, err := e.site(wide.Hooks[0].Site)
 	if err != nil {
@@ -33,24 +34,12 @@ func TestLargestSiteLoads(t *testing.T) {
 	if err := s.table.Extend(&wide.Hooks[0]); err != nil {
 		t.Fatal(err)
 	}
-	config := siteConfig(s)
-	config.HasExit, config.IsExec, config.Args = 1, 1, uint32(len(config.Arg))
-	// Of each kind of string one, then user strings, then numbers.
-	kinds := []bpf.WireArgKind{
-		bpf.WireArgKindARG_KERNEL_STRING, bpf.WireArgKindARG_DATA_LOC, bpf.WireArgKindARG_INLINE_STRING,
-	}
-	for i := range config.Arg {
-		arg := bpf.WireArgConfig{Offset: uint16(8 * i), Size: 8, Kind: uint8(bpf.WireArgKindARG_INT), IsSigned: 1}
-		switch {
-		case i < len(kinds):
-			arg.Kind, arg.String = uint8(kinds[i]), uint8(i)
-		case i < int(bpf.WireLimitsSTRING_ARGS_MAX):
-			arg.Kind, arg.String = uint8(bpf.WireArgKindARG_USER_STRING), uint8(i)
-		}
-		config.Arg[i] = arg
-	}
+	s.hook = &wide.Hooks[0]
+	config := siteConfig(s, s.shape())
+	config.HasExit, config.IsExec, config.Words = 1, 1, uint32(bpf.WireLimitsRULE_WORDS)
+	config.Read = widest()
 	for _, name := range []string{
-		bpf.TracepointProgTracepointEvent, bpf.TracepointProgSyscallExit, bpf.TracepointProgExecDone,
+		bpf.SiteProgTracepointEvent, bpf.SiteProgSyscallExit, bpf.SiteProgExecDone,
 	} {
 		walked, took := verify(t, e, s, config, name)
 		t.Logf("report: %s: the verifier walks %d instructions in %v", name, walked, took.Round(time.Millisecond))
@@ -60,12 +49,42 @@ func TestLargestSiteLoads(t *testing.T) {
 	}
 }
 
+// widest is the reads that cost the verifier most: text of each kind that a record
+// has, then of the kernel's structures, all parts of a socket and of the process.
+func widest() (reads [bpf.WireLimitsREADS_MAX]bpf.WireReadConfig) {
+	kinds := []bpf.WireReadKind{
+		bpf.WireReadKindREAD_USER_STRING, bpf.WireReadKindREAD_USER_STRING, bpf.WireReadKindREAD_DATA_LOC,
+		bpf.WireReadKindREAD_FD, bpf.WireReadKindREAD_USER_SOCKADDR,
+		bpf.WireReadKindREAD_BINARY, bpf.WireReadKindREAD_SOURCE_ADDRESS, bpf.WireReadKindREAD_TARGET_ADDRESS,
+		bpf.WireReadKindREAD_SOURCE_PORT, bpf.WireReadKindREAD_TARGET_PORT, bpf.WireReadKindREAD_PROTOCOL,
+		bpf.WireReadKindREAD_FAMILY, bpf.WireReadKindREAD_STATE, bpf.WireReadKindREAD_PID,
+		bpf.WireReadKindREAD_NAMESPACE_PID, bpf.WireReadKindREAD_NAMESPACE, bpf.WireReadKindREAD_CAPABILITIES,
+		bpf.WireReadKindREAD_SYSCALL,
+	}
+	strings := uint8(0)
+	for i := range reads {
+		reads[i] = bpf.WireReadConfig{Offset: uint16(8 * i), Size: 8, Kind: uint8(bpf.WireReadKindREAD_INT), IsSigned: 1}
+		if i >= len(kinds) {
+			continue
+		}
+		reads[i].Kind = uint8(kinds[i])
+		switch read := (compile.Read{Kind: kinds[i]}); {
+		case read.Buffer():
+			reads[i].String = strings
+			strings++
+		case kinds[i] == bpf.WireReadKindREAD_NAMESPACE || kinds[i] == bpf.WireReadKindREAD_CAPABILITIES:
+			reads[i].Offset = 0
+		default:
+			reads[i].String = strings - 1
+		}
+	}
+	return reads
+}
+
 // verify loads one program of a site and tells what the verifier did.
 func verify(t *testing.T, e *Engine, s *site, config bpf.WireSiteConfig, name string) (walked int, took time.Duration) {
 	t.Helper()
-	spec, options, err := s.programSpec(e.maps, map[string]any{
-		bpf.TracepointVarConfig: config, bpf.TracepointVarHashKeys: *e.options.Keys,
-	}, []string{name})
+	spec, options, err := s.programSpec(e.maps, config, []string{name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -189,7 +189,7 @@ func (e *Engine) version(set []Member) (v *version, err error) {
 }
 
 func (e *Engine) insertRules(v *version, bySite map[uint32]*bpf.WireSetRules) error {
-	rules := e.maps.coll.Maps[bpf.TracepointMapSetRules]
+	rules := e.maps.coll.Maps[bpf.SiteMapSetRules]
 	v.sites = v.sites[:0]
 	for site, bits := range bySite {
 		if err := rules.Update(bpf.WireSetKey{Version: v.id, Site: site}, *bits, ebpf.UpdateNoExist); err != nil {
@@ -244,7 +244,7 @@ func (e *Engine) retire(idle []*version) error {
 func (e *Engine) deleteRules(v *version) error {
 	var errs []error
 	for _, site := range v.sites {
-		err := e.maps.coll.Maps[bpf.TracepointMapSetRules].Delete(bpf.WireSetKey{Version: v.id, Site: site})
+		err := e.maps.coll.Maps[bpf.SiteMapSetRules].Delete(bpf.WireSetKey{Version: v.id, Site: site})
 		if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			errs = append(errs, fmt.Errorf("delete rules of a set: %w", err))
 		}

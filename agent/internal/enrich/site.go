@@ -19,13 +19,19 @@ type Rule struct {
 	// PolicyNamespace and PolicyName name the policy. The API's message has no
 	// field for the namespace.
 	PolicyNamespace, PolicyName string
-	// Subsys and Event name the tracepoint.
+	// Section is the kind of the hook, which decides the kind of message.
+	Section policy.Section
+	// Subsys and Event name a tracepoint; a raw one has no Subsys.
 	Subsys, Event string
+	// Function is the function or security hook of the other sections.
+	Function string
 	// Message and Tags are the policy's words.
 	Message string
 	Tags    []string
 	// Signal is what the rule sends where its policy is enforced; 0: none.
 	Signal uint8
+	// Override: where its policy is enforced, the rule makes the operation fail.
+	Override bool
 	// Args are the arguments of the rule's hook, in the order of the policy.
 	Args []Arg
 }
@@ -36,7 +42,7 @@ type Arg struct {
 	Type policy.ArgType
 	// Reg is the index of the word that holds an integer.
 	Reg int
-	// String is the index of the string; ignored for integers.
+	// String is the index of the string or structure; ignored for integers.
 	String int
 	// Label is the policy's name for the argument, often empty.
 	Label string

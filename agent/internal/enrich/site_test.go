@@ -107,7 +107,7 @@ func TestIntegers(t *testing.T) {
 		{policy.ArgUint32, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x76543281}}},
 		{policy.ArgUint64, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_SizeArg{SizeArg: word}}},
 	} {
-		got := siteArgs(&event.Site{Regs: [8]uint64{7: word}}, []Arg{{Type: test.of, Reg: 7, String: -1}})
+		got := siteArgs(&event.Site{Regs: [24]uint64{7: word}}, []Arg{{Type: test.of, Reg: 7, String: -1}})
 		if diff := cmp.Diff([]*tetragon.KprobeArgument{test.want}, got, protocmp.Transform()); diff != "" {
 			t.Errorf("%v: want -, got +:\n%s", test.of, diff)
 		}
@@ -124,7 +124,7 @@ func TestArgumentsWithoutValueKeepTheirPlace(t *testing.T) {
 		{Type: policy.ArgString, String: 2, Label: "empty"},
 		{Type: policy.ArgString, String: 5, Label: "beyond"},
 		{Type: policy.ArgString, String: -1, Label: "none"},
-		{Type: policy.ArgInt32, Reg: 8, Label: "beyond"},
+		{Type: policy.ArgInt32, Reg: 24, Label: "beyond"},
 		{Type: policy.ArgInt32, Reg: -1, Label: "none"},
 	})
 	want := []*tetragon.KprobeArgument{

@@ -23,7 +23,7 @@ const (
 	forkSize   = headerSize + 16
 	execSize   = headerSize + 32
 	exitSize   = headerSize + 8
-	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsARGS_MAX) + 4*int(bpf.WireLimitsSTRING_ARGS_MAX) + 4 + 2*rulesSize
+	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 8 + 3*rulesSize
 
 	pathSize  = int(bpf.WireLimitsPATH_KEY_MAX) + 1
 	rulesSize = 8 * int(bpf.WireLimitsRULE_WORDS)
@@ -160,9 +160,14 @@ func decodeSite(h Header, c cursor) (Event, error) {
 			sum += int(n)
 		}
 	}
+	for i := range e.Strings {
+		e.Strings[i].Mode = c.u32()
+	}
+	c.skip(4)
 	e.AtExit = c.u32() != 0
 	c.rules(&e.Posted)
 	c.rules(&e.Signalled)
+	c.rules(&e.Overridden)
 	if err := c.rest(sum); err != nil {
 		return nil, err
 	}

@@ -112,16 +112,17 @@ type Site struct {
 	// Site is the kernel's number of the site; Version is that of the rule set by
 	// which it was judged.
 	Site, Version uint32
-	// Regs are the words of the arguments that the site reads.
-	Regs [bpf.WireLimitsARGS_MAX]uint64
-	// Strings are those arguments that are strings, in the order of Regs. Those
-	// that the site does not read are empty.
-	Strings [bpf.WireLimitsSTRING_ARGS_MAX]String
+	// Regs are the words that the site reads.
+	Regs [bpf.WireLimitsREADS_MAX]uint64
+	// Strings are what takes a buffer of what the site reads, in the order of Regs:
+	// text, or the bytes of a structure. Those that the site does not read are
+	// empty.
+	Strings [bpf.WireLimitsSTRINGS_MAX]String
 	// AtExit tells that the strings were read when the call returned.
 	AtExit bool
 	// Posted are the rules that ask for an event, Signalled those whose signal
-	// was sent.
-	Posted, Signalled RuleBits
+	// was sent, Overridden those whose error was returned.
+	Posted, Signalled, Overridden RuleBits
 }
 
 // StringStatus tells whether a string could be read.
@@ -141,9 +142,11 @@ const (
 type String struct {
 	// Status tells whether there is a value.
 	Status StringStatus
-	// Value is empty unless Status is StringRead. It is what the memory held: any
-	// bytes but NUL.
+	// Value is empty unless Status is StringRead. It is what the memory held: of
+	// text any bytes but NUL.
 	Value string
+	// Mode is that of the inode where the string is a file's path.
+	Mode uint32
 }
 
 // RuleBits is a set of rules of one site.

@@ -22,7 +22,7 @@ func TestTaskRoom(t *testing.T) {
 
 func TestReplaceTaskStorage(t *testing.T) {
 	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){
-		"cgroup": bpf.LoadCgroup, "process": bpf.LoadProcess, "tracepoint": bpf.LoadTracepoint,
+		"cgroup": bpf.LoadCgroup, "process": bpf.LoadProcess, "tracepoint": bpf.LoadSite,
 	} {
 		spec, err := load()
 		if err != nil {

@@ -30,35 +30,70 @@ const (
 	ArgUint64
 	// ArgString is text that ends with a NUL, at a pointer.
 	ArgString
+	// ArgCharBuf is bytes at a pointer, as many as another argument says.
+	ArgCharBuf
+	// ArgFile, ArgPath and ArgDentry are structures of the kernel that name a file.
+	ArgFile
+	ArgPath
+	ArgDentry
+	// ArgFD is a descriptor of the current process.
+	ArgFD
+	// ArgBinprm is a file that is being executed.
+	ArgBinprm
+	// ArgSock, ArgSocket, ArgSockaddr and ArgSkb are structures of the kernel that
+	// have addresses.
+	ArgSock
+	ArgSocket
+	ArgSockaddr
+	ArgSkb
+	// ArgCred is credentials.
+	ArgCred
+	// ArgCapability is the number of a capability.
+	ArgCapability
+	// ArgSyscall64 is the number of a system call with its ABI.
+	ArgSyscall64
 )
 
 // String is the type's name in the language; where there are several, the one
 // that names the width.
 func (t ArgType) String() string {
-	switch t {
-	case ArgAuto:
-		return "auto"
-	case ArgInt8:
-		return "int8"
-	case ArgInt16:
-		return "int16"
-	case ArgInt32:
-		return "int32"
-	case ArgInt64:
-		return "int64"
-	case ArgUint8:
-		return "uint8"
-	case ArgUint16:
-		return "uint16"
-	case ArgUint32:
-		return "uint32"
-	case ArgUint64:
-		return "uint64"
-	case ArgString:
-		return "string"
+	names := [...]string{
+		ArgAuto:       "auto",
+		ArgInt8:       "int8",
+		ArgInt16:      "int16",
+		ArgInt32:      "int32",
+		ArgInt64:      "int64",
+		ArgUint8:      "uint8",
+		ArgUint16:     "uint16",
+		ArgUint32:     "uint32",
+		ArgUint64:     "uint64",
+		ArgString:     "string",
+		ArgCharBuf:    "char_buf",
+		ArgFile:       "file",
+		ArgPath:       "path",
+		ArgDentry:     "dentry",
+		ArgFD:         "fd",
+		ArgBinprm:     "linux_binprm",
+		ArgSock:       "sock",
+		ArgSocket:     "socket",
+		ArgSockaddr:   "sockaddr",
+		ArgSkb:        "skb",
+		ArgCred:       "cred",
+		ArgCapability: "capability",
+		ArgSyscall64:  "syscall64",
+	}
+	if int(t) < len(names) && names[t] != "" {
+		return names[t]
 	}
 	return fmt.Sprintf("ArgType(%d)", uint8(t))
 }
+
+// Text tells whether filters compare the argument as a string: text itself, or
+// the path of what it names.
+func (t ArgType) Text() bool { return t >= ArgString && t <= ArgBinprm }
+
+// Socket tells whether the type has addresses.
+func (t ArgType) Socket() bool { return t >= ArgSock && t <= ArgSkb }
 
 // Integer tells whether the type is an integer of known width.
 func (t ArgType) Integer() bool { return t >= ArgInt8 && t <= ArgUint64 }

@@ -25,8 +25,8 @@ const (
 
 // tracepoint decodes a hook. Its filters name arguments that may stand after
 // them in the text, so the selectors come last.
-func (d *decoder) tracepoint(v value) Tracepoint {
-	t := Tracepoint{at: v.position()}
+func (d *decoder) tracepoint(v value) Hook {
+	t := Hook{Section: Tracepoints, at: v.position()}
 	var selectors value
 	argsOK := true
 	d.object(v, shape{
@@ -175,34 +175,34 @@ func (d *decoder) cut(v value, s string, max int) string {
 // typed. The caller reads the types from the tracepoint's format; those of
 // arguments that the policy itself types are not looked at. The error holds a
 // [*FieldError] for each value and operator that does not fit.
-func (t Tracepoint) WithTypes(types []ArgType) (Tracepoint, error) {
-	if len(types) != len(t.Args) {
-		return t, fmt.Errorf("%d types for %d arguments", len(types), len(t.Args))
+func (h Hook) WithTypes(types []ArgType) (Hook, error) {
+	if len(types) != len(h.Args) {
+		return h, fmt.Errorf("%d types for %d arguments", len(types), len(h.Args))
 	}
 	var faults []error
-	auto := make([]bool, len(t.Args))
-	t.Args = slices.Clone(t.Args)
-	for i := range t.Args {
-		if auto[i] = t.Args[i].Type == ArgAuto; auto[i] {
-			t.Args[i].Type = types[i]
+	auto := make([]bool, len(h.Args))
+	h.Args = slices.Clone(h.Args)
+	for i := range h.Args {
+		if auto[i] = h.Args[i].Type == ArgAuto; auto[i] {
+			h.Args[i].Type = types[i]
 		}
-		if t.Args[i].Type == ArgAuto {
-			faults = append(faults, t.at.below(".args[%d].type", i).fault("cannot be told from the tracepoint's format"))
+		if h.Args[i].Type == ArgAuto {
+			faults = append(faults, h.at.below(".args[%d].type", i).fault("cannot be told from the tracepoint's format"))
 		}
 	}
 	if len(faults) > 0 {
-		return t, errors.Join(faults...)
+		return h, errors.Join(faults...)
 	}
-	t.Selectors = slices.Clone(t.Selectors)
-	for i := range t.Selectors {
-		s := &t.Selectors[i]
+	h.Selectors = slices.Clone(h.Selectors)
+	for i := range h.Selectors {
+		s := &h.Selectors[i]
 		s.Args = slices.Clone(s.Args)
 		for j := range s.Args {
 			f := &s.Args[j]
 			if !auto[f.Arg] {
 				continue
 			}
-			f.resolve(t.Args[f.Arg].Type, func(value int, reason string) {
+			f.resolve(h.Args[f.Arg].Type, func(value int, reason string) {
 				at := f.at.below(".operator")
 				if value >= 0 {
 					at = f.at.below(".values[%d]", value)
@@ -211,5 +211,5 @@ func (t Tracepoint) WithTypes(types []ArgType) (Tracepoint, error) {
 			})
 		}
 	}
-	return t, errors.Join(faults...)
+	return h, errors.Join(faults...)
 }

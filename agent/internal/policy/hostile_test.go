@@ -149,7 +149,7 @@ func TestLargePolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(p.Tracepoints[0].Selectors[0].Args[0].Strings); n != MaxValues {
+	if n := len(p.Hooks[0].Selectors[0].Args[0].Strings); n != MaxValues {
 		t.Errorf("%d values, want %d", n, MaxValues)
 	}
 }
@@ -190,10 +190,10 @@ func checkInvariants(t *testing.T, p *Policy) {
 	if (p.Mode == MonitorOnly) == p.Enforces() || p.Kind == Namespaced && p.HostSelector {
 		t.Errorf("mode %s, enforces %v, host %v", p.Mode, p.Enforces(), p.HostSelector)
 	}
-	if len(p.Tracepoints) == 0 {
+	if len(p.Hooks) == 0 {
 		t.Error("no hook")
 	}
-	for _, tp := range p.Tracepoints {
+	for _, tp := range p.Hooks {
 		if tp.Subsystem == "" || tp.Event == "" || len(tp.Selectors) == 0 || len(tp.Args) > maxArgs {
 			t.Errorf("hook: %+v", tp)
 		}
@@ -218,7 +218,7 @@ func checkInvariants(t *testing.T, p *Policy) {
 	}
 }
 
-func checkFilter(t *testing.T, tp Tracepoint, f ArgFilter) {
+func checkFilter(t *testing.T, tp Hook, f ArgFilter) {
 	t.Helper()
 	if f.Arg < 0 || f.Arg >= len(tp.Args) || f.Op == 0 || len(f.Values) == 0 {
 		t.Fatalf("filter: %+v", f)

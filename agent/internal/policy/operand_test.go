@@ -17,7 +17,7 @@ func parseFilter(t *testing.T, item string) ArgFilter {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.Tracepoints[0].Selectors[0].Args[0]
+	return p.Hooks[0].Selectors[0].Args[0]
 }
 
 // TestRanges holds what the values of integer filters mean, at the ends of the
@@ -52,7 +52,7 @@ func TestRanges(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, p.Tracepoints[0].Selectors[0].Args[0].Ranges); diff != "" {
+			if diff := cmp.Diff(c.want, p.Hooks[0].Selectors[0].Args[0].Ranges); diff != "" {
 				t.Error("ranges (-want +got):\n", diff)
 			}
 		})
@@ -88,7 +88,7 @@ func TestArgumentReferences(t *testing.T) {
 	}
 	p, err := Parse([]byte(wrap("  tracepoints: [{subsystem: s, event: e, args: [{index: 0, type: int}], " +
 		"selectors: [{matchArgs: [{operator: Equal, values: [1]}]}]}]\n")))
-	if err != nil || p.Tracepoints[0].Selectors[0].Args[0].Arg != 0 {
+	if err != nil || p.Hooks[0].Selectors[0].Args[0].Arg != 0 {
 		t.Errorf("index 0 by default: %v", err)
 	}
 }
@@ -105,7 +105,7 @@ func TestWithTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hook := p.Tracepoints[0]
+	hook := p.Hooks[0]
 	before := hook.Selectors[0].Args[1]
 	if before.Strings != nil || len(before.Values) != 3 {
 		t.Fatalf("filter on an auto argument: %+v", before)
@@ -143,14 +143,14 @@ func TestWithTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	typed, err := p.Tracepoints[0].WithTypes([]ArgType{ArgString, ArgInt8, ArgInt8, ArgString})
+	typed, err := p.Hooks[0].WithTypes([]ArgType{ArgString, ArgInt8, ArgInt8, ArgString})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"/a", "/b"}, typed.Selectors[0].Args[0].Strings); diff != "" || typed.Args[3].Type != ArgString || typed.Args[0].Type != ArgInt32 {
 		t.Error("typed hook:\n", diff, typed.Args)
 	}
-	if p.Tracepoints[0].Args[3].Type != ArgAuto || p.Tracepoints[0].Selectors[0].Args[0].Strings != nil {
+	if p.Hooks[0].Args[3].Type != ArgAuto || p.Hooks[0].Selectors[0].Args[0].Strings != nil {
 		t.Error("WithTypes changed the policy")
 	}
 }

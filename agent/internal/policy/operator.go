@@ -24,35 +24,66 @@ const (
 	// OpIn and OpNotIn are the equality of matchBinaries.
 	OpIn
 	OpNotIn
+	// OpMask holds when the argument has a bit of a value.
+	OpMask
+	// OpInMap and OpNotInMap are OpInRange and OpNotInRange of any number of values.
+	OpInMap
+	OpNotInMap
+	// The operators of sockets. Those of privileged ports have the ports 0 to 1023
+	// as their range.
+	OpSPort
+	OpNotSPort
+	OpSPortPriv
+	OpNotSPortPriv
+	OpDPort
+	OpNotDPort
+	OpDPortPriv
+	OpNotDPortPriv
+	OpSAddr
+	OpNotSAddr
+	OpDAddr
+	OpNotDAddr
+	OpProtocol
+	OpFamily
+	OpState
 )
 
 // String is the operator as the language spells it.
 func (o Operator) String() string {
-	switch o {
-	case OpEqual:
-		return "Equal"
-	case OpNotEqual:
-		return "NotEqual"
-	case OpPrefix:
-		return "Prefix"
-	case OpNotPrefix:
-		return "NotPrefix"
-	case OpPostfix:
-		return "Postfix"
-	case OpNotPostfix:
-		return "NotPostfix"
-	case OpGreaterThan:
-		return "GreaterThan"
-	case OpLessThan:
-		return "LessThan"
-	case OpInRange:
-		return "InRange"
-	case OpNotInRange:
-		return "NotInRange"
-	case OpIn:
-		return "In"
-	case OpNotIn:
-		return "NotIn"
+	names := [...]string{
+		OpEqual:        "Equal",
+		OpNotEqual:     "NotEqual",
+		OpPrefix:       "Prefix",
+		OpNotPrefix:    "NotPrefix",
+		OpPostfix:      "Postfix",
+		OpNotPostfix:   "NotPostfix",
+		OpGreaterThan:  "GreaterThan",
+		OpLessThan:     "LessThan",
+		OpInRange:      "InRange",
+		OpNotInRange:   "NotInRange",
+		OpIn:           "In",
+		OpNotIn:        "NotIn",
+		OpMask:         "Mask",
+		OpInMap:        "InMap",
+		OpNotInMap:     "NotInMap",
+		OpSPort:        "SPort",
+		OpNotSPort:     "NotSPort",
+		OpSPortPriv:    "SPortPriv",
+		OpNotSPortPriv: "NotSPortPriv",
+		OpDPort:        "DPort",
+		OpNotDPort:     "NotDPort",
+		OpDPortPriv:    "DPortPriv",
+		OpNotDPortPriv: "NotDPortPriv",
+		OpSAddr:        "SAddr",
+		OpNotSAddr:     "NotSAddr",
+		OpDAddr:        "DAddr",
+		OpNotDAddr:     "NotDAddr",
+		OpProtocol:     "Protocol",
+		OpFamily:       "Family",
+		OpState:        "State",
+	}
+	if int(o) < len(names) && names[o] != "" {
+		return names[o]
 	}
 	return fmt.Sprintf("Operator(%d)", uint8(o))
 }
@@ -72,6 +103,20 @@ func (o Operator) Positive() Operator {
 		return OpPostfix
 	case OpNotInRange:
 		return OpInRange
+	case OpNotInMap:
+		return OpInMap
+	case OpNotSPort:
+		return OpSPort
+	case OpNotSPortPriv:
+		return OpSPortPriv
+	case OpNotDPort:
+		return OpDPort
+	case OpNotDPortPriv:
+		return OpDPortPriv
+	case OpNotSAddr:
+		return OpSAddr
+	case OpNotDAddr:
+		return OpDAddr
 	}
 	return o
 }

@@ -84,10 +84,12 @@ func TestParseWholeLanguage(t *testing.T) {
 			{"io.kubernetes.cri.container-name", LabelExists, nil},
 		}},
 		HostSelector: true,
-		Tracepoints: []Tracepoint{
+		Hooks: []Hook{
 			{
-				Subsystem: "syscalls", Event: "sys_enter_openat", Message: "an open", Tags: []string{"file", "observability"},
-				Args: []Arg{{6, ArgString, "path"}, {5, ArgInt32, ""}, {7, ArgUint32, ""}, {8, ArgAuto, ""}},
+				Section: Tracepoints, Subsystem: "syscalls", Event: "sys_enter_openat", Message: "an open", Tags: []string{"file", "observability"},
+				Args: []Arg{
+					{Index: 6, Type: ArgString, Label: "path"}, {Index: 5, Type: ArgInt32}, {Index: 7, Type: ArgUint32}, {Index: 8},
+				},
 				Selectors: []Selector{
 					{
 						Args: []ArgFilter{
@@ -98,27 +100,27 @@ func TestParseWholeLanguage(t *testing.T) {
 								Values: []string{"3", "010", "0xb", "3"},
 							},
 						},
-						Binaries: []BinaryFilter{{OpNotIn, []string{"/bin/ls", "/usr/bin/cat"}}},
-						Actions:  []Action{{Sigkill, 0}, {Signal, 10}, {NoPost, 0}},
+						Binaries: []BinaryFilter{{Op: OpNotIn, Values: []string{"/bin/ls", "/usr/bin/cat"}}},
+						Actions:  []Action{{Kind: Sigkill}, {Kind: Signal, Signal: 10}, {Kind: NoPost}},
 					},
 					{
 						Args:    []ArgFilter{{Arg: 2, Op: OpGreaterThan, Ranges: []Range{}, Values: []string{"4294967295"}}},
-						Actions: []Action{{Post, 0}},
+						Actions: []Action{{Kind: Post}},
 					},
 				},
 			},
 			{
-				Subsystem: "sched", Event: "sched_process_exit",
-				Selectors: []Selector{{Actions: []Action{{Post, 0}}}},
+				Section: Tracepoints, Index: 1, Subsystem: "sched", Event: "sched_process_exit",
+				Selectors: []Selector{{Actions: []Action{{Kind: Post}}}},
 			},
 		},
 		Text: full,
 	}
-	unexported := cmpopts.IgnoreUnexported(Tracepoint{}, ArgFilter{})
+	unexported := cmpopts.IgnoreUnexported(Hook{}, ArgFilter{})
 	if diff := cmp.Diff(want, got, unexported); diff != "" {
 		t.Error("policy (-want +got):\n", diff)
 	}
-	if got.Key() != "full.example" || !got.Enforces() || got.Tracepoints[0].Selectors[0].Posts() {
+	if got.Key() != "full.example" || !got.Enforces() || got.Hooks[0].Selectors[0].Posts() {
 		t.Error("key, enforcement or posting is wrong")
 	}
 }
@@ -284,7 +286,7 @@ func TestWarnings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tp := p.Tracepoints[0]
+	tp := p.Hooks[0]
 	if tp.Message != "x"+strings.Repeat("é", 127) || tp.Tags[0] != strings.Repeat("t", 128) {
 		t.Errorf("message of %d bytes, tag of %d", len(tp.Message), len(tp.Tags[0]))
 	}
@@ -316,7 +318,7 @@ func TestMergeKeysAndAliases(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, tp := range p.Tracepoints {
+	for _, tp := range p.Hooks {
 		got = append(got, fmt.Sprint(tp.Subsystem, " ", tp.Event, " ", tp.Selectors[0].Args[0].Strings, tp.Enforces()))
 	}
 	want := []string{

@@ -5,6 +5,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 )
 
@@ -81,8 +82,15 @@ type Policy struct {
 	ContainerSelector *LabelSelector
 	// HostSelector tells that the policy has "hostSelector: {}".
 	HostSelector bool
-	// Tracepoints are the hooks of the section tracepoints.
-	Tracepoints []Tracepoint
+	// NodeSelector is nil when the policy has none: it is for every node.
+	NodeSelector *LabelSelector
+	// Hooks are those of all sections, in the order of [Section] and of the text.
+	Hooks []Hook
+	// Enforcers are the functions and system calls, named as in Hook.Calls, at
+	// which what a NotifyEnforcer action asked for is done.
+	Enforcers []string
+	// Options are the settings of spec.options apart from the mode.
+	Options Options
 	// Warnings are what loads but is not done as written: a message or a tag that
 	// was cut, a path that no binary can have.
 	Warnings []*FieldError
@@ -100,7 +108,7 @@ func (p *Policy) Key() string {
 
 // Enforces tells whether any selector has an enforcement action.
 func (p *Policy) Enforces() bool {
-	return slices.ContainsFunc(p.Tracepoints, Tracepoint.Enforces)
+	return slices.ContainsFunc(p.Hooks, Hook.Enforces)
 }
 
 // WithMode is a copy of the policy in mode m, which is Enforce or Monitor. It is
@@ -117,10 +125,69 @@ func (p *Policy) WithMode(m Mode) (*Policy, error) {
 	return &changed, nil
 }
 
-// Tracepoint is one hook of the section tracepoints.
-type Tracepoint struct {
-	// Subsystem and Event name the tracepoint, e.g. "syscalls", "sys_enter_open".
+// Options are settings that choose between ways to do the same.
+type Options struct {
+	// SingleKprobes is disable-kprobe-multi: every function has a probe of its own.
+	SingleKprobes bool
+	// OverrideMethod is how enforcers override; empty: what the kernel has.
+	OverrideMethod OverrideMethod
+}
+
+// OverrideMethod is a way to make a function return early.
+type OverrideMethod string
+
+// The methods, as the option override-method spells them.
+const (
+	OverrideReturn OverrideMethod = "override-return"
+	OverrideModify OverrideMethod = "fmod-ret"
+)
+
+// Section is a kind of hooks.
+type Section uint8
+
+// The sections of the language.
+const (
+	Tracepoints Section = iota + 1
+	Kprobes
+	LSMHooks
+	Fentries
+)
+
+// String is the section's key in spec.
+func (s Section) String() string {
+	switch s {
+	case Tracepoints:
+		return "tracepoints"
+	case Kprobes:
+		return "kprobes"
+	case LSMHooks:
+		return "lsmhooks"
+	case Fentries:
+		return "fentries"
+	}
+	return fmt.Sprintf("Section(%d)", uint8(s))
+}
+
+// Hook is one item of a section: where a policy applies and what it does there.
+type Hook struct {
+	// Section is the kind of the hook, Index its position in it.
+	Section Section
+	Index   int
+	// Subsystem and Event name a tracepoint, e.g. "syscalls", "sys_enter_open".
 	Subsystem, Event string
+	// Raw: a raw tracepoint, whose arguments are those of the kernel's code.
+	Raw bool
+	// Calls are the functions of Kprobes and Fentries, or the one hook of
+	// LSMHooks. With Syscall they are system calls: "sys_open", or with the ABI
+	// "i386/sys_open".
+	Calls []string
+	// List is the name of the list that Calls are from; often empty.
+	List string
+	// Syscall: arguments are those of the system call, and not the function's.
+	Syscall bool
+	// IgnoreMissing is ignore.callNotFound: calls that the kernel does not have
+	// are left out.
+	IgnoreMissing bool
 	// Args are the arguments that are read, in the order of the policy.
 	Args []Arg
 	// Message is copied to the events; at most 256 bytes.
@@ -137,17 +204,23 @@ type Tracepoint struct {
 }
 
 // Enforces tells whether any selector of the hook has an enforcement action.
-func (t Tracepoint) Enforces() bool { return slices.ContainsFunc(t.Selectors, Selector.Enforces) }
+func (h Hook) Enforces() bool { return slices.ContainsFunc(h.Selectors, Selector.Enforces) }
+
+// Path is where the hook stands in the policy: "spec.kprobes[0]".
+func (h Hook) Path() string { return fmt.Sprintf("spec.%s[%d]", h.Section, h.Index) }
 
 // Arg is one argument that a hook reads.
 type Arg struct {
-	// Index is the field's position in the tracepoint's format description,
-	// counted from 0 and with the four common_ fields.
+	// Index is the field's position in a tracepoint's format description, counted
+	// from 0 and with the four common_ fields, or that of a function's argument.
 	Index uint32
 	// Type is the type the policy gives the argument, or ArgAuto.
 	Type ArgType
 	// Label is copied to the events.
 	Label string
+	// SizeArg is the position, counted from 1, of the argument that holds the
+	// length of an ArgCharBuf; 0: none.
+	SizeArg uint32
 }
 
 // Selector is one rule of a hook: all of its filters must hold.
@@ -156,6 +229,10 @@ type Selector struct {
 	Args []ArgFilter
 	// Binaries are the filters on the path of the process's binary, ANDed.
 	Binaries []BinaryFilter
+	// PIDs, Namespaces and Capabilities are filters on the process, ANDed.
+	PIDs         []PIDFilter
+	Namespaces   []NamespaceFilter
+	Capabilities []CapabilityFilter
 	// Actions run when the selector matches; never empty.
 	Actions []Action
 }
@@ -180,14 +257,21 @@ type ArgFilter struct {
 	// Strings are the values of a filter on a string, sorted and unique; nil for
 	// an integer.
 	Strings []string
-	// Ranges are the values of a filter on an integer, whatever the operator:
+	// Masks are the values of OpMask: the filter holds when the argument has a bit
+	// of any of them.
+	Masks []uint64
+	// Prefixes are the networks of OpSAddr and OpDAddr and their negations, masked,
+	// unique. An address alone is a network of one.
+	Prefixes []netip.Prefix
+	// Ranges are the values of a filter on an integer, or on an integer of a socket
+	// (ports, protocol, family, state), whatever the operator:
 	// the filter holds when (the argument is in any range) != Op.Negated().
 	// Equal and NotEqual have one range a value (Lo == Hi), unique; those of the
 	// other operators are merged. Both are sorted in the order of the type. An
 	// empty list matches no argument (GT with the type's largest value).
 	Ranges []Range
 	// Values are the values as written. They are what is known of a filter on an
-	// argument of type ArgAuto until Tracepoint.WithTypes.
+	// argument of type ArgAuto until Hook.WithTypes.
 	Values []string
 
 	at position
@@ -206,4 +290,71 @@ type BinaryFilter struct {
 	Op Operator
 	// Values are sorted and unique; absolute paths with OpIn and OpNotIn.
 	Values []string
+	// FollowChildren: what the binary's processes start counts as the binary. Only
+	// with OpIn and OpNotIn.
+	FollowChildren bool
+}
+
+// PIDFilter is one item of matchPIDs.
+type PIDFilter struct {
+	// Negated: the operator is NotIn.
+	Negated bool
+	// Values are process ids, sorted and unique.
+	Values []uint32
+	// FollowForks: children of the processes count as well, also those that were
+	// born before the policy was loaded.
+	FollowForks bool
+	// NamespacePID: the ids are those of the process's own pid namespace.
+	NamespacePID bool
+}
+
+// Namespace is a kind of namespaces.
+type Namespace uint8
+
+// The namespaces of matchNamespaces.
+const (
+	NamespaceUts Namespace = iota
+	NamespaceIpc
+	NamespaceMnt
+	NamespacePid
+	NamespacePidForChildren
+	NamespaceNet
+	NamespaceTime
+	NamespaceTimeForChildren
+	NamespaceCgroup
+	NamespaceUser
+)
+
+// NamespaceFilter is one item of matchNamespaces.
+type NamespaceFilter struct {
+	Namespace Namespace
+	// Negated: the operator is NotIn.
+	Negated bool
+	// Values are inode numbers, sorted and unique.
+	Values []uint32
+	// Host: the value host_ns was given, the namespace of the host's first process.
+	Host bool
+}
+
+// CapabilitySet is one of the sets of capabilities that a process has.
+type CapabilitySet uint8
+
+// The sets of matchCapabilities.
+const (
+	CapabilityEffective CapabilitySet = iota
+	CapabilityInheritable
+	CapabilityPermitted
+)
+
+// CapabilityFilter is one item of matchCapabilities.
+type CapabilityFilter struct {
+	Set CapabilitySet
+	// Negated: the operator is NotIn.
+	Negated bool
+	// Mask has a bit for each capability named: In holds when the process has any
+	// of them, NotIn when it has none.
+	Mask uint64
+	// Namespaced is isNamespaceCapability: only processes outside of the host's
+	// user namespace match.
+	Namespaced bool
 }

@@ -69,7 +69,11 @@ func (d *decoder) spec(v value, p *Policy) {
 	ok := d.object(v, shape{
 		known: map[string]func(value){
 			"tracepoints": func(v value) {
-				d.list(v, maxHooks, func(item value) { p.Tracepoints = append(p.Tracepoints, d.tracepoint(item)) })
+				d.list(v, maxHooks, func(item value) {
+					h := d.tracepoint(item)
+					h.Index = len(p.Hooks)
+					p.Hooks = append(p.Hooks, h)
+				})
 			},
 			"options":           func(v value) { mode = d.options(v) },
 			"podSelector":       func(v value) { p.PodSelector = d.labelSelector(v) },
@@ -85,7 +89,7 @@ func (d *decoder) spec(v value, p *Policy) {
 		p.Mode = MonitorOnly
 	}
 	// A section that was refused is reason enough.
-	if ok && len(p.Tracepoints) == 0 && len(d.faults) == before {
+	if ok && len(p.Hooks) == 0 && len(d.faults) == before {
 		d.fault(v, "has no hook: write at least one item in tracepoints")
 	}
 }

@@ -52,7 +52,7 @@ func sharedMaps() []string {
 	return []string{
 		bpf.CgroupMapSlots, bpf.CgroupMapSeals, bpf.CgroupMapEvents, bpf.CgroupMapKernelErrors,
 		bpf.CgroupMapLostEvents, bpf.CgroupMapTaskSeals,
-		bpf.ProcessMapScratchDepth, bpf.ProcessMapPathWalks,
+		bpf.ProcessMapScratchTaken, bpf.ProcessMapPathWalks,
 	}
 }
 

@@ -170,7 +170,7 @@ func (t *Table) boundaries(dim int) []uint64 {
 			continue
 		}
 		for _, f := range e.rule.Filters {
-			if f.Kind != bpf.WireMatchKindMATCH_RANGE || t.Dimension(e.hook, f.Arg) != dim {
+			if f.Kind != bpf.WireMatchKindMATCH_RANGE || t.Dimension(e.hook, f.Read) != dim {
 				continue
 			}
 			for _, i := range f.Intervals {
@@ -193,7 +193,7 @@ func (t *Table) satisfied(dim int, n uint64) Bits {
 			continue
 		}
 		for _, f := range e.rule.Filters {
-			if f.Kind != bpf.WireMatchKindMATCH_RANGE || t.Dimension(e.hook, f.Arg) != dim {
+			if f.Kind != bpf.WireMatchKindMATCH_RANGE || t.Dimension(e.hook, f.Read) != dim {
 				continue
 			}
 			i, found := slices.BinarySearchFunc(f.Intervals, n, func(i Interval, n uint64) int { return cmp.Compare(i.Lo, n) })

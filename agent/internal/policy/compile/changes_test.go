@@ -52,7 +52,7 @@ func TestCancelLeavesNoTrace(t *testing.T) {
 
 // stringHook is a hook whose rules compare one string.
 func stringHook(filters ...Filter) *Hook {
-	h := &Hook{Site: Site{"syscalls", "sys_enter_it"}, Args: testReads()[:1], Types: []policy.ArgType{policy.ArgString}}
+	h := &Hook{Site: Site{Kind: Tracepoint, Subsystem: "syscalls", Name: "sys_enter_it"}, Reads: testReads()[:1], Types: []policy.ArgType{policy.ArgString}}
 	for _, f := range filters {
 		h.Rules = append(h.Rules, Rule{Post: true, Filters: []Filter{f}})
 	}
@@ -61,7 +61,7 @@ func stringHook(filters ...Filter) *Hook {
 
 func intHook(filters ...Filter) *Hook {
 	h := stringHook(filters...)
-	h.Args, h.Types = testReads()[1:2], []policy.ArgType{policy.ArgInt64}
+	h.Reads, h.Types = testReads()[1:2], []policy.ArgType{policy.ArgInt64}
 	return h
 }
 
@@ -174,19 +174,19 @@ func TestNoRoom(t *testing.T) {
 
 func TestReads(t *testing.T) {
 	t.Parallel()
-	at := func(offset int, kind bpf.WireArgKind) *Hook {
-		return &Hook{Args: []Read{{Offset: uint16(offset), Kind: kind, Size: 8}}}
+	at := func(offset int, kind bpf.WireReadKind) *Hook {
+		return &Hook{Reads: []Read{{Offset: uint16(offset), Kind: kind, Size: 8}}}
 	}
-	const number, text = bpf.WireArgKindARG_INT, bpf.WireArgKindARG_USER_STRING
+	const number, text = bpf.WireReadKindREAD_INT, bpf.WireReadKindREAD_USER_STRING
 	t.Run("arguments", func(t *testing.T) {
 		t.Parallel()
 		f := newFixture(64, 64)
-		for i := range MaxArgs {
+		for i := range MaxReads {
 			if err := f.Extend(at(8*i, number)); err != nil {
 				t.Fatalf("argument %d: %v", i, err)
 			}
 		}
-		if err := f.Extend(at(8, number)); err != nil || len(f.Reads()) != MaxArgs {
+		if err := f.Extend(at(8, number)); err != nil || len(f.Reads()) != MaxReads {
 			t.Errorf("an argument that is read: %v, %v", f.Reads(), err)
 		}
 		before := f.Reads()
@@ -224,8 +224,8 @@ func TestReads(t *testing.T) {
 		t.Parallel()
 		f := newFixture(64, 64)
 		h := &Hook{}
-		for i := range MaxArgs + 1 {
-			h.Args = append(h.Args, at(8*i, number).Args...)
+		for i := range MaxReads + 1 {
+			h.Reads = append(h.Reads, at(8*i, number).Reads...)
 		}
 		if err := f.Extend(h); !errors.Is(err, ErrNoRoom) || len(f.Reads()) != 0 {
 			t.Errorf("%v reads after %v", f.Reads(), err)
@@ -311,7 +311,7 @@ func TestFirstMatchingRuleActs(t *testing.T) {
 		{Value{Unreadable: true}, true, 1}, // the one that enforces
 		{Value{Unreadable: true}, false, -1},
 	} {
-		if got := h.First([]Value{c.value}, Value{}, c.enforce); got != c.want {
+		if got := h.First([]Value{c.value}, c.enforce); got != c.want {
 			t.Errorf("first rule of %+v, enforced %v: %d, want %d", c.value, c.enforce, got, c.want)
 		}
 	}

@@ -4,7 +4,9 @@ package compile
 
 import (
 	"cmp"
+	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -15,6 +17,7 @@ import (
 // conjunction joins the filters of one selector so that at most one is left for
 // each dimension and kind: the kernel has one bit for each.
 type conjunction struct {
+	hook *Hook
 	dims map[int]*dimension
 }
 
@@ -30,8 +33,16 @@ type dimension struct {
 	notPrefix, notPostfix []string
 	// intervals is where an integer must be; nil: anywhere.
 	intervals []Interval
-	integer   bool
+	number    bool
 	signed    bool
+	// mask has a bit in common with the value, notMask none; 0: no condition.
+	mask, notMask uint64
+	// never: the mask is empty.
+	never bool
+	// networks: the address is in one of each; nil: no condition.
+	networks []netip.Prefix
+	// The address is in none of these.
+	notNetworks []netip.Prefix
 }
 
 type set map[string]bool
@@ -48,13 +59,169 @@ func (c *conjunction) dim(arg int) *dimension {
 	return d
 }
 
-// addArg adds a filter on an argument; false when its operator is unknown.
-func (c *conjunction) addArg(f policy.ArgFilter, t policy.ArgType) bool {
-	if t == policy.ArgString {
-		return c.addStrings(f.Arg, f.Op, f.Strings)
+// addArg adds a filter on an argument.
+func (c *conjunction) addArg(f policy.ArgFilter) error {
+	t := c.hook.Types[f.Arg]
+	// Arguments that are read alike are one dimension, where a rule has but one
+	// filter of a kind: they are joined as if they were one.
+	read := slices.Index(c.hook.Reads, c.hook.Reads[f.Arg])
+	switch {
+	case t.Text():
+		if !c.addStrings(read, f.Op, f.Strings) {
+			return fmt.Errorf("%s: %w", f.Op, policy.ErrUnsupported)
+		}
+		return nil
+	case t.Socket():
+		return c.addSocket(f)
+	case t == policy.ArgCred:
+		return fmt.Errorf("%s on type %s: %w", f.Op, t, policy.ErrUnsupported)
+	case f.Op == policy.OpMask:
+		mask := uint64(0)
+		for _, m := range f.Masks {
+			mask |= m
+		}
+		c.addMask(read, mask)
+		return nil
 	}
-	c.addIntegers(f, t)
-	return true
+	c.addIntegers(read, f.Ranges, f.Op.Negated(), t.Signed() || t == policy.ArgCapability)
+	return nil
+}
+
+// addSocket adds a filter on a part of a socket.
+func (c *conjunction) addSocket(f policy.ArgFilter) error {
+	whole := c.hook.Reads[f.Arg]
+	parts := map[policy.Operator]bpf.WireReadKind{
+		policy.OpSPort: bpf.WireReadKindREAD_SOURCE_PORT, policy.OpSPortPriv: bpf.WireReadKindREAD_SOURCE_PORT,
+		policy.OpDPort: bpf.WireReadKindREAD_TARGET_PORT, policy.OpDPortPriv: bpf.WireReadKindREAD_TARGET_PORT,
+		policy.OpSAddr: bpf.WireReadKindREAD_SOURCE_ADDRESS, policy.OpDAddr: bpf.WireReadKindREAD_TARGET_ADDRESS,
+		policy.OpProtocol: bpf.WireReadKindREAD_PROTOCOL, policy.OpFamily: bpf.WireReadKindREAD_FAMILY,
+		policy.OpState: bpf.WireReadKindREAD_STATE,
+	}
+	kind, ok := parts[f.Op.Positive()]
+	if !ok {
+		return fmt.Errorf("%s: %w", f.Op, policy.ErrUnsupported)
+	}
+	read := c.hook.filterRead(partOf(whole, kind))
+	if !c.hook.Reads[read].Address() {
+		c.addIntegers(read, f.Ranges, f.Op.Negated(), false)
+		return nil
+	}
+	d := c.dim(read)
+	switch {
+	case f.Op.Negated():
+		d.notNetworks = append(d.notNetworks, f.Prefixes...)
+	case d.networks == nil:
+		d.networks = slices.Clone(f.Prefixes)
+	default:
+		d.networks = bothNetworks(d.networks, f.Prefixes)
+	}
+	return nil
+}
+
+// bothNetworks is the networks of addresses that are in one of a and one of b: of
+// two that overlap one holds the other.
+func bothNetworks(a, b []netip.Prefix) []netip.Prefix {
+	joint := []netip.Prefix{}
+	for _, x := range a {
+		for _, y := range b {
+			if !x.Overlaps(y) {
+				continue
+			}
+			if x.Bits() < y.Bits() {
+				x = y
+			}
+			if !slices.Contains(joint, x) {
+				joint = append(joint, x)
+			}
+		}
+	}
+	return joint
+}
+
+// addMask adds a filter on bits. A rule has one mask for a dimension: of another
+// one the value is looked at once more.
+func (c *conjunction) addMask(read int, mask uint64) {
+	for {
+		d := c.dim(read)
+		d.number = true
+		switch {
+		case mask == 0:
+			d.never = true
+			return
+		case d.mask == 0 || d.mask == mask:
+			d.mask = mask
+			return
+		}
+		again := c.hook.Reads[read]
+		again.Copy++
+		read = c.hook.filterRead(again)
+	}
+}
+
+// addProcess adds the filters on the process.
+func (c *conjunction) addProcess(path string, s policy.Selector, k Kernel, faults *faults) {
+	for i, f := range s.PIDs {
+		if f.FollowForks {
+			faults.add(fmt.Sprintf("%s.matchPIDs[%d].followForks", path, i), policy.ErrUnsupported)
+			continue
+		}
+		kind := bpf.WireReadKindREAD_PID
+		if f.NamespacePID {
+			kind = bpf.WireReadKindREAD_NAMESPACE_PID
+		}
+		c.addIntegers(c.hook.filterRead(Read{Kind: kind}), points(f.Values), f.Negated, false)
+	}
+	for i, f := range s.Namespaces {
+		values := f.Values
+		if f.Host {
+			host, err := k.HostNamespace(f.Namespace)
+			if err != nil {
+				faults.add(fmt.Sprintf("%s.matchNamespaces[%d]", path, i), err)
+				continue
+			}
+			values = append(slices.Clone(values), host)
+		}
+		c.addIntegers(c.hook.filterRead(namespaceRead(f.Namespace)), points(values), f.Negated, false)
+	}
+	for i, f := range s.Capabilities {
+		if err := c.addCapabilities(f, k); err != nil {
+			faults.add(fmt.Sprintf("%s.matchCapabilities[%d]", path, i), err)
+		}
+	}
+}
+
+func namespaceRead(n policy.Namespace) Read {
+	return Read{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(n)}
+}
+
+func (c *conjunction) addCapabilities(f policy.CapabilityFilter, k Kernel) error {
+	read := c.hook.filterRead(Read{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(f.Set)})
+	if f.Negated {
+		d := c.dim(read)
+		d.number, d.notMask = true, d.notMask|f.Mask
+	} else {
+		c.addMask(read, f.Mask)
+	}
+	if !f.Namespaced {
+		return nil
+	}
+	host, err := k.HostNamespace(policy.NamespaceUser)
+	if err != nil {
+		return err
+	}
+	c.addIntegers(c.hook.filterRead(namespaceRead(policy.NamespaceUser)), points([]uint32{host}), true, false)
+	return nil
+}
+
+// points are ranges of one value each, sorted and unique.
+func points(values []uint32) []policy.Range {
+	values = slices.Clone(values)
+	slices.Sort(values)
+	ranges := []policy.Range{}
+	for _, v := range slices.Compact(values) {
+		ranges = append(ranges, policy.Range{Lo: uint64(v), Hi: uint64(v)})
+	}
+	return ranges
 }
 
 func (c *conjunction) addStrings(arg int, op policy.Operator, values []string) bool {
@@ -125,15 +292,15 @@ func intersect(a, b set) set {
 
 // addIntegers narrows the intervals. Equality of many values is kept apart, for
 // a lookup costs the same whatever their number.
-func (c *conjunction) addIntegers(f policy.ArgFilter, t policy.ArgType) {
-	d := c.dim(f.Arg)
-	d.integer, d.signed = true, t.Signed()
-	allowed := make([]Interval, 0, len(f.Ranges))
-	for _, r := range f.Ranges {
+func (c *conjunction) addIntegers(read int, ranges []policy.Range, negated, signed bool) {
+	d := c.dim(read)
+	d.number, d.signed = true, signed
+	allowed := make([]Interval, 0, len(ranges))
+	for _, r := range ranges {
 		allowed = append(allowed, Interval{ordered(r.Lo, d.signed), ordered(r.Hi, d.signed)})
 	}
 	slices.SortFunc(allowed, func(a, b Interval) int { return cmp.Compare(a.Lo, b.Lo) })
-	if f.Op.Negated() {
+	if negated {
 		allowed = complement(allowed)
 	}
 	if d.intervals == nil {
@@ -188,26 +355,60 @@ func overlap(a, b []Interval) []Interval {
 // filters is what is left to ask, ordered by dimension, and whether any value
 // can satisfy it.
 func (c *conjunction) filters() (filters []Filter, possible bool) {
-	args := make([]int, 0, len(c.dims))
-	for arg := range c.dims {
-		args = append(args, arg)
+	reads := make([]int, 0, len(c.dims))
+	for read := range c.dims {
+		reads = append(reads, read)
 	}
-	slices.Sort(args)
-	for _, arg := range args {
-		d := c.dims[arg]
+	slices.Sort(reads)
+	for _, read := range reads {
+		d := c.dims[read]
 		var of []Filter
-		if d.integer {
-			of, possible = d.integerFilters()
-		} else {
+		switch {
+		case c.hook.Reads[read].Address():
+			of, possible = d.addressFilters()
+		case d.number:
+			of, possible = d.numberFilters()
+		default:
 			of, possible = d.stringFilters()
 		}
 		if !possible {
 			return nil, false
 		}
 		for _, f := range of {
-			f.Arg = arg
+			f.Read = read
 			filters = append(filters, f)
 		}
+	}
+	return filters, true
+}
+
+func (d *dimension) addressFilters() (filters []Filter, possible bool) {
+	if d.networks != nil {
+		if len(d.networks) == 0 {
+			return nil, false
+		}
+		filters = append(filters, Filter{Kind: bpf.WireMatchKindMATCH_PREFIX, Networks: d.networks})
+	}
+	if len(d.notNetworks) > 0 {
+		filters = append(filters, Filter{Kind: bpf.WireMatchKindMATCH_NOT_PREFIX, Networks: d.notNetworks})
+	}
+	return filters, true
+}
+
+func (d *dimension) numberFilters() (filters []Filter, possible bool) {
+	if d.never {
+		return nil, false
+	}
+	if d.intervals != nil {
+		if filters, possible = d.integerFilters(); !possible {
+			return nil, false
+		}
+	}
+	if d.mask != 0 {
+		filters = append(filters, Filter{Kind: bpf.WireMatchKindMATCH_MASK, Mask: d.mask})
+	}
+	if d.notMask != 0 {
+		filters = append(filters, Filter{Kind: bpf.WireMatchKindMATCH_NOT_MASK, Mask: d.notMask})
 	}
 	return filters, true
 }

@@ -3,7 +3,9 @@
 package compile_test
 
 import (
+	"encoding/binary"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -41,15 +43,15 @@ func number(op policy.Operator, ends ...int64) policy.ArgFilter {
 func hookOf(t *testing.T, arg policy.Arg, s policy.Selector) *compile.Hook {
 	t.Helper()
 	s.Actions = []policy.Action{{Kind: policy.Post}}
-	return compileHook(t, policy.Tracepoint{
+	return compileHook(t, policy.Hook{Section: policy.Tracepoints,
 		Subsystem: compiletest.Subsystem, Event: compiletest.Event,
 		Args: []policy.Arg{arg}, Selectors: []policy.Selector{s},
 	})
 }
 
-func compileHook(t *testing.T, point policy.Tracepoint) *compile.Hook {
+func compileHook(t *testing.T, point policy.Hook) *compile.Hook {
 	t.Helper()
-	p, err := compile.Compile(&policy.Policy{Name: "p", Tracepoints: []policy.Tracepoint{point}}, compiletest.Formats)
+	p, err := compile.Compile(&policy.Policy{Name: "p", Hooks: []policy.Hook{point}}, compiletest.Kernel{})
 	if err != nil {
 		t.Fatalf("compile: %v", err)
 	}
@@ -216,9 +218,9 @@ func TestConjunctionOfBinaries(t *testing.T) {
 	in := policy.BinaryFilter{Op: policy.OpIn, Values: []string{"/a", "/b"}}
 	notIn := policy.BinaryFilter{Op: policy.OpNotIn, Values: []string{"/b", "/c"}}
 	hook := hookOf(t, arg, policy.Selector{Binaries: []policy.BinaryFilter{in, notIn}})
-	checkRules(t, hook, []compile.Filter{{Arg: compile.Binary, Kind: exact, Strings: []string{"/a"}}}, false)
+	checkRules(t, hook, []compile.Filter{{Read: 1, Kind: exact, Strings: []string{"/a"}}}, false)
 	hook = hookOf(t, arg, policy.Selector{Binaries: []policy.BinaryFilter{notIn}})
-	checkRules(t, hook, []compile.Filter{{Arg: compile.Binary, Kind: exact, Negated: true, Strings: []string{"/b", "/c"}}}, false)
+	checkRules(t, hook, []compile.Filter{{Read: 1, Kind: exact, Negated: true, Strings: []string{"/b", "/c"}}}, false)
 }
 
 // Two arguments that are the same word of the record are one dimension: their
@@ -228,7 +230,7 @@ func TestConjunctionOfOneFieldReadTwice(t *testing.T) {
 	arg := policy.Arg{Index: index("path"), Type: policy.ArgString}
 	second := text(policy.OpEqual, "b", "c")
 	second.Arg = 1
-	hook := compileHook(t, policy.Tracepoint{
+	hook := compileHook(t, policy.Hook{Section: policy.Tracepoints,
 		Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: []policy.Arg{arg, arg},
 		Selectors: []policy.Selector{{
 			Args:    []policy.ArgFilter{text(policy.OpEqual, "a", "b"), second},
@@ -245,18 +247,18 @@ func TestRulesAreWhatSelectorsSay(t *testing.T) {
 	held, failed := 0, 0
 	for seed := range uint64(150) {
 		source := compiletest.New(seed, "/the/binary")
-		point := source.Tracepoint(8)
+		point := source.Hook(8)
 		hook := compileHook(t, point)
 		for range 30 {
 			record := source.Record("/the/binary")
 			values := record.Values(hook)
 			for i, selector := range point.Selectors {
-				if !readable(selector, values) {
+				if !readable(selector, hook, record) {
 					continue
 				}
-				want := selectorHolds(selector, hook.Types, values, record.Binary.String)
+				want := selectorHolds(selector, hook, record)
 				at := slices.IndexFunc(hook.Rules, func(r compile.Rule) bool { return r.Selector == i })
-				got := at >= 0 && hook.Rules[at].Matches(hook, values, record.Binary, false)
+				got := at >= 0 && hook.Rules[at].Matches(hook, values, false)
 				if got != want {
 					t.Fatalf("seed %d, selector %d is %v, its rule %v", seed, i, want, got)
 				}
@@ -274,26 +276,91 @@ func TestRulesAreWhatSelectorsSay(t *testing.T) {
 	}
 }
 
-func readable(s policy.Selector, values []compile.Value) bool {
-	return !slices.ContainsFunc(s.Args, func(f policy.ArgFilter) bool { return values[f.Arg].Unreadable })
+// readable tells whether all that a selector asks for could be read: what cannot is
+// not the language's.
+func readable(s policy.Selector, hook *compile.Hook, record *compiletest.Record) bool {
+	return !slices.ContainsFunc(s.Args, func(f policy.ArgFilter) bool {
+		read := hook.Reads[f.Arg]
+		if hook.Types[f.Arg] == policy.ArgSockaddr {
+			return record.Users[int(read.Offset)].Unreadable
+		}
+		return record.Value(read).Unreadable
+	})
 }
 
-func selectorHolds(s policy.Selector, types []policy.ArgType, values []compile.Value, binary string) bool {
+func selectorHolds(s policy.Selector, hook *compile.Hook, record *compiletest.Record) bool {
 	for _, f := range s.Args {
-		if filterHolds(f, types[f.Arg], values[f.Arg]) == f.Op.Negated() {
+		read := hook.Reads[f.Arg]
+		holds := false
+		if hook.Types[f.Arg] == policy.ArgSockaddr {
+			holds = socketHolds(f, record.Users[int(read.Offset)].String)
+		} else {
+			holds = filterHolds(f, hook.Types[f.Arg], record.Value(read))
+		}
+		if holds == f.Op.Negated() {
 			return false
 		}
 	}
 	for _, f := range s.Binaries {
-		if slices.Contains(f.Values, binary) == f.Op.Negated() {
+		if slices.Contains(f.Values, record.Binary.String) == f.Op.Negated() {
+			return false
+		}
+	}
+	return processHolds(s, record.Process)
+}
+
+func processHolds(s policy.Selector, p compiletest.Process) bool {
+	for _, f := range s.PIDs {
+		pid := p.PID
+		if f.NamespacePID {
+			pid = p.NamespacePID
+		}
+		if slices.Contains(f.Values, pid) == f.Negated {
+			return false
+		}
+	}
+	for _, f := range s.Namespaces {
+		if slices.Contains(f.Values, p.Namespaces[f.Namespace]) == f.Negated {
+			return false
+		}
+	}
+	for _, f := range s.Capabilities {
+		if (p.Capabilities[f.Set]&f.Mask != 0) == f.Negated {
 			return false
 		}
 	}
 	return true
 }
 
+// socketHolds tells whether any value of the filter fits the bytes of a struct
+// sockaddr, whatever its negation.
+func socketHolds(f policy.ArgFilter, sockaddr string) bool {
+	family := binary.LittleEndian.Uint16([]byte(sockaddr))
+	number := uint64(family)
+	var addr netip.Addr
+	switch family {
+	case 2:
+		addr, _ = netip.AddrFromSlice([]byte(sockaddr[4:8]))
+	case 10:
+		addr, _ = netip.AddrFromSlice([]byte(sockaddr[8:24]))
+	}
+	switch f.Op.Positive() {
+	case policy.OpSAddr:
+		return slices.ContainsFunc(f.Prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+	case policy.OpSPort:
+		number = 0
+		if addr.IsValid() {
+			number = uint64(binary.BigEndian.Uint16([]byte(sockaddr[2:])))
+		}
+	}
+	return slices.ContainsFunc(f.Ranges, func(r policy.Range) bool { return r.Lo <= number && number <= r.Hi })
+}
+
 // filterHolds tells whether any value of the filter fits, whatever its negation.
 func filterHolds(f policy.ArgFilter, t policy.ArgType, v compile.Value) bool {
+	if f.Op == policy.OpMask {
+		return slices.ContainsFunc(f.Masks, func(m uint64) bool { return v.Number&m != 0 })
+	}
 	if t != policy.ArgString {
 		return slices.ContainsFunc(f.Ranges, func(r policy.Range) bool {
 			if t.Signed() {

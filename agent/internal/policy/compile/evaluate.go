@@ -3,45 +3,54 @@
 package compile
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/boltseal/boltseal/bpf"
 )
 
-// Value is one argument of an event, or the path of the executed file.
+// Value is what one read gave.
 type Value struct {
 	Number uint64
 	String string
-	// Unreadable tells that the string could not be read or is too long.
+	// Address is invalid where there is none.
+	Address netip.Addr
+	// Unreadable tells that the string could not be read or is too long, or that
+	// there was no structure to take a part of.
 	Unreadable bool
 }
 
-// Matches tells whether an event satisfies the rule, by plain comparison. args
-// are in the order of the hook's; enforce tells whether the rule's enforcement
-// is in force: such a rule takes a value that cannot be read for a match, so
-// that hiding it gains nothing.
-func (r *Rule) Matches(hook *Hook, args []Value, binary Value, enforce bool) bool {
+// Matches tells whether an event satisfies the rule, by plain comparison. values
+// are in the order of the hook's reads; enforce tells whether the rule's
+// enforcement is in force: such a rule takes a value that cannot be read for a
+// match, so that hiding it gains nothing.
+func (r *Rule) Matches(hook *Hook, values []Value, enforce bool) bool {
 	return !slices.ContainsFunc(r.Filters, func(f Filter) bool {
-		if f.Arg == Binary {
-			return !f.matches(binary, true, false, enforce && r.Enforces())
-		}
-		read := hook.Args[f.Arg]
-		return !f.matches(args[f.Arg], read.IsString(), read.Signed, enforce && r.Enforces())
+		return !f.matches(values[f.Read], hook.Reads[f.Read], enforce && r.Enforces())
 	})
 }
 
-func (f *Filter) matches(v Value, isString, signed, enforce bool) bool {
-	if isString {
-		if v.Unreadable {
-			return enforce
-		}
+func (f *Filter) matches(v Value, read Read, enforce bool) bool {
+	if v.Unreadable {
+		return enforce
+	}
+	switch {
+	case read.Text():
 		return f.matchesString(v.String)
+	case read.Address():
+		in := slices.ContainsFunc(f.Networks, func(n netip.Prefix) bool { return n.Contains(v.Address) })
+		return in == (f.Kind == bpf.WireMatchKindMATCH_PREFIX)
 	}
-	if f.Kind == bpf.WireMatchKindMATCH_EXACT {
+	switch f.Kind {
+	case bpf.WireMatchKindMATCH_EXACT:
 		return slices.Contains(f.Numbers, v.Number) != f.Negated
+	case bpf.WireMatchKindMATCH_MASK:
+		return v.Number&f.Mask != 0
+	case bpf.WireMatchKindMATCH_NOT_MASK:
+		return v.Number&f.Mask == 0
 	}
-	n := ordered(v.Number, signed)
+	n := ordered(v.Number, read.Signed)
 	return slices.ContainsFunc(f.Intervals, func(i Interval) bool { return i.Lo <= n && n <= i.Hi })
 }
 
@@ -64,6 +73,6 @@ func (f *Filter) matchesString(s string) bool {
 
 // First is the index of the first rule of a hook that an event satisfies, the
 // one that acts, or -1.
-func (h *Hook) First(args []Value, binary Value, enforce bool) int {
-	return slices.IndexFunc(h.Rules, func(r Rule) bool { return r.Matches(h, args, binary, enforce) })
+func (h *Hook) First(values []Value, enforce bool) int {
+	return slices.IndexFunc(h.Rules, func(r Rule) bool { return r.Matches(h, values, enforce) })
 }

@@ -61,7 +61,7 @@ func FuzzAddPolicy(f *testing.F) {
 			checkFaults(t, err, p == nil)
 			return
 		}
-		compiled, err := compile.Compile(p, compiletest.Formats)
+		compiled, err := compile.Compile(p, compiletest.Kernel{})
 		if err != nil {
 			checkFaults(t, err, compiled == nil)
 			return
@@ -90,8 +90,8 @@ func checkFaults(t *testing.T, err error, nothing bool) {
 // enter enters a hook into a table, checks it against the limits, and takes it out again.
 func enter(t *testing.T, table *compile.Table, h *compile.Hook) {
 	t.Helper()
-	if len(h.Rules) > compile.MaxRules || len(h.Args) > compile.MaxArgs {
-		t.Errorf("%d rules on %d arguments", len(h.Rules), len(h.Args))
+	if len(h.Rules) > compile.MaxRules || len(h.Reads) > compile.MaxReads*8 {
+		t.Errorf("%d rules on %d arguments", len(h.Rules), len(h.Reads))
 	}
 	if err := table.Extend(h); err != nil {
 		if !errors.Is(err, compile.ErrNoRoom) {

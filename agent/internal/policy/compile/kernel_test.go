@@ -109,17 +109,16 @@ func (k *kernel) reachable(bound uint32) bool {
 
 // evaluate is the rules of a set that an event satisfies. values are those of
 // the site's reads; all is the rules in force and enforced those that enforce.
-func (k *kernel) evaluate(reads []Read, values []Value, binary Value, all, enforced Bits) Bits {
+func (k *kernel) evaluate(reads []Read, values []Value, all, enforced Bits) Bits {
 	matching := all
 	for dim, read := range reads {
 		d := &k.site.Dims[dim]
-		if read.IsString() {
+		if read.Text() {
 			k.text(&matching, d, dim, values[dim], enforced)
 		} else {
 			k.integer(&matching, d, dim, values[dim].Number, read.Signed)
 		}
 	}
-	k.text(&matching, &k.site.Dims[dimBinary], dimBinary, binary, enforced)
 	return matching
 }
 

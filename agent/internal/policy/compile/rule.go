@@ -3,7 +3,9 @@
 package compile
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
@@ -13,16 +15,12 @@ import (
 // Limits of one site; see the shared header of the programs.
 const (
 	MaxRules   = int(bpf.WireLimitsRULES_MAX)
-	MaxArgs    = int(bpf.WireLimitsARGS_MAX)
-	MaxStrings = int(bpf.WireLimitsSTRING_ARGS_MAX)
+	MaxReads   = int(bpf.WireLimitsREADS_MAX)
+	MaxStrings = int(bpf.WireLimitsSTRINGS_MAX)
 )
 
 // Kind is one way to look a value up.
 type Kind = bpf.WireMatchKind
-
-// Binary stands for the dimension of the process's executed file where the
-// position of an argument stands otherwise.
-const Binary = -1
 
 // Interval is a range of integers in the order of the machine: signed values
 // have their sign bit inverted. Both ends are inside.
@@ -33,8 +31,8 @@ type Interval struct {
 // Filter is what a rule asks of one dimension by one kind of comparison. A rule
 // has at most one filter for each pair.
 type Filter struct {
-	// Arg is a position in Hook.Args, or Binary.
-	Arg  int
+	// Read is a position in Hook.Reads.
+	Read int
 	Kind Kind
 	// Negated: the values are those that the rule excludes. Only with exact
 	// comparison; the affix kinds have negated kinds of their own.
@@ -44,6 +42,10 @@ type Filter struct {
 	Numbers []uint64
 	// Intervals are those of range comparison: sorted and disjoint.
 	Intervals []Interval
+	// Mask is that of the mask kinds.
+	Mask uint64
+	// Networks are those of the affix kinds where addresses are compared.
+	Networks []netip.Prefix
 }
 
 // Rule is one selector of a hook.
@@ -55,18 +57,29 @@ type Rule struct {
 	Post bool
 	// Signal is sent when the policy enforces; 0: none.
 	Signal uint8
+	// Overrides: what the hook decides about returns Error when the policy enforces.
+	Overrides bool
+	Error     int32
 }
 
 // Enforces tells whether the rule acts on the process.
-func (r *Rule) Enforces() bool { return r.Signal != 0 }
+func (r *Rule) Enforces() bool { return r.Signal != 0 || r.Overrides }
 
 // Hook is one hook of a policy, ready for its site.
 type Hook struct {
 	Site Site
-	// Index is its position among the policy's hooks.
-	Index int
-	Args  []Read
-	// Types and Labels are the policy's words for Args.
+	// Indirect, RegsOffset and ResultOffset tell the site's program where its words
+	// are: the same for all hooks of a site.
+	Indirect                 bool
+	RegsOffset, ResultOffset uint16
+	// Section and Index are the hook's place in the policy, Call what it names.
+	Section policy.Section
+	Index   int
+	Call    string
+	// Reads are what the site must read: first the arguments, in the order of the
+	// policy, then what only filters ask for.
+	Reads []Read
+	// Types and Labels are the policy's words for the arguments.
 	Types  []policy.ArgType
 	Labels []string
 	// Message and Tags are copied to the events.
@@ -77,8 +90,7 @@ type Hook struct {
 	Rules []Rule
 }
 
-// Policy is a policy that was compiled for the tracepoints of one kernel. It is
-// immutable.
+// Policy is a policy that was compiled for one kernel. It is immutable.
 type Policy struct {
 	*policy.Policy
 	Hooks []Hook
@@ -86,18 +98,18 @@ type Policy struct {
 
 // Compile compiles a policy. All faults are reported, joined, each a
 // *policy.FieldError.
-func Compile(p *policy.Policy, formats Formats) (*Policy, error) {
+func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
 	compiled := &Policy{Policy: p}
 	var faults faults
-	for i, t := range p.Tracepoints {
-		path := fmt.Sprintf("spec.tracepoints[%d]", i)
-		hook, err := compileHook(path, t, formats)
+	for _, h := range p.Hooks {
+		hook, err := compileHook(p, h, k)
 		if err != nil {
 			faults.errs = append(faults.errs, err)
 			continue
 		}
-		hook.Index = i
-		compiled.Hooks = append(compiled.Hooks, *hook)
+		if hook != nil {
+			compiled.Hooks = append(compiled.Hooks, *hook)
+		}
 	}
 	if err := faults.join(); err != nil {
 		return nil, err
@@ -105,22 +117,37 @@ func Compile(p *policy.Policy, formats Formats) (*Policy, error) {
 	return compiled, nil
 }
 
-func compileHook(path string, t policy.Tracepoint, formats Formats) (*Hook, error) {
-	hook := &Hook{Site: Site{t.Subsystem, t.Event}, Message: t.Message, Tags: t.Tags}
+// compileHook is nil for a hook that the kernel has no place for and that may be
+// left out.
+func compileHook(p *policy.Policy, h policy.Hook, k Kernel) (*Hook, error) {
+	path := h.Path()
 	var faults faults
-	fields, err := formats(t.Subsystem, t.Event)
+	at, err := placeOf(p, h, k)
 	if err != nil {
 		faults.add(path, err)
 		return nil, faults.join()
 	}
-	if err := hook.compileArgs(path, t.Args, fields); err != nil {
+	if at == nil {
+		return nil, nil
+	}
+	if h.Enforces() {
+		if err := k.Can(CanSignal); err != nil && signals(h) {
+			faults.add(path, err)
+			return nil, faults.join()
+		}
+	}
+	hook := &Hook{
+		Site: at.Site, Indirect: at.Indirect, RegsOffset: at.RegsOffset, ResultOffset: at.ResultOffset,
+		Section: h.Section, Index: h.Index, Call: callOf(h), Message: h.Message, Tags: h.Tags,
+	}
+	if err := hook.compileArgs(path, h.Args, at); err != nil {
 		return nil, err
 	}
-	if t, err = t.WithTypes(hook.Types); err != nil {
+	if h, err = h.WithTypes(hook.Types); err != nil {
 		return nil, err
 	}
-	for i, s := range t.Selectors {
-		rule, err := compileSelector(fmt.Sprintf("%s.selectors[%d]", path, i), s, hook)
+	for i, s := range h.Selectors {
+		rule, err := compileSelector(fmt.Sprintf("%s.selectors[%d]", path, i), s, hook, k)
 		if err != nil {
 			faults.errs = append(faults.errs, err)
 			continue
@@ -133,60 +160,145 @@ func compileHook(path string, t policy.Tracepoint, formats Formats) (*Hook, erro
 	return hook, faults.join()
 }
 
-// compileArgs finds the hook's arguments among the fields of its site.
-func (h *Hook) compileArgs(path string, args []policy.Arg, fields []Field) error {
+// callOf is what a hook names, as events tell it.
+func callOf(h policy.Hook) string {
+	if len(h.Calls) == 1 {
+		return h.Calls[0]
+	}
+	return h.List
+}
+
+func signals(h policy.Hook) bool {
+	return slices.ContainsFunc(h.Selectors, func(s policy.Selector) bool {
+		return slices.ContainsFunc(s.Actions, func(a policy.Action) bool { return a.Kind == policy.Sigkill || a.Kind == policy.Signal })
+	})
+}
+
+// compileArgs finds the hook's arguments at its place.
+func (h *Hook) compileArgs(path string, args []policy.Arg, at *place) error {
 	var faults faults
-	strings := 0
+	buffers := 0
 	for i, arg := range args {
-		if int(arg.Index) >= len(fields) {
-			faults.add(fmt.Sprintf("%s.args[%d].index", path, i),
-				fmt.Errorf("is %d: event %s has %d fields, counted from 0", arg.Index, h.Site, len(fields)))
-			continue
-		}
-		read, typ, err := readOf(h.Site, fields[arg.Index], arg.Type)
+		path := fmt.Sprintf("%s.args[%d]", path, i)
+		read, typ, err := at.read(arg)
 		if err != nil {
-			faults.add(fmt.Sprintf("%s.args[%d].type", path, i), err)
+			field := ".type"
+			if errors.Is(err, errNoArg) {
+				field = ".index"
+			}
+			faults.add(path+field, err)
 			continue
 		}
-		if read.IsString() && !slices.Contains(h.Args, read) {
-			strings++
+		if read.Buffer() && !slices.Contains(h.Reads, read) {
+			buffers++
 		}
-		h.Args = append(h.Args, read)
+		h.Reads = append(h.Reads, read)
 		h.Types = append(h.Types, typ)
 		h.Labels = append(h.Labels, arg.Label)
 	}
-	if strings > MaxStrings {
-		faults.add(path+".args", fmt.Errorf("%d strings: at most %d", strings, MaxStrings))
+	if buffers > MaxStrings {
+		faults.add(path+".args", fmt.Errorf("%d strings and structures: at most %d", buffers, MaxStrings))
 	}
 	return faults.join()
 }
 
+// errNoArg says that there is no argument of an index.
+var errNoArg = errors.New("no such argument")
+
+// read is how an argument is read at a place, and its type.
+func (at *place) read(arg policy.Arg) (Read, policy.ArgType, error) {
+	if at.Kind == Tracepoint {
+		if int(arg.Index) >= len(at.fields) {
+			return Read{}, arg.Type, fmt.Errorf("%w: %d: event %s has %d fields, counted from 0", errNoArg, arg.Index, at.Site, len(at.fields))
+		}
+		return readOf(at.Site, at.fields[arg.Index], arg.Type)
+	}
+	if int(arg.Index) >= len(at.words) {
+		return Read{}, arg.Type, fmt.Errorf("%w: %d: %s has %d, counted from 0", errNoArg, arg.Index, at.Site, len(at.words))
+	}
+	if at.prototype.Known && int(arg.Index) >= len(at.prototype.Params) {
+		return Read{}, arg.Type, fmt.Errorf("%w: %d: %s has %d, counted from 0", errNoArg, arg.Index, at.Site, len(at.prototype.Params))
+	}
+	t := arg.Type
+	if t == policy.ArgAuto {
+		if !at.prototype.Known {
+			return Read{}, t, errors.New("the kernel does not tell the type: name one")
+		}
+		if t = at.prototype.Params[arg.Index].auto(); t == policy.ArgAuto {
+			return Read{}, t, fmt.Errorf("argument %s has no type of its own: name one", at.prototype.Params[arg.Index].Name)
+		}
+	}
+	if arg.SizeArg > 0 || t == policy.ArgCharBuf {
+		read, err := at.bytes(arg, t)
+		return read, t, err
+	}
+	read, err := wordRead(at.words[arg.Index], t, at.Syscall)
+	return read, t, err
+}
+
+// bytes is the read of a buffer whose length another argument has.
+func (at *place) bytes(arg policy.Arg, t policy.ArgType) (Read, error) {
+	switch {
+	case t != policy.ArgCharBuf:
+		return Read{}, fmt.Errorf("%s has no length: sizeArgIndex is for char_buf", t)
+	case arg.SizeArg == 0:
+		return Read{}, errors.New("char_buf needs sizeArgIndex, the argument that holds its length")
+	case int(arg.SizeArg) > len(at.words):
+		return Read{}, fmt.Errorf("sizeArgIndex %d: %s has %d arguments", arg.SizeArg, at.Site, len(at.words))
+	}
+	kind := bpf.WireReadKindREAD_KERNEL_BYTES
+	if at.Syscall {
+		kind = bpf.WireReadKindREAD_USER_BYTES
+	}
+	return Read{Kind: kind, Offset: at.words[arg.Index], Size: at.words[arg.SizeArg-1]}, nil
+}
+
+// auto is the type that the kernel's own description of a parameter stands for.
+func (p Param) auto() policy.ArgType {
+	structs := map[string]policy.ArgType{
+		"char": policy.ArgString, "file": policy.ArgFile, "path": policy.ArgPath, "dentry": policy.ArgDentry,
+		"linux_binprm": policy.ArgBinprm, "sock": policy.ArgSock, "socket": policy.ArgSocket,
+		"sockaddr": policy.ArgSockaddr, "sk_buff": policy.ArgSkb, "cred": policy.ArgCred,
+	}
+	if p.Struct != "" {
+		return structs[p.Struct]
+	}
+	return autoInteger(p.Size, p.Signed)
+}
+
+// filterRead is the position of a read that a filter asks for; it is added when
+// it is new.
+func (h *Hook) filterRead(r Read) int {
+	i := slices.Index(h.Reads, r)
+	if i < 0 {
+		i, h.Reads = len(h.Reads), append(h.Reads, r)
+	}
+	return i
+}
+
 // compileSelector is the rule of a selector, nil when it can match nothing.
-func compileSelector(path string, s policy.Selector, hook *Hook) (*Rule, error) {
+func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rule, error) {
 	rule := &Rule{Post: s.Posts()}
 	var faults faults
 	for i, a := range s.Actions {
-		if !rule.addAction(a) {
-			faults.add(fmt.Sprintf("%s.matchActions[%d]", path, i), fmt.Errorf("a second signal: %w", policy.ErrUnsupported))
+		if err := rule.addAction(a); err != nil {
+			faults.add(fmt.Sprintf("%s.matchActions[%d]", path, i), err)
 		}
 	}
-	c := conjunction{}
+	c := conjunction{hook: hook}
 	for i, f := range s.Args {
-		t := hook.Types[f.Arg]
-		// Arguments that are read alike are one dimension, where a rule has but
-		// one filter of a kind: they are joined as if they were one.
-		f.Arg = slices.Index(hook.Args, hook.Args[f.Arg])
-		if !c.addArg(f, t) {
-			faults.add(fmt.Sprintf("%s.matchArgs[%d].operator", path, i), fmt.Errorf("%s: %w", f.Op, policy.ErrUnsupported))
+		if err := c.addArg(f); err != nil {
+			faults.add(fmt.Sprintf("%s.matchArgs[%d].operator", path, i), err)
 		}
 	}
 	for i, f := range s.Binaries {
-		if f.Op != policy.OpIn && f.Op != policy.OpNotIn {
+		if f.Op != policy.OpIn && f.Op != policy.OpNotIn || f.FollowChildren {
 			faults.add(fmt.Sprintf("%s.matchBinaries[%d].operator", path, i), fmt.Errorf("%s: %w", f.Op, policy.ErrUnsupported))
 			continue
 		}
-		c.addStrings(Binary, f.Op, f.Values)
+		c.addStrings(hook.filterRead(Read{Kind: bpf.WireReadKindREAD_BINARY}), f.Op, f.Values)
 	}
+	c.addProcess(path, s, k, &faults)
 	if err := faults.join(); err != nil {
 		return nil, err
 	}
@@ -197,11 +309,26 @@ func compileSelector(path string, s policy.Selector, hook *Hook) (*Rule, error) 
 	return rule, nil
 }
 
-// addAction notes what an action does; false when the rule cannot do it too.
-func (r *Rule) addAction(a policy.Action) bool {
-	if !a.Kind.Enforces() {
-		return true
+// errSecond says that a selector asks for two things of which a rule does one.
+var errSecond = errors.New("a second one of its kind in the selector")
+
+// addAction notes what an action does.
+func (r *Rule) addAction(a policy.Action) error {
+	switch a.Kind {
+	case policy.Sigkill, policy.Signal:
+		return r.addSignal(a)
+	case policy.Override:
+		if r.Overrides && r.Error != a.Error {
+			return errSecond
+		}
+		r.Overrides, r.Error = true, a.Error
+	case policy.NotifyEnforcer:
+		return fmt.Errorf("%s: %w", a.Kind, policy.ErrUnsupported)
 	}
+	return nil
+}
+
+func (r *Rule) addSignal(a policy.Action) error {
 	signal := a.Signal
 	if a.Kind == policy.Sigkill {
 		signal = sigkill
@@ -211,9 +338,9 @@ func (r *Rule) addAction(a policy.Action) bool {
 		// Of a process that is killed another signal would change nothing.
 		r.Signal = signal
 	case r.Signal != sigkill && r.Signal != signal:
-		return false
+		return fmt.Errorf("%w: %w", errSecond, policy.ErrUnsupported)
 	}
-	return true
+	return nil
 }
 
 const sigkill = 9

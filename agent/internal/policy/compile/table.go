@@ -3,15 +3,17 @@
 package compile
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
+	"net/netip"
 	"slices"
 
 	"github.com/boltseal/boltseal/bpf"
 )
 
 const (
-	dims      = int(bpf.WireLimitsDIMS)
-	dimBinary = int(bpf.WireLimitsDIM_BINARY)
+	dims = MaxReads
 	// maxBounds is what the binary search of the programs can reach.
 	maxBounds = 1<<11 - 1
 )
@@ -103,10 +105,10 @@ func (t *Table) Reads() []Read { return slices.Clone(t.reads) }
 // to a string, so that the others keep their numbers in events.
 func (t *Table) Extend(h *Hook) error {
 	reads, users := slices.Clone(t.reads), slices.Clone(t.users)
-	for _, r := range h.Args {
+	for _, r := range h.Reads {
 		i := slices.Index(reads, r)
 		for j := 0; i < 0 && j < len(reads); j++ {
-			if users[j] == 0 && reads[j].IsString() == r.IsString() {
+			if users[j] == 0 && reads[j].Buffer() == r.Buffer() {
 				i = j
 			}
 		}
@@ -116,15 +118,15 @@ func (t *Table) Extend(h *Hook) error {
 		reads[i] = r
 		users[i]++
 	}
-	strings := 0
+	buffers := 0
 	for _, r := range reads {
-		if r.IsString() {
-			strings++
+		if r.Buffer() {
+			buffers++
 		}
 	}
-	if len(reads) > MaxArgs || strings > MaxStrings {
-		return fmt.Errorf("%w: policies at %s would read %d arguments, %d of them strings: at most %d and %d",
-			ErrNoRoom, h.Site, len(reads), strings, MaxArgs, MaxStrings)
+	if len(reads) > MaxReads || buffers > MaxStrings {
+		return fmt.Errorf("%w: policies at %s would read %d values, %d of them strings or structures: at most %d and %d",
+			ErrNoRoom, h.Site, len(reads), buffers, MaxReads, MaxStrings)
 	}
 	t.reads, t.users = reads, users
 	return nil
@@ -132,18 +134,15 @@ func (t *Table) Extend(h *Hook) error {
 
 // Retract ends the use of a hook's arguments. Its rules have been removed.
 func (t *Table) Retract(h *Hook) {
-	for _, r := range h.Args {
+	for _, r := range h.Reads {
 		t.users[slices.Index(t.reads, r)]--
 	}
 }
 
-// Dimension is the dimension of a hook's argument, or of Binary. The hook's
-// arguments were passed to Extend, and not to Retract since.
-func (t *Table) Dimension(h *Hook, arg int) int {
-	if arg == Binary {
-		return dimBinary
-	}
-	return slices.Index(t.reads, h.Args[arg])
+// Dimension is the dimension of a hook's read. The hook's reads were passed to
+// Extend, and not to Retract since.
+func (t *Table) Dimension(h *Hook, read int) int {
+	return slices.Index(t.reads, h.Reads[read])
 }
 
 // Rule is the rule that has the bit, or nil.
@@ -184,7 +183,7 @@ func (t *Table) Remove(bit int) {
 func (t *Table) apply(bit int, h *Hook, r *Rule, add bool) {
 	for i := range r.Filters {
 		f := &r.Filters[i]
-		dim := t.Dimension(h, f.Arg)
+		dim := t.Dimension(h, f.Read)
 		d := &t.dims[dim]
 		d.constrain(bit, f, add)
 		for _, n := range f.Numbers {
@@ -192,6 +191,12 @@ func (t *Table) apply(bit int, h *Hook, r *Rule, add bool) {
 		}
 		for _, s := range f.Strings {
 			t.touch(ValueKey{Tag: t.tag(dim, f.Kind), Len: uint32(len(s)), Lane: t.keys.Hash(s)}, bit, add)
+		}
+		for mask := f.Mask; mask != 0; mask &= mask - 1 {
+			t.touch(ValueKey{Tag: t.tag(dim, f.Kind), Len: uint32(bits.TrailingZeros64(mask))}, bit, add)
+		}
+		for _, n := range f.Networks {
+			t.touch(networkKey(t.tag(dim, f.Kind), n), bit, add)
 		}
 	}
 	for d := range t.dims {
@@ -202,7 +207,7 @@ func (t *Table) apply(bit int, h *Hook, r *Rule, add bool) {
 // uses sets or clears a rule's bit in the rules that constrain a dimension.
 func uses(t *Table, dim int, b Bits, bit int) Bits {
 	e := t.rules[bit]
-	if e != nil && slices.ContainsFunc(e.rule.Filters, func(f Filter) bool { return t.Dimension(e.hook, f.Arg) == dim }) {
+	if e != nil && slices.ContainsFunc(e.rule.Filters, func(f Filter) bool { return t.Dimension(e.hook, f.Read) == dim }) {
 		return With(b, bit)
 	}
 	return Without(b, bit)
@@ -211,6 +216,26 @@ func uses(t *Table, dim int, b Bits, bit int) Bits {
 func (t *Table) tag(dim int, kind Kind) uint32 {
 	return t.id<<16 | uint32(dim)<<8 | uint32(kind)
 }
+
+// networkKey is the key of a network: its first bits as the programs have them in
+// registers, and the family, so that no network has addresses of another's.
+func networkKey(tag uint32, n netip.Prefix) ValueKey {
+	key := ValueKey{Tag: tag, Len: uint32(n.Bits())}
+	if n.Addr().Is4() {
+		a := n.Masked().Addr().As4()
+		key.Lane = [lanes]uint64{uint64(binary.LittleEndian.Uint32(a[:])), 0, afInet}
+		return key
+	}
+	a := n.Masked().Addr().As16()
+	key.Lane = [lanes]uint64{binary.LittleEndian.Uint64(a[:8]), binary.LittleEndian.Uint64(a[8:]), afInet6}
+	return key
+}
+
+// Families of addresses, the kernel's numbers.
+const (
+	afInet  = 2
+	afInet6 = 10
+)
 
 func (t *Table) touch(key ValueKey, bit int, add bool) {
 	b, ok := t.touched[key]
@@ -238,7 +263,8 @@ func (d *dimensionModel) constrain(bit int, f *Filter, add bool) {
 	} else {
 		d.wanted.Kinds &^= 1 << f.Kind
 	}
-	negated := f.Negated || f.Kind == bpf.WireMatchKindMATCH_NOT_PREFIX || f.Kind == bpf.WireMatchKindMATCH_NOT_POSTFIX
+	negated := f.Negated || f.Kind == bpf.WireMatchKindMATCH_NOT_PREFIX ||
+		f.Kind == bpf.WireMatchKindMATCH_NOT_POSTFIX || f.Kind == bpf.WireMatchKindMATCH_NOT_MASK
 	if add && !negated {
 		d.wanted.Miss[f.Kind] = Without(d.wanted.Miss[f.Kind], bit)
 	} else {
@@ -251,6 +277,9 @@ func (d *dimensionModel) constrain(bit int, f *Filter, add bool) {
 		if f.Kind != bpf.WireMatchKindMATCH_EXACT {
 			d.length(affix{f.Kind >= bpf.WireMatchKindMATCH_POSTFIX, len(s)}, step)
 		}
+	}
+	for _, n := range f.Networks {
+		d.length(affix{len: n.Bits()}, step)
 	}
 }
 

@@ -84,7 +84,7 @@ func (f *fixture) remove(first int, h *Hook) error {
 }
 
 // check holds an event against the plain evaluation of every active rule.
-func (f *fixture) check(of func(Read) Value, binary Value) error {
+func (f *fixture) check(of func(Read) Value) error {
 	var all, enforced Bits
 	for bit, enforce := range f.active {
 		all = With(all, bit)
@@ -96,14 +96,14 @@ func (f *fixture) check(of func(Read) Value, binary Value) error {
 	for i, read := range f.Reads() {
 		values[i] = of(read)
 	}
-	got := f.kernel.evaluate(f.Reads(), values, binary, all, enforced)
+	got := f.kernel.evaluate(f.Reads(), values, all, enforced)
 	for bit, enforce := range f.active {
 		h, r := f.Rule(bit)
-		args := make([]Value, len(h.Args))
-		for i, read := range h.Args {
+		args := make([]Value, len(h.Reads))
+		for i, read := range h.Reads {
 			args[i] = of(read)
 		}
-		if want := r.Matches(h, args, binary, enforce); Has(got, bit) != want {
+		if want := r.Matches(h, args, enforce); Has(got, bit) != want {
 			return fmt.Errorf("rule %d (%+v) of %+v: %v, want %v", bit, r.Filters, args, Has(got, bit), want)
 		}
 	}
@@ -153,23 +153,23 @@ func (d drawn) intervals() []Interval {
 // one time.
 func testReads() []Read {
 	var all []Read
-	for i := range uint16(5) {
+	for i := range uint16(8) {
 		all = append(all,
-			Read{Offset: 16 + 16*i, Kind: bpf.WireArgKindARG_USER_STRING, Size: 8},
-			Read{Offset: 24 + 16*i, Kind: bpf.WireArgKindARG_INT, Size: 8, Signed: i%2 == 0})
+			Read{Offset: 16 + 16*i, Kind: bpf.WireReadKindREAD_USER_STRING, Size: 8},
+			Read{Offset: 24 + 16*i, Kind: bpf.WireReadKindREAD_INT, Size: 8, Signed: i%2 == 0})
 	}
-	return all
+	return append(all, Read{Kind: bpf.WireReadKindREAD_BINARY})
 }
 
 func (d drawn) hook(rules int) *Hook {
 	h := &Hook{}
 	all := testReads()
 	for _, i := range d.Perm(len(all))[:1+d.IntN(4)] {
-		h.Args = append(h.Args, all[i])
+		h.Reads = append(h.Reads, all[i])
 	}
 	for range rules {
 		r := Rule{Post: true, Signal: uint8(d.IntN(2) * sigkill)}
-		for arg := Binary; arg < len(h.Args); arg++ {
+		for arg := range h.Reads {
 			if d.IntN(2) == 0 {
 				r.Filters = append(r.Filters, d.filters(h, arg)...)
 			}
@@ -181,26 +181,26 @@ func (d drawn) hook(rules int) *Hook {
 
 func (d drawn) filters(h *Hook, arg int) []Filter {
 	negated := d.IntN(2) == 0
-	if arg == Binary {
-		return []Filter{{Arg: arg, Negated: negated, Strings: d.texts()}}
+	if h.Reads[arg].Kind == bpf.WireReadKindREAD_BINARY {
+		return []Filter{{Read: arg, Negated: negated, Strings: d.texts()}}
 	}
-	if !h.Args[arg].IsString() {
+	if !h.Reads[arg].Text() {
 		if d.IntN(2) == 0 {
-			return []Filter{{Arg: arg, Kind: bpf.WireMatchKindMATCH_RANGE, Intervals: d.intervals()}}
+			return []Filter{{Read: arg, Kind: bpf.WireMatchKindMATCH_RANGE, Intervals: d.intervals()}}
 		}
-		return []Filter{{Arg: arg, Negated: negated, Numbers: []uint64{uint64(d.IntN(20)), uint64(20 + d.IntN(9))}}}
+		return []Filter{{Read: arg, Negated: negated, Numbers: []uint64{uint64(d.IntN(20)), uint64(20 + d.IntN(9))}}}
 	}
 	var all []Filter
 	for kind := bpf.WireMatchKindMATCH_EXACT; kind <= bpf.WireMatchKindMATCH_NOT_POSTFIX; kind++ {
 		if d.IntN(4) == 0 {
-			all = append(all, Filter{Arg: arg, Kind: kind, Strings: d.texts()})
+			all = append(all, Filter{Read: arg, Kind: kind, Strings: d.texts()})
 		}
 	}
 	return all
 }
 
 func (d drawn) value(read Read) Value {
-	if !read.IsString() {
+	if !read.Text() {
 		if d.IntN(2) == 0 {
 			return Value{Number: uint64(int64(d.IntN(40)) - 10)}
 		}
@@ -264,7 +264,7 @@ func TestTableIsWhatItsRulesSay(t *testing.T) {
 				for _, read := range testReads() {
 					values[read] = d.value(read)
 				}
-				if err := f.check(func(r Read) Value { return values[r] }, d.name()); err != nil {
+				if err := f.check(func(r Read) Value { return values[r] }); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
 				}
 			}

@@ -27,10 +27,10 @@ func TestPolicies(t *testing.T) {
 			t.Errorf("%s: %v", goarch, err)
 			continue
 		}
-		if p.Name != policyName || p.Mode != policy.Enforce || len(p.Tracepoints) != hooks || p.ContainerSelector == nil {
-			t.Errorf("%s: %s, mode %s, %d hooks, selector %v", goarch, p.Name, p.Mode, len(p.Tracepoints), p.ContainerSelector)
+		if p.Name != policyName || p.Mode != policy.Enforce || len(p.Hooks) != hooks || p.ContainerSelector == nil {
+			t.Errorf("%s: %s, mode %s, %d hooks, selector %v", goarch, p.Name, p.Mode, len(p.Hooks), p.ContainerSelector)
 		}
-		for _, h := range p.Tracepoints {
+		for _, h := range p.Hooks {
 			if !h.Enforces() {
 				t.Errorf("%s: %s does not enforce", goarch, h.Event)
 			}

@@ -8,7 +8,6 @@ package compiletest
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -45,7 +44,8 @@ func Fields() []compile.Field {
 		pointer("path", 8),
 		pointer("second", 16),
 		{Name: "dynamic", Type: "char", Offset: 24, Size: 4, DataLoc: true, Array: -1},
-		{Name: "inline", Type: "char", Offset: 64, Size: 16, Array: 16},
+		{Name: "inline", Type: "char", Offset: 64, Size: 8, Array: 8},
+		{Name: "address", Type: "struct sockaddr *", Offset: 72, Size: 8},
 		integer("i64", "long", 32, 8, true),
 		integer("u64", "unsigned long", 40, 8, false),
 		integer("i32", "int", 28, 4, true),
@@ -59,14 +59,6 @@ func Fields() []compile.Field {
 	}
 }
 
-// Formats are the fields of the one event.
-func Formats(subsystem, event string) ([]compile.Field, error) {
-	if subsystem != Subsystem || event != Event {
-		return nil, fmt.Errorf("no event %s/%s", subsystem, event)
-	}
-	return Fields(), nil
-}
-
 // Source draws values, policies and events. Not safe for concurrent use.
 type Source struct {
 	*rand.Rand
@@ -74,7 +66,9 @@ type Source struct {
 	// Paths are what the executed file can be.
 	Paths []string
 	// Args is what hooks read: never more than one site can.
-	Args    []policy.Arg
+	Args []policy.Arg
+	// Process is what the current process is: what filters on it compare with.
+	Process Process
 	strings []string
 	numbers []uint64
 }
@@ -102,23 +96,22 @@ func New(seed uint64, binaries ...string) *Source {
 		s.numbers = append(s.numbers, n-1, n, -n)
 	}
 	s.numbers = append(s.numbers, 0, 1, math.MaxUint64)
+	s.Process = Process{PID: 100, NamespacePID: 7}
+	for i := range s.Process.Namespaces {
+		s.Process.Namespaces[i] = uint32(4026531840 + i)
+	}
+	s.Process.Capabilities = [3]uint64{1<<41 - 1, 0, 0xa80425fb}
 	s.drawArgs()
 	return s
 }
 
-// drawArgs draws which fields hooks read, and as what: all strings, and some of
-// the numbers.
+// drawArgs draws as what hooks read the fields.
 func (s *Source) drawArgs() {
 	fields := Fields()
 	for _, index := range s.Perm(len(fields)) {
 		arg := policy.Arg{Index: uint32(index), Type: s.typeOf(fields[index])}
-		if arg.Type == policy.ArgString {
-			s.Args = append([]policy.Arg{arg}, s.Args...)
-		} else {
-			s.Args = append(s.Args, arg)
-		}
+		s.Args = append(s.Args, arg)
 	}
-	s.Args = s.Args[:compile.MaxArgs]
 }
 
 const longest = int(bpf.WireLimitsSTRING_MAX) - 1
@@ -147,9 +140,9 @@ func (s *Source) fresh(n int) string {
 	return string(b)
 }
 
-// Tracepoint draws a hook of a policy with n selectors.
-func (s *Source) Tracepoint(n int) policy.Tracepoint {
-	t := policy.Tracepoint{Subsystem: Subsystem, Event: Event}
+// Hook draws a hook of a policy with n selectors.
+func (s *Source) Hook(n int) policy.Hook {
+	t := policy.Hook{Section: policy.Tracepoints, Subsystem: Subsystem, Event: Event}
 	for range 1 + s.IntN(5) {
 		t.Args = append(t.Args, s.Args[s.IntN(len(s.Args))])
 	}
@@ -161,7 +154,10 @@ func (s *Source) Tracepoint(n int) policy.Tracepoint {
 
 // typeOf draws a type that a policy can give a field.
 func (s *Source) typeOf(f compile.Field) policy.ArgType {
-	if strings.Contains(f.Type, "char") {
+	switch {
+	case strings.Contains(f.Type, "sockaddr"):
+		return policy.ArgSockaddr
+	case strings.Contains(f.Type, "char"):
 		return policy.ArgString
 	}
 	all := map[int][]policy.ArgType{
@@ -177,7 +173,11 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 	var sel policy.Selector
 	for range s.IntN(4) {
 		arg := s.IntN(len(args))
-		sel.Args = append(sel.Args, s.argFilter(arg, args[arg].Type))
+		f := s.argFilter(arg, args[arg].Type)
+		if f.Op == policy.OpMask && slices.ContainsFunc(sel.Args, func(g policy.ArgFilter) bool { return g.Op == policy.OpMask }) {
+			continue // a second one may need a read more than there is room for
+		}
+		sel.Args = append(sel.Args, f)
 	}
 	if s.IntN(5) == 0 {
 		f := policy.BinaryFilter{Op: policy.OpIn, Values: s.some(2, func() string { return s.Paths[s.IntN(len(s.Paths))] })}
@@ -186,6 +186,7 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 		}
 		sel.Binaries = append(sel.Binaries, f)
 	}
+	s.processFilters(&sel)
 	switch s.IntN(4) {
 	case 0:
 		sel.Actions = []policy.Action{{Kind: policy.NoPost}}
@@ -212,6 +213,12 @@ func (s *Source) argFilter(arg int, t policy.ArgType) policy.ArgFilter {
 		f.Op = ops[s.IntN(len(ops))]
 		f.Strings = s.some(4, func() string { return s.affix(f.Op) })
 		return f
+	}
+	if t == policy.ArgSockaddr {
+		return s.addressFilter(arg)
+	}
+	if s.IntN(8) == 0 {
+		return policy.ArgFilter{Arg: arg, Op: policy.OpMask, Masks: []uint64{s.number(t), 1 << s.IntN(8*t.Size())}}
 	}
 	ops := []policy.Operator{
 		policy.OpEqual, policy.OpNotEqual, policy.OpGreaterThan, policy.OpLessThan, policy.OpInRange, policy.OpNotInRange,
@@ -328,24 +335,30 @@ type Record struct {
 	// Users are the strings behind the pointers, by the offset of these; one that
 	// is not there is not readable, and one that is too long is.
 	Users map[int]Text
-	// Binary is the path of the executed file.
-	Binary compile.Value
+	// Binary is the path of the executed file, Process the rest of what is asked of
+	// the process.
+	Binary  compile.Value
+	Process Process
 }
 
 // Text is a string in the memory of the process.
 type Text struct {
 	String     string
 	Unreadable bool
+	// Most is how many bytes an unreadable one may show before memory ends.
+	Most int
 }
 
 // Record draws an event. The caller fills the pointers in.
 func (s *Source) Record(binaryPath string) *Record {
-	r := &Record{Users: map[int]Text{}, Binary: compile.Value{String: binaryPath}}
+	r := &Record{Users: map[int]Text{}, Binary: compile.Value{String: binaryPath}, Process: s.Process}
 	for i := range r.Bytes {
 		r.Bytes[i] = byte(s.Uint32())
 	}
 	for _, f := range Fields() {
 		switch {
+		case strings.Contains(f.Type, "sockaddr"):
+			r.Users[f.Offset] = s.sockaddr()
 		case strings.Contains(f.Type, "*"):
 			r.Users[f.Offset] = s.text()
 		case f.DataLoc:
@@ -381,7 +394,7 @@ func (s *Source) short(n int) string {
 func (s *Source) text() Text {
 	switch s.IntN(16) {
 	case 0:
-		return Text{Unreadable: true}
+		return Text{Unreadable: true, Most: 100}
 	case 1:
 		return Text{String: s.fresh(longest + 1 + s.IntN(100))}
 	}
@@ -397,20 +410,30 @@ func (s *Source) text() Text {
 	return Text{String: v}
 }
 
-// Value is what a program sees of one argument.
+// Value is what a program sees of one read.
 func (r *Record) Value(read compile.Read) compile.Value {
 	at := int(read.Offset)
+	if value, ok := r.Process.value(read); ok {
+		return value
+	}
+	if whole := read.Whole(); whole != read {
+		return r.Users[at].part(read)
+	}
 	switch read.Kind {
-	case bpf.WireArgKindARG_USER_STRING:
+	case bpf.WireReadKindREAD_BINARY:
+		return r.Binary
+	case bpf.WireReadKindREAD_USER_SOCKADDR:
+		return compile.Value{}
+	case bpf.WireReadKindREAD_USER_STRING:
 		t := r.Users[at]
 		if t.Unreadable || len(t.String) > longest {
 			return compile.Value{Unreadable: true}
 		}
 		return compile.Value{String: t.String}
-	case bpf.WireArgKindARG_DATA_LOC:
+	case bpf.WireReadKindREAD_DATA_LOC:
 		loc := binary.LittleEndian.Uint32(r.Bytes[at:])
 		return compile.Value{String: toNUL(r.Bytes[loc&0xffff:][:loc>>16])}
-	case bpf.WireArgKindARG_INLINE_STRING:
+	case bpf.WireReadKindREAD_INLINE_STRING:
 		return compile.Value{String: toNUL(r.Bytes[at : at+int(read.Size)])}
 	}
 	var word [8]byte
@@ -423,10 +446,10 @@ func toNUL(b []byte) string {
 	return s
 }
 
-// Values is what a program sees of a hook's arguments.
+// Values is what a program sees of a hook's reads.
 func (r *Record) Values(h *compile.Hook) []compile.Value {
-	values := make([]compile.Value, len(h.Args))
-	for i, read := range h.Args {
+	values := make([]compile.Value, len(h.Reads))
+	for i, read := range h.Reads {
 		values[i] = r.Value(read)
 	}
 	return values

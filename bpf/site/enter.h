@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-#ifndef BOLTSEAL_TRACEPOINT_H
-#define BOLTSEAL_TRACEPOINT_H
+#ifndef BOLTSEAL_ENTER_H
+#define BOLTSEAL_ENTER_H
 
 #include "evaluate.h"
 
+#define EAGAIN 11
 #define EFAULT 14
 
 /* Arguments of a call whose strings could not be read at its entry. */
 struct retry {
 	__u32 pending; /* serial of the site whose call it is; 0: none */
 	__u32 pad;
-	__u64 regs[ARGS_MAX];
+	__u64 regs[READS_MAX];
 };
 
 /*
@@ -81,106 +82,107 @@ static __always_inline bool retry_later(struct site_record *r)
 		kernel_error(KERR_RETRY);
 		return false;
 	}
-	for (int i = 0; i < ARGS_MAX; i++)
+	for (int i = 0; i < READS_MAX; i++)
 		retry->regs[i] = r->event.regs[i];
 	retry->pending = config.serial;
 	return true;
 }
 
-/* Reads the arguments; false when the evaluation is put off. */
-static __always_inline bool read_args(void *ctx, struct evaluation *e, struct site_record *r, enum reading reading,
-				      const char *exec_name)
+/* Where the words are that the site reads: the context, or registers that it points to. */
+static __always_inline void *site_context(void *ctx)
 {
+	void *regs = NULL;
+
+	if (!config.indirect)
+		return ctx;
+	bpf_probe_read_kernel(&regs, sizeof(regs), ctx + config.regs_offset);
+	return regs;
+}
+
+/* Reads what the site reads; true when some of it is in user memory that cannot be read. */
+static __always_inline bool read_all(void *ctx, struct evaluation *e, struct site_record *r, __u32 level,
+				     enum reading reading, const char *exec_name)
+{
+	void *context = reading == READ_AT_ENTRY ? site_context(ctx) : ctx;
 	bool unreadable = false;
 	__u32 len;
 
-	for (int s = 0; s < STRING_ARGS_MAX; s++)
+	for (int s = 0; s < STRINGS_MAX; s++)
 		r->event.string_len[s] = 0;
-	for (int i = 0; i < ARGS_MAX; i++) {
-		const struct arg_config arg = config.arg[i];
+	for (int i = 0; i < READS_MAX; i++) {
+		const struct read_config read = config.read[i];
 
 		if (reading == READ_AT_ENTRY)
-			r->event.regs[i] = arg.kind ? read_word(arg, ctx) : 0;
-		if (!is_string(arg.kind) || arg.string >= STRING_ARGS_MAX)
+			r->event.regs[i] = in_context(read.kind) ? read_word(read, context) : 0;
+		if (!takes_buffer(read.kind) || read.string >= STRINGS_MAX)
 			continue;
-		if (reading == READ_AT_EXEC) {
-			len = string_length(bpf_probe_read_kernel_str(e->string[arg.string], STRING_READ, exec_name));
+		if (reading == READ_AT_EXEC && read.kind == READ_USER_STRING) {
+			len = string_length(bpf_probe_read_kernel_str(e->string[read.string], STRING_READ, exec_name));
 		} else {
-			len = read_string(e, arg, ctx, r->event.regs[i]);
+			len = read_buffer(e, read, context, r, r->event.regs[i], level);
 		}
-		r->event.string_len[arg.string] = len;
-		if (len == STRING_UNREADABLE)
+		r->event.string_len[read.string] = len;
+		if (len == STRING_UNREADABLE && (read.kind == READ_USER_STRING || read.kind == READ_USER_SOCKADDR))
 			unreadable = true;
 	}
-	if (unreadable && reading == READ_AT_ENTRY && config.has_exit)
-		return !retry_later(r);
-	return true;
+	return unreadable;
 }
 
-static __always_inline bool any_unreadable(const struct site_record *r)
-{
-	for (int s = 0; s < STRING_ARGS_MAX; s++)
-		if (r->event.string_len[s] == STRING_UNREADABLE)
-			return true;
-	return false;
-}
-
-static __always_inline void evaluate_args(struct evaluation *e, struct site_record *r, __u32 level)
-{
-	for (int i = 0; i < ARGS_MAX; i++) {
-		const struct arg_config arg = config.arg[i];
-
-		if (arg.kind == ARG_INT)
-			evaluate_int(e, level, i, r->event.regs[i], arg.is_signed);
-		else if (is_string(arg.kind) && arg.string < STRING_ARGS_MAX)
-			evaluate_string(level, i, arg.string, r->event.string_len[arg.string]);
-	}
-	evaluate_binary(level);
-}
-
-static __always_inline void evaluate_at(void *ctx, struct set_rules *rules, const struct subject *subject,
-					__u32 level, enum reading reading, const struct retry *retry,
-					const char *exec_name, long ret)
+/* Evaluates; the error that rules decide on, 0 for none. */
+static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, const struct subject *subject,
+					 __u32 level, enum reading reading, const struct retry *retry,
+					 const char *exec_name, long ret)
 {
 	struct evaluation *e = evaluation_get(level);
-	struct site_record *r = bpf_map_lookup_elem(&site_records, &level);
+	struct site_record *r = record_get(level);
+	bool unreadable;
 
 	if (!e || !r)
-		return;
+		return 0;
 	if (retry)
-		for (int i = 0; i < ARGS_MAX; i++)
+		for (int i = 0; i < READS_MAX; i++)
 			r->event.regs[i] = retry->regs[i];
-	if (!read_args(ctx, e, r, reading, exec_name))
-		return;
-	/* The kernel could not read the string either: nothing happened. */
-	if (reading == READ_AT_EXIT && ret == -EFAULT && any_unreadable(r))
-		return;
+	unreadable = read_all(ctx, e, r, level, reading, exec_name);
+	/* What can be denied cannot be put off: when it returns it has been done. */
+	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && retry_later(r))
+		return 0;
+	/* The kernel could not read it either: nothing happened. */
+	if (unreadable && reading == READ_AT_EXIT && ret == -EFAULT)
+		return 0;
 	e->matching = rules->rules;
 	e->enforce = rules->enforce;
-	evaluate_args(e, r, level);
+	evaluate_reads(e, r, level);
 	if (!any_bit(&e->matching))
-		return;
+		return 0;
 	r->event.site = config.id;
 	r->event.version = subject->version;
 	r->event.at_exit = reading != READ_AT_ENTRY;
 	act_on_matches(level);
 	if (e->posted_any)
 		post_event(level, subject->slot);
+	return e->denied ? e->error : 0;
 }
 
-static __always_inline void site_enter(void *ctx)
+/*
+ * Evaluates the rules of the current task; the error that they decide on, 0 for
+ * none. Without working memory nobody can tell what they say: where they could
+ * deny, everything is denied until there is some again.
+ */
+static __always_inline __s32 site_enter(void *ctx)
 {
 	struct subject subject = {};
 	struct set_rules *rules = rules_for(&subject);
+	__s32 error;
 	__u32 level;
 
 	if (!rules)
-		return;
+		return 0;
 	level = scratch_enter();
 	if (level >= SCRATCH_LEVELS)
-		return;
-	evaluate_at(ctx, rules, &subject, level, READ_AT_ENTRY, NULL, NULL, 0);
-	scratch_leave();
+		return config.denies && any_bit(&rules->enforce) ? -EAGAIN : 0;
+	error = evaluate_at(ctx, rules, &subject, level, READ_AT_ENTRY, NULL, NULL, 0);
+	scratch_leave(level);
+	return error;
 }
 
 /* Evaluates a call that was put off. */
@@ -201,7 +203,7 @@ static __always_inline void site_again(void *ctx, enum reading reading, const ch
 	if (level >= SCRATCH_LEVELS)
 		return;
 	evaluate_at(ctx, rules, &subject, level, reading, retry, exec_name, ret);
-	scratch_leave();
+	scratch_leave(level);
 }
 
 #endif

@@ -4,6 +4,7 @@ package compile_test
 
 import (
 	"errors"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
 	"strings"
 	"testing"
 
@@ -13,11 +14,11 @@ import (
 )
 
 const (
-	argInt    = bpf.WireArgKindARG_INT
-	argUser   = bpf.WireArgKindARG_USER_STRING
-	argKernel = bpf.WireArgKindARG_KERNEL_STRING
-	argLoc    = bpf.WireArgKindARG_DATA_LOC
-	argInline = bpf.WireArgKindARG_INLINE_STRING
+	argInt    = bpf.WireReadKindREAD_INT
+	argUser   = bpf.WireReadKindREAD_USER_STRING
+	argKernel = bpf.WireReadKindREAD_KERNEL_STRING
+	argLoc    = bpf.WireReadKindREAD_DATA_LOC
+	argInline = bpf.WireReadKindREAD_INLINE_STRING
 )
 
 // compileField compiles a hook that reads one field, which is at offset 16.
@@ -26,11 +27,11 @@ func compileField(subsystem string, f compile.Field, typ policy.ArgType, selecto
 	if f.Offset == 0 {
 		f.Offset = 16
 	}
-	p := &policy.Policy{Name: "p", Tracepoints: []policy.Tracepoint{{
-		Subsystem: subsystem, Event: "sys_enter_it", Args: []policy.Arg{{Index: 1, Type: typ}}, Selectors: selectors,
+	p := &policy.Policy{Name: "p", Hooks: []policy.Hook{{
+		Section: policy.Tracepoints, Subsystem: subsystem, Event: "sys_enter_it", Args: []policy.Arg{{Index: 1, Type: typ}}, Selectors: selectors,
 	}}}
-	formats := func(string, string) ([]compile.Field, error) { return []compile.Field{{}, f}, nil }
-	c, err := compile.Compile(p, formats)
+	k := compiletest.Kernel{Events: map[string][]compile.Field{subsystem + "/sys_enter_it": {{}, f}}}
+	c, err := compile.Compile(p, k)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func TestTypesOfFields(t *testing.T) {
 	}
 	chars := compile.Field{Type: "char", Size: 16, Array: 16}
 	loc := compile.Field{Type: "char", Size: 4, DataLoc: true, Array: -1}
-	read := func(kind bpf.WireArgKind, size uint16, signed bool) compile.Read {
+	read := func(kind bpf.WireReadKind, size uint16, signed bool) compile.Read {
 		return compile.Read{Offset: 16, Kind: kind, Size: size, Signed: signed}
 	}
 	for name, c := range map[string]struct {
@@ -79,8 +80,8 @@ func TestTypesOfFields(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if hook.Args[0] != c.want || hook.Types[0] != c.typ {
-				t.Errorf("read %+v as %s, want %+v as %s", hook.Args[0], hook.Types[0], c.want, c.typ)
+			if hook.Reads[0] != c.want || hook.Types[0] != c.typ {
+				t.Errorf("read %+v as %s, want %+v as %s", hook.Reads[0], hook.Types[0], c.want, c.typ)
 			}
 		})
 	}
@@ -121,8 +122,6 @@ func TestTypesThatDoNotFit(t *testing.T) {
 	}
 }
 
-var errGone = errors.New("no such event")
-
 // Every fault is reported, each with the field it is in, and nothing comes back.
 func TestCompileReportsAllFaults(t *testing.T) {
 	t.Parallel()
@@ -152,22 +151,17 @@ spec:
 	if err != nil {
 		t.Fatal(err)
 	}
-	formats := func(_, event string) ([]compile.Field, error) {
-		if event != "sys_enter_it" {
-			return nil, errGone
-		}
-		return []compile.Field{
-			{Name: "common_type", Type: "short", Size: 2},
-			{Name: "fd", Type: "int", Offset: 16, Size: 8, Signed: true},
-			{Name: "path", Type: "const char *", Offset: 24, Size: 8},
-		}, nil
-	}
-	compiled, err := compile.Compile(parsed, formats)
+	k := compiletest.Kernel{Events: map[string][]compile.Field{"syscalls/sys_enter_it": {
+		{Name: "common_type", Type: "short", Size: 2},
+		{Name: "fd", Type: "int", Offset: 16, Size: 8, Signed: true},
+		{Name: "path", Type: "const char *", Offset: 24, Size: 8},
+	}}}
+	compiled, err := compile.Compile(parsed, k)
 	if compiled != nil {
 		t.Error("a policy with faults was compiled")
 	}
-	if !errors.Is(err, errGone) || !errors.Is(err, policy.ErrUnsupported) {
-		t.Errorf("error wraps no %v, or no %v", errGone, policy.ErrUnsupported)
+	if !errors.Is(err, compile.ErrNoCall) || !errors.Is(err, policy.ErrUnsupported) {
+		t.Errorf("error wraps no %v, or no %v", compile.ErrNoCall, policy.ErrUnsupported)
 	}
 	faults := policy.Faults(err)
 	want := []string{
@@ -197,13 +191,13 @@ func TestSites(t *testing.T) {
 		exit string
 		exec bool
 	}{
-		{compile.Site{Subsystem: "syscalls", Event: "sys_enter_openat"}, "sys_exit_openat", false},
-		{compile.Site{Subsystem: "syscalls", Event: "sys_enter_execve"}, "sys_exit_execve", true},
-		{compile.Site{Subsystem: "syscalls", Event: "sys_enter_execveat"}, "sys_exit_execveat", true},
-		{compile.Site{Subsystem: "syscalls", Event: "sys_exit_execve"}, "", false},
-		{compile.Site{Subsystem: "raw_syscalls", Event: "sys_enter"}, "", false},
-		{compile.Site{Subsystem: "sched", Event: "sys_enter_execve"}, "", false},
-		{compile.Site{Subsystem: "sched", Event: "sched_process_exec"}, "", true},
+		{compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_enter_openat"}, "sys_exit_openat", false},
+		{compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_enter_execve"}, "sys_exit_execve", true},
+		{compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_enter_execveat"}, "sys_exit_execveat", true},
+		{compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_exit_execve"}, "", false},
+		{compile.Site{Kind: compile.Tracepoint, Subsystem: "raw_syscalls", Name: "sys_enter"}, "", false},
+		{compile.Site{Kind: compile.Tracepoint, Subsystem: "sched", Name: "sys_enter_execve"}, "", false},
+		{compile.Site{Kind: compile.Tracepoint, Subsystem: "sched", Name: "sched_process_exec"}, "", true},
 	} {
 		if exit, ok := c.site.Exit(); exit != c.exit || ok != (c.exit != "") {
 			t.Errorf("%s: exit %q, %v", c.site, exit, ok)

@@ -10,37 +10,6 @@ import (
 	"github.com/boltseal/boltseal/bpf"
 )
 
-// Site is one place where rules apply: a tracepoint.
-type Site struct {
-	Subsystem, Event string
-}
-
-// String is the site as it is shown to users.
-func (s Site) String() string { return s.Subsystem + "/" + s.Event }
-
-// IsExec tells whether the site sees a program being executed: the exec that ends
-// a container's set-up is then judged as the workload's. The tracepoint of the
-// scheduler counts too, for its programs may run before the one that arms.
-func (s Site) IsExec() bool {
-	switch s {
-	case Site{syscalls, "sys_enter_execve"}, Site{syscalls, "sys_enter_execveat"}, Site{"sched", "sched_process_exec"}:
-		return true
-	}
-	return false
-}
-
-// Exit is the event's name when the call that the site enters returns, and
-// whether there is one.
-func (s Site) Exit() (event string, ok bool) {
-	call, ok := strings.CutPrefix(s.Event, "sys_enter_")
-	if !ok || s.Subsystem != syscalls {
-		return "", false
-	}
-	return "sys_exit_" + call, true
-}
-
-const syscalls = "syscalls"
-
 // Field is one field of a tracepoint's record, in the order of its format
 // description and with the four common_ fields.
 type Field struct {
@@ -53,23 +22,6 @@ type Field struct {
 	// the format does not tell.
 	Array int
 }
-
-// Formats finds the fields of a tracepoint. Its error names the event.
-type Formats func(subsystem, event string) ([]Field, error)
-
-// Read is how a site's program gets one argument out of the record. Two
-// arguments with equal reads are one dimension.
-type Read struct {
-	Offset uint16
-	Kind   bpf.WireArgKind
-	// Size is that of the field in bytes; for characters in the record also the
-	// most that there can be.
-	Size   uint16
-	Signed bool
-}
-
-// IsString tells whether the argument is text.
-func (r Read) IsString() bool { return r.Kind > bpf.WireArgKindARG_INT }
 
 // commonFields is where the fields begin that programs can read: the kernel puts
 // a pointer of its own over the common_ ones before it runs them.
@@ -91,17 +43,32 @@ func readOf(site Site, f Field, t policy.ArgType) (Read, policy.ArgType, error) 
 	case t == policy.ArgString:
 		r, err := stringRead(site, f)
 		return r, t, err
-	case !t.Integer():
+	case t == policy.ArgAuto:
 		return Read{}, t, fmt.Errorf("field %s (%s) has no type of its own: name one", f.Name, f.Type)
-	case f.DataLoc || f.Array != 0 || !isWord(f.Size):
-		return Read{}, t, fmt.Errorf("field %s (%s, %d bytes) is no integer", f.Name, f.Type, f.Size)
+	case t == policy.ArgSyscall64, t == policy.ArgCapability, t.Integer():
+		r, err := integerRead(f, t)
+		return r, t, err
+	case f.Size != 8 || f.Array != 0:
+		return Read{}, t, fmt.Errorf("field %s (%s, %d bytes) is no %s", f.Name, f.Type, f.Size, t)
 	}
-	return Read{
-		Offset: uint16(f.Offset),
-		Kind:   bpf.WireArgKindARG_INT,
-		Size:   uint16(min(t.Size(), f.Size)),
-		Signed: t.Signed(),
-	}, t, nil
+	r, err := wordRead(uint16(f.Offset), t, site.Subsystem == syscalls)
+	return r, t, err
+}
+
+func integerRead(f Field, t policy.ArgType) (Read, error) {
+	if f.DataLoc || f.Array != 0 || !isWord(f.Size) {
+		return Read{}, fmt.Errorf("field %s (%s, %d bytes) is no integer", f.Name, f.Type, f.Size)
+	}
+	r := Read{Offset: uint16(f.Offset), Kind: bpf.WireReadKindREAD_INT, Size: uint16(f.Size)}
+	switch t {
+	case policy.ArgSyscall64:
+		r.Kind = bpf.WireReadKindREAD_SYSCALL
+	case policy.ArgCapability:
+		r.Size, r.Signed = min(4, r.Size), true
+	default:
+		r.Size, r.Signed = min(uint16(t.Size()), r.Size), t.Signed()
+	}
+	return r, nil
 }
 
 func isWord(size int) bool { return size == 1 || size == 2 || size == 4 || size == 8 }
@@ -112,13 +79,13 @@ func stringRead(site Site, f Field) (Read, error) {
 	case strings.HasPrefix(f.Type, "__rel_loc "):
 		return r, fmt.Errorf("field %s is %s: not supported", f.Name, f.Type)
 	case f.DataLoc && f.Size == 4:
-		r.Kind, r.Size = bpf.WireArgKindARG_DATA_LOC, 4
+		r.Kind, r.Size = bpf.WireReadKindREAD_DATA_LOC, 4
 	case f.Array != 0 && isChar(f) && f.Size > 0:
-		r.Kind, r.Size = bpf.WireArgKindARG_INLINE_STRING, uint16(min(f.Size, maxRecord-1))
+		r.Kind, r.Size = bpf.WireReadKindREAD_INLINE_STRING, uint16(min(f.Size, maxRecord-1))
 	case f.Size == 8 && isPointer(f) && site.Subsystem == syscalls:
-		r.Kind = bpf.WireArgKindARG_USER_STRING
+		r.Kind = bpf.WireReadKindREAD_USER_STRING
 	case f.Size == 8 && isPointer(f):
-		r.Kind = bpf.WireArgKindARG_KERNEL_STRING
+		r.Kind = bpf.WireReadKindREAD_KERNEL_STRING
 	default:
 		return r, fmt.Errorf("field %s is %s, not a string", f.Name, f.Type)
 	}
@@ -138,6 +105,11 @@ func autoType(f Field) policy.ArgType {
 	if f.DataLoc || f.Array != 0 {
 		return policy.ArgAuto
 	}
+	return autoInteger(f.Size, f.Signed)
+}
+
+// autoInteger is the type of an integer of a size, ArgAuto when there is none.
+func autoInteger(size int, isSigned bool) policy.ArgType {
 	types := map[int][2]policy.ArgType{
 		1: {policy.ArgUint8, policy.ArgInt8},
 		2: {policy.ArgUint16, policy.ArgInt16},
@@ -145,8 +117,8 @@ func autoType(f Field) policy.ArgType {
 		8: {policy.ArgUint64, policy.ArgInt64},
 	}
 	signed := 0
-	if f.Signed {
+	if isSigned {
 		signed = 1
 	}
-	return types[f.Size][signed]
+	return types[size][signed]
 }

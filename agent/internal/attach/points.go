@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"fmt"
+
+	"github.com/boltseal/boltseal/agent/internal/kernel"
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+)
+
+// Points is the hooks of the running kernel. It is safe for concurrent use.
+type Points struct {
+	tracefs  *kernel.Tracefs
+	features kernel.Features
+}
+
+// Open opens the lists of hooks of the running kernel, which can do what features
+// say.
+func Open(features kernel.Features) (*Points, error) {
+	tracefs, err := kernel.OpenTracefs()
+	if err != nil {
+		return nil, err
+	}
+	return &Points{tracefs: tracefs, features: features}, nil
+}
+
+// Close closes the lists. What is attached stays.
+func (p *Points) Close() error { return p.tracefs.Close() }
+
+// Can is compile.Kernel.
+func (p *Points) Can(m compile.Mechanism) error {
+	feature, ok := map[compile.Mechanism]kernel.Feature{
+		compile.CanKprobe: kernel.Kprobe, compile.CanFentry: kernel.Fentry, compile.CanOverride: kernel.OverrideReturn,
+		compile.CanModifyReturn: kernel.ModifyReturn, compile.CanModifySyscall: kernel.ModifyReturnSyscall,
+		compile.CanLSM: kernel.LSM, compile.CanSignal: kernel.Signal,
+	}[m]
+	if !ok {
+		return fmt.Errorf("unknown mechanism %d", m)
+	}
+	return p.features.Err(feature)
+}
+
+// Tracepoint is compile.Kernel.
+func (p *Points) Tracepoint(subsystem, event string) ([]compile.Field, error) {
+	format, err := p.tracefs.Format(subsystem, event)
+	if err != nil {
+		return nil, err
+	}
+	fields := make([]compile.Field, 0, len(format.Fields))
+	for _, f := range format.Fields {
+		field := compile.Field{
+			Name: f.Name, Type: f.Type, Offset: f.Offset, Size: f.Size, Signed: f.Signed, DataLoc: f.DataLoc,
+			Array: f.ArrayLen,
+		}
+		if f.RelLoc {
+			field.Type = "__rel_loc " + f.Type // no type of an argument fits it
+		}
+		fields = append(fields, field)
+	}
+	return fields, nil
+}
+
+// Function is compile.Kernel.
+func (p *Points) Function(name string) (compile.Prototype, error) {
+	return compile.Prototype{}, fmt.Errorf("function %s: %w", name, policy.ErrUnsupported)
+}
+
+// Hook is compile.Kernel.
+func (p *Points) Hook(name string) (compile.Prototype, error) {
+	return compile.Prototype{}, fmt.Errorf("hook %s: %w", name, policy.ErrUnsupported)
+}
+
+// RawTracepoint is compile.Kernel.
+func (p *Points) RawTracepoint(name string) (compile.Prototype, error) {
+	return compile.Prototype{}, nil
+}
+
+// SyscallFunction is compile.Kernel.
+func (p *Points) SyscallFunction(call string) (string, bool, error) {
+	return "", false, fmt.Errorf("%s: %w", call, policy.ErrUnsupported)
+}
+
+// Registers is compile.Kernel.
+func (p *Points) Registers() compile.Registers { return compile.Registers{} }
+
+// HostNamespace is compile.Kernel.
+func (p *Points) HostNamespace(n policy.Namespace) (uint32, error) {
+	return 0, fmt.Errorf("host_ns: %w", policy.ErrUnsupported)
+}

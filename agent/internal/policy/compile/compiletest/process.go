@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compiletest
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// Process is what filters ask of the process.
+type Process struct {
+	PID, NamespacePID uint32
+	// Namespaces are inode numbers, in the order of policy.Namespace.
+	Namespaces [policy.NamespaceUser + 1]uint32
+	// Capabilities are masks, in the order of policy.CapabilitySet.
+	Capabilities [policy.CapabilityPermitted + 1]uint64
+}
+
+func (p *Process) value(read compile.Read) (compile.Value, bool) {
+	switch read.Kind {
+	case bpf.WireReadKindREAD_PID:
+		return compile.Value{Number: uint64(p.PID)}, true
+	case bpf.WireReadKindREAD_NAMESPACE_PID:
+		return compile.Value{Number: uint64(p.NamespacePID)}, true
+	case bpf.WireReadKindREAD_NAMESPACE:
+		return compile.Value{Number: uint64(p.Namespaces[read.Offset])}, true
+	case bpf.WireReadKindREAD_CAPABILITIES:
+		return compile.Value{Number: p.Capabilities[read.Offset]}, true
+	}
+	return compile.Value{}, false
+}
+
+// processFilters draws filters on the process, rarely: each holds for all events
+// or for none.
+func (s *Source) processFilters(sel *policy.Selector) {
+	// Of two kinds of namespaces and sets only: a site has no place for all.
+	namespaces := []policy.Namespace{policy.NamespaceMnt, policy.NamespacePid}
+	sets := []policy.CapabilitySet{policy.CapabilityEffective, policy.CapabilityPermitted}
+	if s.IntN(12) == 0 {
+		f := policy.PIDFilter{Negated: s.IntN(2) == 0, NamespacePID: s.IntN(2) == 0, Values: []uint32{s.Process.PID, 3}}
+		if f.NamespacePID {
+			f.Values[0] = s.Process.NamespacePID
+		}
+		sel.PIDs = append(sel.PIDs, f)
+	}
+	if s.IntN(12) == 0 {
+		n := namespaces[s.IntN(len(namespaces))]
+		f := policy.NamespaceFilter{Namespace: n, Negated: s.IntN(2) == 0, Values: []uint32{17, s.Process.Namespaces[n]}}
+		if s.IntN(3) == 0 {
+			f.Values = f.Values[:1]
+		}
+		sel.Namespaces = append(sel.Namespaces, f)
+	}
+	if s.IntN(12) == 0 {
+		sel.Capabilities = append(sel.Capabilities, policy.CapabilityFilter{
+			Set: sets[s.IntN(len(sets))], Negated: s.IntN(2) == 0,
+			Mask: uint64(1)<<s.IntN(64) | uint64(3)<<s.IntN(62),
+		})
+	}
+}
+
+// Reads is everything but arguments that hooks of a source can read.
+func (s *Source) Reads(args []compile.Read) []compile.Read {
+	reads := []compile.Read{
+		{Kind: bpf.WireReadKindREAD_BINARY}, {Kind: bpf.WireReadKindREAD_PID}, {Kind: bpf.WireReadKindREAD_NAMESPACE_PID},
+		{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(policy.NamespaceMnt)},
+		{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(policy.NamespacePid)},
+		{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(policy.CapabilityEffective)},
+		{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(policy.CapabilityPermitted)},
+	}
+	for _, whole := range args {
+		if whole.Kind != bpf.WireReadKindREAD_USER_SOCKADDR {
+			continue
+		}
+		for _, part := range []bpf.WireReadKind{
+			bpf.WireReadKindREAD_SOURCE_ADDRESS, bpf.WireReadKindREAD_SOURCE_PORT, bpf.WireReadKindREAD_FAMILY,
+		} {
+			reads = append(reads, compile.Read{Kind: part, Offset: whole.Offset, Size: uint16(whole.Kind)})
+		}
+	}
+	return reads
+}
+
+// addresses are those that events and filters have in common.
+func addresses() []netip.Addr {
+	var all []netip.Addr
+	for _, text := range []string{
+		"0.0.0.0", "10.0.0.1", "10.0.0.2", "10.0.128.2", "11.0.0.1", "255.255.255.255", "127.0.0.1",
+		"::", "::1", "fd00::1", "fd00::2", "fd00:0:0:1::2", "fe80::1:2:3:4", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+		"::a00:1", "a00:1::",
+	} {
+		all = append(all, netip.MustParseAddr(text))
+	}
+	return all
+}
+
+func (s *Source) address() netip.Addr {
+	all := addresses()
+	return all[s.IntN(len(all))]
+}
+
+func (s *Source) port() uint16 { return []uint16{0, 22, 53, 1023, 1024, 8080, 65535}[s.IntN(7)] }
+
+// Families of addresses, the kernel's numbers.
+const (
+	afUnix  = 1
+	afInet  = 2
+	afInet6 = 10
+)
+
+func (s *Source) addressFilter(arg int) policy.ArgFilter {
+	f := policy.ArgFilter{Arg: arg}
+	switch s.IntN(4) {
+	case 0:
+		f.Op = []policy.Operator{policy.OpSPort, policy.OpNotSPort}[s.IntN(2)]
+		lo := uint64(s.port())
+		f.Ranges = []policy.Range{{Lo: lo, Hi: max(lo, uint64(s.port()))}}
+	case 1:
+		f.Op = policy.OpFamily
+		family := []uint64{afUnix, afInet, afInet6}[s.IntN(3)]
+		f.Ranges = []policy.Range{{Lo: family, Hi: family}}
+	default:
+		f.Op = []policy.Operator{policy.OpSAddr, policy.OpNotSAddr}[s.IntN(2)]
+		for range 1 + s.IntN(3) {
+			a := s.address()
+			f.Prefixes = append(f.Prefixes, netip.PrefixFrom(a, s.IntN(a.BitLen()+1)).Masked())
+		}
+	}
+	return f
+}
+
+// sockaddr draws a struct sockaddr.
+func (s *Source) sockaddr() Text {
+	if s.IntN(10) == 0 {
+		return Text{Unreadable: true, Most: 7}
+	}
+	if s.IntN(10) == 0 {
+		return Text{String: "\x01\x00/run/socket"}
+	}
+	a := s.address()
+	b := make([]byte, 28)
+	binary.LittleEndian.PutUint16(b, afInet)
+	binary.BigEndian.PutUint16(b[2:], s.port())
+	if a.Is4() {
+		return Text{String: string(append(b[:4], a.AsSlice()...)) + "12345678"}
+	}
+	binary.LittleEndian.PutUint16(b, afInet6)
+	copy(b[8:], a.AsSlice())
+	return Text{String: string(b)}
+}
+
+// part is what a program sees of a part of a struct sockaddr.
+func (t Text) part(read compile.Read) compile.Value {
+	if t.Unreadable {
+		return compile.Value{Unreadable: true}
+	}
+	b := []byte(t.String)
+	family := binary.LittleEndian.Uint16(b)
+	v := compile.Value{}
+	switch read.Kind {
+	case bpf.WireReadKindREAD_FAMILY:
+		v.Number = uint64(family)
+	case bpf.WireReadKindREAD_SOURCE_PORT:
+		if family != afUnix {
+			v.Number = uint64(binary.BigEndian.Uint16(b[2:]))
+		}
+	case bpf.WireReadKindREAD_SOURCE_ADDRESS:
+		switch family {
+		case afInet:
+			v.Address, _ = netip.AddrFromSlice(b[4:8])
+		case afInet6:
+			v.Address, _ = netip.AddrFromSlice(b[8:24])
+		}
+	}
+	return v
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"errors"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+)
+
+// Mechanism is something that not every kernel can do.
+type Mechanism uint8
+
+// The mechanisms that hooks may need.
+const (
+	// CanKprobe is a program at a function's entry.
+	CanKprobe Mechanism = iota + 1
+	// CanFentry is the same by a trampoline.
+	CanFentry
+	// CanOverride is making a system call fail from a kprobe.
+	CanOverride
+	// CanModifyReturn is making a security_ function fail by a trampoline.
+	CanModifyReturn
+	// CanModifySyscall is the same for system calls.
+	CanModifySyscall
+	// CanLSM is taking part in the verdict of a security hook.
+	CanLSM
+	// CanSignal is sending a signal.
+	CanSignal
+)
+
+// ErrNoCall says that the kernel has no function, hook or tracepoint of a name.
+var ErrNoCall = errors.New("not in this kernel")
+
+// Kernel is what compiling needs to know of the kernel that the policy is for.
+type Kernel interface {
+	// Can is nil when the kernel has been seen to do it, and says otherwise why it
+	// does not.
+	Can(Mechanism) error
+	// Tracepoint finds the fields of a tracepoint. Its error names the event.
+	Tracepoint(subsystem, event string) ([]Field, error)
+	// Function, Hook and RawTracepoint find what a function, a security hook and
+	// a raw tracepoint are called with; ErrNoCall when there is none. A prototype
+	// that is not known has no Params and Known is false.
+	Function(name string) (Prototype, error)
+	Hook(name string) (Prototype, error)
+	RawTracepoint(name string) (Prototype, error)
+	// SyscallFunction is the function of a system call, named as in policy.Hook,
+	// and whether it is of the ABI for 32 bits.
+	SyscallFunction(call string) (function string, compat bool, err error)
+	// Registers says where arguments are in the context of a kprobe.
+	Registers() Registers
+	// HostNamespace is the inode number of a namespace of the host's first process.
+	HostNamespace(policy.Namespace) (uint32, error)
+}
+
+// Prototype is what a function is called with and returns.
+type Prototype struct {
+	Known  bool
+	Params []Param
+	// Void tells that nothing is returned.
+	Void bool
+}
+
+// Param is one parameter of a function.
+type Param struct {
+	Name string
+	// Size is that of an integer in bytes; 0 for what is none.
+	Size   int
+	Signed bool
+	// Struct is the name of the structure that a pointer is to; "char" for text.
+	Struct string
+}
+
+// Registers is where arguments are, as offsets into struct pt_regs.
+type Registers struct {
+	// Args are those of a function.
+	Args []uint16
+	// Call and Compat are those of a system call, of the ABI for 64 and for 32 bits.
+	Call, Compat []uint16
+	// Result is where a function's result is when it has returned.
+	Result uint16
+}

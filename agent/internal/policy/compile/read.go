@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package compile
+
+import (
+	"fmt"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// Read is where a site's program has one value from. Two arguments or filters
+// with equal reads are one dimension.
+type Read struct {
+	// Kind is what is read.
+	Kind bpf.WireReadKind
+	// Offset is where in the context the word is, in bytes. For a part of a socket
+	// it is that of the socket's read, and for what is asked of the process it says
+	// which namespace or set of capabilities.
+	Offset uint16
+	// Size is that of the word in bytes; for characters in the record also the
+	// most that there can be; for bytes at a pointer the offset of the word with
+	// their number; for a part of a socket the kind of the socket's read.
+	Size   uint16
+	Signed bool
+	// Copy tells reads of the same value apart, where a rule asks for it more often
+	// than one dimension can answer.
+	Copy uint8
+}
+
+// Text tells whether filters compare what is read as text.
+func (r Read) Text() bool {
+	return r.Kind > bpf.WireReadKindREAD_INT && r.Kind <= bpf.WireReadKindREAD_BINARY
+}
+
+// Buffer tells whether what is read takes one of the site's buffers, of which
+// there are MaxStrings.
+func (r Read) Buffer() bool {
+	return r.Kind > bpf.WireReadKindREAD_INT && r.Kind < bpf.WireReadKindREAD_SOURCE_ADDRESS &&
+		r.Kind != bpf.WireReadKindREAD_BINARY
+}
+
+// Address tells whether filters compare what is read as an address.
+func (r Read) Address() bool {
+	return r.Kind == bpf.WireReadKindREAD_SOURCE_ADDRESS || r.Kind == bpf.WireReadKindREAD_TARGET_ADDRESS
+}
+
+// part tells whether the read is of something in another one's buffer.
+func (r Read) part() bool {
+	return r.Kind >= bpf.WireReadKindREAD_SOURCE_ADDRESS && r.Kind <= bpf.WireReadKindREAD_STATE
+}
+
+// Whole is the read whose buffer holds the part that r is, or r itself.
+func (r Read) Whole() Read {
+	if !r.part() {
+		return r
+	}
+	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8}
+}
+
+// partOf is the read of a part of what whole reads.
+func partOf(whole Read, kind bpf.WireReadKind) Read {
+	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind)}
+}
+
+// wordRead is the read of an argument in a word of 8 bytes at an offset. user:
+// pointers of the call are to user memory.
+func wordRead(offset uint16, t policy.ArgType, user bool) (Read, error) {
+	r := Read{Offset: offset, Size: 8}
+	switch {
+	case t.Integer():
+		return Read{Kind: bpf.WireReadKindREAD_INT, Offset: offset, Size: uint16(t.Size()), Signed: t.Signed()}, nil
+	case t == policy.ArgCapability:
+		return Read{Kind: bpf.WireReadKindREAD_INT, Offset: offset, Size: 4, Signed: true}, nil
+	case t == policy.ArgString && user:
+		r.Kind = bpf.WireReadKindREAD_USER_STRING
+		return r, nil
+	case t == policy.ArgSockaddr && user:
+		r.Kind = bpf.WireReadKindREAD_USER_SOCKADDR
+		return r, nil
+	}
+	kinds := map[policy.ArgType]bpf.WireReadKind{
+		policy.ArgString: bpf.WireReadKindREAD_KERNEL_STRING, policy.ArgFile: bpf.WireReadKindREAD_FILE,
+		policy.ArgPath: bpf.WireReadKindREAD_PATH, policy.ArgDentry: bpf.WireReadKindREAD_DENTRY,
+		policy.ArgFD: bpf.WireReadKindREAD_FD, policy.ArgBinprm: bpf.WireReadKindREAD_BINPRM,
+		policy.ArgSock: bpf.WireReadKindREAD_SOCK, policy.ArgSocket: bpf.WireReadKindREAD_SOCKET,
+		policy.ArgSockaddr: bpf.WireReadKindREAD_SOCKADDR, policy.ArgSkb: bpf.WireReadKindREAD_SKB,
+		policy.ArgCred: bpf.WireReadKindREAD_CRED,
+	}
+	kind, ok := kinds[t]
+	if !ok {
+		return r, fmt.Errorf("type %s: %w", t, policy.ErrUnsupported)
+	}
+	r.Kind = kind
+	return r, nil
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+#ifndef BOLTSEAL_READ_H
+#define BOLTSEAL_READ_H
+
+#include "match.h"
+#include "sock.h"
+
+/* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
+#define STRING_READ (STRING_MAX + 1)
+
+/*
+ * What a bpf_probe_read_*_str of STRING_READ bytes says of the string. Before
+ * Linux 6.2 it counts no NUL of a user's string that is empty.
+ */
+static __always_inline __u32 string_length(long read)
+{
+	if (read < 0)
+		return STRING_UNREADABLE;
+	if (!read)
+		return 0;
+	if (read > STRING_MAX)
+		return STRING_TRUNCATED;
+	return read - 1;
+}
+
+/* Reads characters in the record itself, which have no NUL when they fill their field. */
+static __always_inline __u32 read_record(char *string, const void *from, __u32 size)
+{
+	size++;
+	if (size > STRING_READ)
+		size = STRING_READ;
+	return string_length(bpf_probe_read_kernel_str(string, clamp_index(size, STRING_READ + 1), from));
+}
+
+/* Functions of the kernel are given strings of either memory; addresses tell which. */
+static __always_inline long read_pointer_string(char *string, __u64 pointer)
+{
+	if ((__s64)pointer < 0)
+		return bpf_probe_read_kernel_str(string, STRING_READ, (void *)pointer);
+	return bpf_probe_read_user_str(string, STRING_READ, (void *)pointer);
+}
+
+/* Reads as many bytes as another word says, and of more than there is room for the first. */
+static __always_inline __u32 read_bytes(char *string, const void *context, const struct read_config read, __u64 word)
+{
+	__u64 size = 0;
+	long err;
+
+	bpf_probe_read_kernel(&size, sizeof(size), context + read.size);
+	if (size >= STRING_MAX)
+		size = STRING_MAX - 1;
+	size = bound_index(size, STRING_MAX);
+	if (read.kind == READ_USER_BYTES || (__s64)word >= 0)
+		err = bpf_probe_read_user(string, size, (void *)word);
+	else
+		err = bpf_probe_read_kernel(string, size, (void *)word);
+	return err ? STRING_UNREADABLE : size;
+}
+
+/* Copies this level's walked path into a buffer; its own function so that it is verified once. */
+__noinline int path_keep(__u32 level, __u32 string)
+{
+	struct path_walk *w = bpf_map_lookup_elem(&path_walks, &level);
+	struct evaluation *e = evaluation_get(level);
+	__u32 len;
+
+	if (!w || !e || string >= STRINGS_MAX)
+		return -1;
+	len = w->len;
+	if (len >= STRING_MAX)
+		return 0;
+	bpf_probe_read_kernel(e->string[clamp_index(string, STRINGS_MAX)], bound_index(len, STRING_MAX), w->string);
+	return 0;
+}
+
+static __always_inline __u32 read_path(struct path *path, __u32 level, __u32 string)
+{
+	struct path_walk *w = path ? path_of(path, level) : NULL;
+
+	if (!w || path_keep(level, string))
+		return STRING_UNREADABLE;
+	return w->len;
+}
+
+static __always_inline struct file *file_of_descriptor(__u64 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = NULL, **files;
+
+	if ((__u32)fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + (__u32)fd);
+	return file;
+}
+
+/* The path of what a file's argument names, with the mode of its inode. */
+static __always_inline __u32 read_file(__u8 kind, __u64 word, struct site_record *r, __u32 level, __u32 string)
+{
+	struct dentry *dentry;
+	struct path *path;
+	struct file *file;
+
+	if (kind == READ_DENTRY) {
+		dentry = (struct dentry *)word;
+		r->event.mode[string] = BPF_CORE_READ(dentry, d_inode, i_mode);
+		if (path_resolve_dentry(level, dentry) || path_keep(level, string))
+			return STRING_UNREADABLE;
+		return path_length(level);
+	}
+	if (kind == READ_PATH) {
+		path = (struct path *)word;
+	} else {
+		if (kind == READ_FD)
+			file = file_of_descriptor(word);
+		else if (kind == READ_BINPRM)
+			file = BPF_CORE_READ((struct linux_binprm *)word, file);
+		else
+			file = (struct file *)word;
+		path = file ? &file->f_path : NULL;
+	}
+	dentry = path ? BPF_CORE_READ(path, dentry) : NULL;
+	r->event.mode[string] = dentry ? BPF_CORE_READ(dentry, d_inode, i_mode) : 0;
+	return read_path(path, level, string);
+}
+
+/* Reads what needs a buffer; returns its length, or why there is none. */
+static __always_inline __u32 read_buffer(struct evaluation *e, const struct read_config read, void *context,
+					 struct site_record *r, __u64 word, __u32 level)
+{
+	char *string = e->string[read.string];
+
+	switch (read.kind) {
+	case READ_USER_STRING:
+		return string_length(bpf_probe_read_user_str(string, STRING_READ, (void *)word));
+	case READ_KERNEL_STRING:
+		return string_length(read_pointer_string(string, word));
+	case READ_USER_BYTES:
+	case READ_KERNEL_BYTES:
+		return read_bytes(string, context, read, word);
+	case READ_DATA_LOC:
+		return read_record(string, context + (word & 0xffff), word >> 16 & 0xffff);
+	case READ_INLINE_STRING:
+		return read_record(string, context + read.offset, read.size);
+	case READ_FILE:
+	case READ_PATH:
+	case READ_DENTRY:
+	case READ_FD:
+	case READ_BINPRM:
+		return read_file(read.kind, word, r, level, read.string);
+	case READ_SOCK:
+	case READ_SOCKET:
+	case READ_SOCKADDR:
+	case READ_USER_SOCKADDR:
+	case READ_SKB:
+		return read_sock(level, read.string, read.kind, word) ? STRING_UNREADABLE : sizeof(struct sock_info);
+	case READ_CRED:
+		return read_cred(level, read.string, word) ? STRING_UNREADABLE : sizeof(struct cred_info);
+	}
+	return 0;
+}
+
+/* One word of the context; integers are widened as their type says. */
+static __always_inline __u64 read_word(const struct read_config read, void *context)
+{
+	__u64 word = 0;
+
+	if (read.kind == READ_DATA_LOC) {
+		bpf_probe_read_kernel(&word, 4, context + read.offset);
+		return word;
+	}
+	if (read.kind != READ_INT && read.kind != READ_SYSCALL)
+		bpf_probe_read_kernel(&word, 8, context + read.offset);
+	else if (read.size == 1)
+		bpf_probe_read_kernel(&word, 1, context + read.offset);
+	else if (read.size == 2)
+		bpf_probe_read_kernel(&word, 2, context + read.offset);
+	else if (read.size == 4)
+		bpf_probe_read_kernel(&word, 4, context + read.offset);
+	else
+		bpf_probe_read_kernel(&word, 8, context + read.offset);
+	if (read.is_signed) {
+		if (read.size == 1)
+			word = (__s64)(__s8)word;
+		else if (read.size == 2)
+			word = (__s64)(__s16)word;
+		else if (read.size == 4)
+			word = (__s64)(__s32)word;
+	}
+	if (read.kind == READ_SYSCALL)
+		word = (__u32)word | (task_is_compat() ? SYSCALL_COMPAT : 0);
+	return word;
+}
+
+/* Whether the read is a word of the context, and not of something else. */
+static __always_inline bool in_context(__u8 kind)
+{
+	return kind && kind != READ_INLINE_STRING && kind != READ_BINARY &&
+	       (kind < READ_SOURCE_ADDRESS || kind == READ_SYSCALL);
+}
+
+static __always_inline bool takes_buffer(__u8 kind)
+{
+	return kind > READ_INT && kind < READ_SOURCE_ADDRESS && kind != READ_BINARY;
+}
+
+/* Whether filters compare what is read as text. */
+static __always_inline bool is_text(__u8 kind)
+{
+	return kind > READ_INT && kind < READ_BINARY;
+}
+
+/* A number that is a part of the structure in a buffer, or of the current process. */
+static __always_inline __u64 read_part(const struct evaluation *e, const struct read_config read)
+{
+	const struct sock_info *info = (const void *)e->string[read.string];
+
+	switch (read.kind) {
+	case READ_SOURCE_PORT:
+		return info->source_port;
+	case READ_TARGET_PORT:
+		return info->target_port;
+	case READ_PROTOCOL:
+		return info->protocol;
+	case READ_FAMILY:
+		return info->family;
+	case READ_STATE:
+		return info->state;
+	case READ_PID:
+		return bpf_get_current_pid_tgid() >> 32;
+	case READ_NAMESPACE_PID:
+		return process_namespace_pid();
+	case READ_NAMESPACE:
+		return process_namespace(read.offset);
+	case READ_CAPABILITIES:
+		return process_capabilities(read.offset);
+	}
+	return 0;
+}
+
+#endif

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/*
+ * The programs of sites. The agent loads one copy for each place that some
+ * policy names, with its own config, of the kind that the place takes:
+ *
+ *   tracepoint_event  a tracepoint of the kernel's event files
+ *   raw_event         a raw tracepoint: the context is an array of words
+ *   function_entry    a kprobe, alone or of many functions at once
+ *   function_called   fentry; arguments are an array of words
+ *   function_verdict  fmod_ret: what it returns, if not 0, is returned in the
+ *                     function's place
+ *   hook_verdict      an LSM hook
+ *   syscall_exit      for sys_enter_*: reads what entry could not, when the
+ *                     call returns and has faulted the string in
+ *   function_return   the same for system calls hooked as functions
+ *   exec_done         the same for execve that succeeded
+ *   retry_free        where there is no task storage: what a task that ends
+ *                     has left to be read again is forgotten
+ */
+#include "enter.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+SEC("tracepoint")
+int tracepoint_event(void *ctx)
+{
+	site_enter(ctx);
+	return 0;
+}
+
+SEC("raw_tp")
+int raw_event(void *ctx)
+{
+	site_enter(ctx);
+	return 0;
+}
+
+SEC("kprobe")
+int function_entry(void *ctx)
+{
+	__s32 error = site_enter(ctx);
+
+	if (config.denies && error)
+		bpf_override_return(ctx, error);
+	return 0;
+}
+
+SEC("fentry")
+int function_called(void *ctx)
+{
+	site_enter(ctx);
+	return 0;
+}
+
+#define ERROR_MAX 4095
+
+/* An error as programs return it: the verifier wants to know that it is one. */
+static __always_inline long verdict(__s32 error)
+{
+	__u64 above = (__u32)(error + ERROR_MAX + 1);
+
+	if (!error)
+		return 0;
+	above = bound_index(above, ERROR_MAX + 1);
+	return (long)above - (ERROR_MAX + 1);
+}
+
+SEC("fmod_ret")
+long function_verdict(void *ctx)
+{
+	return verdict(site_enter(ctx));
+}
+
+/* What programs before this one decided stands. */
+SEC("lsm")
+long hook_verdict(void *ctx)
+{
+	__s32 before = 0, error = site_enter(ctx);
+
+	if (config.result_offset)
+		bpf_probe_read_kernel(&before, sizeof(before), ctx + config.result_offset);
+	return verdict(before ? before : error);
+}
+
+SEC("tracepoint")
+int syscall_exit(void *ctx)
+{
+	long ret = 0;
+
+	bpf_probe_read_kernel(&ret, sizeof(ret), ctx + config.result_offset);
+	site_again(ctx, READ_AT_EXIT, NULL, ret);
+	return 0;
+}
+
+SEC("kretprobe")
+int function_return(void *ctx)
+{
+	long ret = 0;
+
+	bpf_probe_read_kernel(&ret, sizeof(ret), ctx + config.result_offset);
+	site_again(ctx, READ_AT_EXIT, NULL, ret);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(exec_done, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+{
+	site_again(NULL, READ_AT_EXEC, BPF_CORE_READ(bprm, filename), 0);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(retry_free, struct task_struct *task)
+{
+	task_memory_free(&retries, task);
+	return 0;
+}
+
+/* Arguments of reclass, as a test run passes them. */
+struct reclass_args {
+	__u64 tag_len; /* tag << 32 | len */
+	__u64 lane[HASH_LANES];
+	__u64 class;
+};
+
+/* Changes a value's class in place; returns 1 when the value is there. */
+SEC("raw_tp")
+int reclass(struct reclass_args *args)
+{
+	struct value_key key = { .tag = args->tag_len >> 32, .len = args->tag_len };
+	__u32 *class;
+
+	for (int l = 0; l < HASH_LANES; l++)
+		key.lane[l] = args->lane[l];
+	class = bpf_map_lookup_elem(&match_values, &key);
+	if (!class)
+		return 0;
+	*(volatile __u32 *)class = args->class;
+	return 1;
+}
