@@ -2,7 +2,17 @@
 
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+const (
+	maxSignal = 64
+	// maxErrno is the largest errno that a hook may return negated.
+	maxErrno = 4095
+)
 
 // ActionKind is what an action does.
 type ActionKind uint8
@@ -58,4 +68,113 @@ type Action struct {
 	// Error is what Override and NotifyEnforcer make the call return: -errno. 0 is
 	// none for NotifyEnforcer.
 	Error int32
+}
+
+func (h hook) action(v value) Action {
+	var a Action
+	var kind, sig, errno value
+	h.object(v, shape{
+		known: map[string]func(value){
+			"action":   func(v value) { kind = v; a.Kind = h.actionKind(v) },
+			"argSig":   func(v value) { sig = v },
+			"argError": func(v value) { errno = v },
+		},
+		later: []string{
+			"argFd", "argFqdn", "argIndex", "argName", "argNewAddr", "argNewOffset", "argNewSymbol", "argRegs", "argSock",
+			"argUrl", "argValue", "imaHash", "kernelStackTrace", "rateLimit", "rateLimitScope", "userStackTrace",
+		},
+		required: []string{"action"},
+	})
+	if a.Kind == 0 || !h.hasPlace(kind, a.Kind) {
+		return a
+	}
+	a.Signal = h.actionSignal(v, sig, a.Kind)
+	a.Error = h.actionError(v, errno, a.Kind)
+	if a.Kind == NotifyEnforcer && !given(sig) && !given(errno) {
+		h.fault(v, "%s needs argError, argSig or both", a.Kind)
+	}
+	return a
+}
+
+// given tells whether a field says anything but its default.
+func given(v value) bool { return v.node != nil && !isDefault(v.node) }
+
+func (h hook) actionSignal(action, v value, kind ActionKind) uint8 {
+	switch {
+	case kind == Signal && v.node == nil:
+		h.fault(action, "%s needs argSig, 1 to %d", kind, maxSignal)
+	case kind == Signal:
+		n, _ := h.integer(v, 1, maxSignal)
+		return uint8(n)
+	case kind == NotifyEnforcer && v.node != nil:
+		n, _ := h.integer(v, 0, maxSignal)
+		return uint8(n)
+	case given(v):
+		h.fault(v, "%s takes no signal; %s does", kind, Signal)
+	}
+	return 0
+}
+
+func (h hook) actionError(action, v value, kind ActionKind) int32 {
+	switch {
+	case kind == Override && v.node == nil:
+		h.fault(action, "%s needs argError, what the call returns: -1 is EPERM", kind)
+	case kind == Override && h.section == LSMHooks:
+		// What the kernel takes from a hook. With 0 the act would go on as it does
+		// without the action, which nobody can mean who writes one.
+		n, _ := h.integer(v, -maxErrno, -1)
+		return int32(n)
+	case (kind == Override || kind == NotifyEnforcer) && v.node != nil:
+		n, _ := h.integer(v, math.MinInt32, math.MaxInt32)
+		return int32(n)
+	case given(v):
+		h.fault(v, "%s takes no error; %s does", kind, Override)
+	}
+	return 0
+}
+
+// hasPlace tells whether an action can be done where the hook is, and says why not.
+func (h hook) hasPlace(v value, kind ActionKind) bool {
+	switch {
+	case kind == Override && h.section == Tracepoints:
+		h.fault(v, "%s: a tracepoint only tells of an act and cannot stop it; %s and %s can", kind, LSMHooks, Kprobes)
+	case kind == Override && h.section == Fentries:
+		h.fault(v, "%s: fentries watch functions and leave their results alone; %s and %s can change them", kind, LSMHooks, Kprobes)
+	case kind == NotifyEnforcer && h.section == LSMHooks:
+		h.fault(v, "%s is for %s and %s; in a hook %s denies by itself", kind, Tracepoints, Kprobes, Override)
+	case kind == NotifyEnforcer && h.section == Fentries:
+		h.fault(v, "%s is for %s and %s", kind, Tracepoints, Kprobes)
+	case kind == NotifyEnforcer && !h.enforcers:
+		h.fault(v, "%s needs spec.enforcers, the calls at which it is done", kind)
+	default:
+		return true
+	}
+	return false
+}
+
+// actionKind knows the actions in any case, as the reference's agent does.
+func (h hook) actionKind(v value) ActionKind {
+	name, ok := h.text(v)
+	if !ok {
+		return 0
+	}
+	for k := Post; k <= NotifyEnforcer; k++ {
+		if strings.EqualFold(name, k.String()) {
+			return k
+		}
+	}
+	for _, known := range []string{"GetUrl", "DnsLookup", "TrackSock", "UntrackSock", "CleanupEnforcerNotification", "Set"} {
+		if strings.EqualFold(name, known) {
+			h.unsupported(v, "action "+known+": ")
+			return 0
+		}
+	}
+	for _, gone := range []string{"FollowFD", "UnfollowFD", "CopyFD"} {
+		if strings.EqualFold(name, gone) {
+			h.fault(v, "action %s was withdrawn from the language", gone)
+			return 0
+		}
+	}
+	h.fault(v, "unknown action %s", quote(name))
+	return 0
 }

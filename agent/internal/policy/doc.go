@@ -13,9 +13,30 @@
 //
 // # What is understood
 //
-// The section tracepoints, with arguments of integer and string types,
-// matchArgs, matchBinaries and the actions Post, NoPost, Sigkill and Signal;
-// podSelector, containerSelector and hostSelector; the option policy-mode.
+// The sections tracepoints (also raw), kprobes, lsmhooks and fentries, several of
+// them in one policy; lists of functions and of system calls, which hooks,
+// enforcers and filters on a syscall64 name as "list:NAME"; one item of
+// enforcers; podSelector, containerSelector, hostSelector and nodeSelector; the
+// options policy-mode, disable-kprobe-multi and override-method. Arguments of the
+// types of [ArgType] with the operators of [Operator]; matchBinaries, matchPIDs,
+// matchNamespaces and matchCapabilities; the actions of [ActionKind].
+//
+// The type auto is for tracepoints, lsmhooks and fentries; an item of kprobes
+// names its types. The types of auto are filled in by [Hook.WithTypes].
+//
+// A system call is written "sys_name", or with an ABI (x64, i386, arm64, arm32)
+// "i386/sys_name"; the names of the kernel's functions for them are understood
+// too. In a filter on a syscall64 a list stands for the numbers of its calls in
+// the two ABIs of the machine that the agent runs on; those of the 32-bit one
+// have the bit 31 set.
+//
+// # Actions and where they are done
+//
+// Post, NoPost, Sigkill and Signal are for all sections. Override is for kprobes,
+// with any error, and for lsmhooks, with an error from -4095 to -1: 0 would be
+// what happens without the action, and is refused. NotifyEnforcer is for
+// tracepoints and kprobes of a policy that has enforcers; argError and argSig are
+// 0 where nothing is asked for, and one of them is not.
 //
 // # Which containers a policy selects
 //

@@ -3,9 +3,7 @@
 package policy
 
 import (
-	"path"
 	"slices"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -14,16 +12,17 @@ const (
 	// MaxValues is how many values one filter may have.
 	MaxValues = 100_000
 
-	maxFilters  = 5
-	maxBinaries = 1
-	maxActions  = 3
-	maxSignal   = 64
+	maxFilters    = 5
+	maxNamespaces = 10
+	maxBinaries   = 1
+	maxActions    = 3
 )
 
 // hook is what the selectors of a hook are decoded against.
 type hook struct {
 	*decoder
-	args []Arg
+	section Section
+	args    []Arg
 	// argsOK is false when the arguments have faults: then it is not the
 	// filters' fault that they name none.
 	argsOK bool
@@ -43,13 +42,22 @@ func (h hook) selector(v value) Selector {
 			"matchBinaries": func(v value) {
 				h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
 			},
+			"matchPIDs": func(v value) {
+				h.list(v, maxFilters, func(item value) { s.PIDs = append(s.PIDs, h.pidFilter(item)) })
+			},
+			"matchNamespaces": func(v value) {
+				h.list(v, maxNamespaces, func(item value) { s.Namespaces = append(s.Namespaces, h.namespaceFilter(item)) })
+			},
+			"matchCapabilities": func(v value) {
+				h.list(v, maxFilters, func(item value) { s.Capabilities = append(s.Capabilities, h.capabilityFilter(item)) })
+			},
 			"matchActions": func(v value) {
 				h.list(v, maxActions, func(item value) { s.Actions = append(s.Actions, h.action(item)) })
 			},
 		},
 		later: []string{
-			"label", "macros", "matchCapabilities", "matchCapabilityChanges", "matchData", "matchNamespaceChanges",
-			"matchNamespaces", "matchPIDs", "matchParentBinaries", "matchReturnActions", "matchReturnArgs",
+			"label", "macros", "matchCapabilityChanges", "matchData", "matchNamespaceChanges", "matchParentBinaries",
+			"matchReturnActions", "matchReturnArgs",
 		},
 		laterObjects: []string{"matchWorkloads"},
 	})
@@ -87,15 +95,18 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 	}
 	var argOK bool
 	f.Arg, argOK = h.argPosition(v, index, positions)
-	switch {
-	case opOK && (values.node == nil || valuesOK && len(items) == 0):
+	switch none := values.node == nil || valuesOK && len(items) == 0; {
+	case opOK && none && !f.Op.valueless():
 		h.fault(v, "%s needs at least one value", f.Op)
 		return f, false
-	case !opOK || !valuesOK || !argOK:
+	case opOK && len(items) > 0 && f.Op.valueless():
+		h.fault(values, "%s takes no values: it is about the ports 0 to 1023", f.Op)
+		return f, false
+	case !opOK || !none && !valuesOK || !argOK:
 		return f, false
 	}
 	sound := true
-	f.resolve(h.args[f.Arg].Type, func(i int, reason string) {
+	f.resolve(h.args[f.Arg].Type, h.lists, func(i int, reason string) {
 		sound = false
 		at := operator
 		if i >= 0 {
@@ -156,137 +167,16 @@ func (h hook) argOperator(v value) (Operator, bool) {
 	if !ok {
 		return 0, false
 	}
-	switch name {
-	case "GT":
-		return OpGreaterThan, true
-	case "LT":
-		return OpLessThan, true
-	case "Mask", "SPort", "NotSPort", "SPortPriv", "NotSPortPriv", "NotSportPriv", "DPort", "NotDPort", "DPortPriv",
-		"NotDPortPriv", "SAddr", "NotSAddr", "DAddr", "NotDAddr", "Protocol", "Family", "State", "InMap", "NotInMap",
-		"CapabilitiesGained", "SubString", "SubStringIgnCase", "CelExpr", "FileType", "NotFileType":
+	op, ok := argOperator(name)
+	switch {
+	case ok:
+		return op, true
+	case slices.Contains([]string{
+		"CapabilitiesGained", "SubString", "SubStringIgnCase", "CelExpr", "FileType", "NotFileType",
+	}, name):
 		h.unsupported(v, "operator "+name+": ")
-		return 0, false
+	default:
+		h.fault(v, "unknown operator %s", quote(name))
 	}
-	for op := OpEqual; op <= OpNotInRange; op++ {
-		if op.String() == name {
-			return op, true
-		}
-	}
-	h.fault(v, "unknown operator %s", quote(name))
 	return 0, false
-}
-
-func (h hook) binaryFilter(v value) BinaryFilter {
-	var f BinaryFilter
-	var values value
-	h.object(v, shape{
-		known: map[string]func(value){
-			"operator": func(v value) { f.Op = h.binaryOperator(v) },
-			"values":   func(v value) { values = v },
-			"followChildren": func(v value) {
-				if h.boolean(v) {
-					h.unsupported(v, "")
-				}
-			},
-		},
-		required: []string{"operator", "values"},
-	})
-	if f.Op == 0 || values.node == nil {
-		return f
-	}
-	if h.list(values, MaxValues, func(item value) {
-		if s, ok := h.text(item); ok {
-			f.Values = append(f.Values, h.binaryPath(item, f.Op, s))
-		}
-	}) && len(values.node.Content) == 0 {
-		h.fault(values, "%s needs at least one value", f.Op)
-	}
-	slices.Sort(f.Values)
-	f.Values = slices.Compact(f.Values)
-	return f
-}
-
-func (h hook) binaryOperator(v value) Operator {
-	name, ok := h.text(v)
-	if !ok {
-		return 0
-	}
-	for _, op := range []Operator{OpIn, OpNotIn, OpPrefix, OpNotPrefix, OpPostfix, OpNotPostfix} {
-		if op.String() == name {
-			return op
-		}
-	}
-	h.fault(v, "unknown operator %s; there are In, NotIn, Prefix, NotPrefix, Postfix, NotPostfix", quote(name))
-	return 0
-}
-
-func (h hook) binaryPath(v value, op Operator, s string) string {
-	s, reason := typedString(op, s)
-	switch {
-	case reason != "":
-		h.fault(v, "%s", reason)
-	case op.Positive() != OpEqual:
-	case !strings.HasPrefix(s, "/"):
-		h.fault(v, "%s is no absolute path", quote(s))
-	case path.Clean(s) != s:
-		h.warn(v, "%s never matches, as no binary has this path; %s may", quote(s), quote(path.Clean(s)))
-	}
-	return s
-}
-
-func (h hook) action(v value) Action {
-	var a Action
-	var name string
-	var sig value
-	h.object(v, shape{
-		known: map[string]func(value){
-			"action": func(v value) { a.Kind, name = h.actionKind(v) },
-			"argSig": func(v value) { sig = v },
-		},
-		later: []string{
-			"argError", "argFd", "argFqdn", "argIndex", "argName", "argNewAddr", "argNewOffset", "argNewSymbol",
-			"argRegs", "argSock", "argUrl", "argValue", "imaHash", "kernelStackTrace", "rateLimit", "rateLimitScope",
-			"userStackTrace",
-		},
-		required: []string{"action"},
-	})
-	switch {
-	case a.Kind == Signal && sig.node == nil:
-		h.fault(v, "Signal needs argSig, 1 to %d", maxSignal)
-	case a.Kind == Signal:
-		n, _ := h.integer(sig, 1, maxSignal)
-		a.Signal = uint8(n)
-	case a.Kind != 0 && sig.node != nil && !isDefault(sig.node):
-		h.fault(sig, "%s takes no signal; Signal does", name)
-	}
-	return a
-}
-
-// actionKind knows the actions in any case, as the reference's agent does.
-func (h hook) actionKind(v value) (ActionKind, string) {
-	name, ok := h.text(v)
-	if !ok {
-		return 0, ""
-	}
-	for k := Post; k <= Signal; k++ {
-		if strings.EqualFold(name, k.String()) {
-			return k, k.String()
-		}
-	}
-	for _, known := range []string{
-		"Override", "GetUrl", "DnsLookup", "TrackSock", "UntrackSock", "NotifyEnforcer", "CleanupEnforcerNotification", "Set",
-	} {
-		if strings.EqualFold(name, known) {
-			h.unsupported(v, "action "+known+": ")
-			return 0, ""
-		}
-	}
-	for _, gone := range []string{"FollowFD", "UnfollowFD", "CopyFD"} {
-		if strings.EqualFold(name, gone) {
-			h.fault(v, "action %s was withdrawn from the language", gone)
-			return 0, ""
-		}
-	}
-	h.fault(v, "unknown action %s", quote(name))
-	return 0, ""
 }

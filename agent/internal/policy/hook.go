@@ -5,175 +5,94 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strings"
-	"unicode/utf8"
 )
 
+// Section is a kind of hooks.
+type Section uint8
+
+// The sections of the language.
 const (
-	maxArgs      = 5
-	maxSelectors = 32
-	minMessage   = 2
-	maxMessage   = 256
-	maxTags      = 16
-	minTag       = 2
-	maxTag       = 128
-	maxLabel     = 256
-	maxEventName = 127
+	Tracepoints Section = iota + 1
+	Kprobes
+	LSMHooks
+	Fentries
 )
 
-// tracepoint decodes a hook. Its filters name arguments that may stand after
-// them in the text, so the selectors come last.
-func (d *decoder) tracepoint(v value) Hook {
-	t := Hook{Section: Tracepoints, at: v.position()}
-	var selectors value
-	argsOK := true
-	d.object(v, shape{
-		known: map[string]func(value){
-			"subsystem": func(v value) { t.Subsystem = d.eventName(v) },
-			"event":     func(v value) { t.Event = d.eventName(v) },
-			"args":      func(v value) { t.Args, argsOK = d.args(v) },
-			"message":   func(v value) { t.Message = d.message(v) },
-			"tags":      func(v value) { t.Tags = d.tags(v) },
-			"selectors": func(v value) { selectors = v },
-			"raw": func(v value) {
-				if d.boolean(v) {
-					d.unsupported(v, "raw tracepoints are ")
-				}
-			},
-		},
-		required: []string{"subsystem", "event"},
-	})
-	if selectors.node != nil {
-		h := hook{decoder: d, args: t.Args, argsOK: argsOK}
-		d.list(selectors, maxSelectors, func(item value) { t.Selectors = append(t.Selectors, h.selector(item)) })
+// String is the section's key in spec.
+func (s Section) String() string {
+	switch s {
+	case Tracepoints:
+		return "tracepoints"
+	case Kprobes:
+		return "kprobes"
+	case LSMHooks:
+		return "lsmhooks"
+	case Fentries:
+		return "fentries"
 	}
-	if len(t.Selectors) == 0 {
-		t.Selectors = []Selector{{Actions: []Action{{Kind: Post}}}}
-	}
-	return t
+	return fmt.Sprintf("Section(%d)", uint8(s))
 }
 
-// eventName is the name of a directory of the trace file system: it must not
-// lead anywhere else.
-func (d *decoder) eventName(v value) string {
-	s, ok := d.boundedText(v, 1, maxEventName)
-	if !ok {
-		return ""
-	}
-	outside := func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-')
-	}
-	if strings.ContainsFunc(s, outside) {
-		d.fault(v, "%s has characters other than letters, digits, _ and -", quote(s))
-		return ""
-	}
-	return s
+// Hook is one item of a section: where a policy applies and what it does there.
+type Hook struct {
+	// Section is the kind of the hook, Index its position in it.
+	Section Section
+	Index   int
+	// Subsystem and Event name a tracepoint, e.g. "syscalls", "sys_enter_open".
+	Subsystem, Event string
+	// Raw: a raw tracepoint, whose arguments are those of the kernel's code.
+	Raw bool
+	// Calls are the functions of Kprobes and Fentries, or the one hook of
+	// LSMHooks. With Syscall they are system calls: "sys_open", or with the ABI
+	// "i386/sys_open".
+	Calls []string
+	// List is the name of the list that Calls are from; often empty.
+	List string
+	// Syscall: arguments are those of the system call, and not the function's.
+	Syscall bool
+	// IgnoreMissing is ignore.callNotFound: calls that the kernel does not have
+	// are left out.
+	IgnoreMissing bool
+	// Args are the arguments that are read, in the order of the policy.
+	Args []Arg
+	// Message is copied to the events; at most 256 bytes.
+	Message string
+	// Tags are copied to the events; at most 16 of 2 to 128 bytes.
+	Tags []string
+	// Selectors are ORed, in this order: the first that matches decides the
+	// actions. There is always at least one: a hook without selectors has one
+	// that matches everything and posts.
+	Selectors []Selector
+
+	// at is where the hook stands in the text.
+	at position
 }
 
-func (d *decoder) args(v value) ([]Arg, bool) {
-	var args []Arg
-	before := len(d.faults)
-	d.list(v, maxArgs, func(item value) { args = append(args, d.arg(item)) })
-	return args, len(d.faults) == before
-}
+// Enforces tells whether any selector of the hook has an enforcement action.
+func (h Hook) Enforces() bool { return slices.ContainsFunc(h.Selectors, Selector.Enforces) }
 
-func (d *decoder) arg(v value) Arg {
-	var a Arg
-	d.object(v, shape{
-		known: map[string]func(value){
-			"index": func(v value) {
-				i, _ := d.integer(v, 0, math.MaxInt32)
-				a.Index = uint32(i)
-			},
-			"type":  func(v value) { a.Type = d.argType(v) },
-			"label": func(v value) { a.Label, _ = d.boundedText(v, 0, maxLabel) },
-		},
-		later: []string{
-			"btfType", "btfTypeModule", "maxData", "resolve", "returnCopy", "size", "sizeArgIndex", "source",
-		},
-		required: []string{"index"},
-	})
-	return a
-}
+// Path is where the hook stands in the policy: "spec.kprobes[0]".
+func (h Hook) Path() string { return fmt.Sprintf("spec.%s[%d]", h.Section, h.Index) }
 
-func (d *decoder) argType(v value) ArgType {
-	name, ok := d.text(v)
-	if !ok {
-		return ArgAuto
-	}
-	switch name {
-	case "auto":
-		return ArgAuto
-	case "int", "sint32", "int32":
-		return ArgInt32
-	case "sint16", "int16":
-		return ArgInt16
-	case "sint8", "int8":
-		return ArgInt8
-	case "long", "sint64", "int64":
-		return ArgInt64
-	case "uint32":
-		return ArgUint32
-	case "uint16":
-		return ArgUint16
-	case "uint8":
-		return ArgUint8
-	case "ulong", "uint64", "size_t":
-		return ArgUint64
-	case "string":
-		return ArgString
-	case "char_buf", "char_iovec", "skb", "sock", "sockaddr", "socket", "sockaddr_un", "fd", "file", "filename", "path",
-		"nop", "bpf_attr", "perf_event", "bpf_map", "user_namespace", "capability", "kiocb", "iov_iter", "cred",
-		"const_buf", "load_info", "module", "syscall64", "kernel_cap_t", "cap_inheritable", "cap_permitted",
-		"cap_effective", "linux_binprm", "data_loc", "net_device", "bpf_cmd", "dentry", "bpf_prog", "int32_arr":
-		d.unsupported(v, "type "+name+": ")
-	default:
-		d.fault(v, "unknown type %s", quote(name))
-	}
-	return ArgAuto
-}
-
-// message is cut where it is too long, as the language has it, and said so.
-func (d *decoder) message(v value) string {
-	s, ok := d.text(v)
-	switch {
-	case !ok || s == "":
-		return ""
-	case len(s) < minMessage:
-		d.fault(v, "%s is shorter than %d bytes", quote(s), minMessage)
-	}
-	return d.cut(v, s, maxMessage)
-}
-
-func (d *decoder) tags(v value) []string {
-	var tags []string
-	d.list(v, maxTags, func(item value) {
-		s, ok := d.boundedText(item, minTag, math.MaxInt)
-		if ok {
-			tags = append(tags, d.cut(item, s, maxTag))
-		}
-	})
-	return tags
-}
-
-// cut shortens s to max bytes, between characters.
-func (d *decoder) cut(v value, s string, max int) string {
-	if len(s) <= max {
-		return s
-	}
-	d.warn(v, "is %d bytes long; cut to %d", len(s), max)
-	for max > 0 && !utf8.RuneStart(s[max]) {
-		max--
-	}
-	return s[:max]
+// Arg is one argument that a hook reads.
+type Arg struct {
+	// Index is the field's position in a tracepoint's format description, counted
+	// from 0 and with the four common_ fields, or that of a function's argument.
+	Index uint32
+	// Type is the type the policy gives the argument, or ArgAuto.
+	Type ArgType
+	// Label is copied to the events.
+	Label string
+	// SizeArg is the position, counted from 1, of the argument that holds the
+	// length of an ArgCharBuf; 0: none.
+	SizeArg uint32
 }
 
 // WithTypes is a copy of the hook whose arguments of type ArgAuto have the type
 // at the same position in types, and whose filters on them have their values
-// typed. The caller reads the types from the tracepoint's format; those of
-// arguments that the policy itself types are not looked at. The error holds a
+// typed. The caller reads the types from the kernel's description of the hook;
+// those of arguments that the policy itself types are not looked at. The error holds a
 // [*FieldError] for each value and operator that does not fit.
 func (h Hook) WithTypes(types []ArgType) (Hook, error) {
 	if len(types) != len(h.Args) {
@@ -187,7 +106,7 @@ func (h Hook) WithTypes(types []ArgType) (Hook, error) {
 			h.Args[i].Type = types[i]
 		}
 		if h.Args[i].Type == ArgAuto {
-			faults = append(faults, h.at.below(".args[%d].type", i).fault("cannot be told from the tracepoint's format"))
+			faults = append(faults, h.at.below(".args[%d].type", i).fault("cannot be told: name a type"))
 		}
 	}
 	if len(faults) > 0 {
@@ -202,7 +121,8 @@ func (h Hook) WithTypes(types []ArgType) (Hook, error) {
 			if !auto[f.Arg] {
 				continue
 			}
-			f.resolve(h.Args[f.Arg].Type, func(value int, reason string) {
+			// A list is only of system calls, which no description tells of.
+			f.resolve(h.Args[f.Arg].Type, nil, func(value int, reason string) {
 				at := f.at.below(".operator")
 				if value >= 0 {
 					at = f.at.below(".values[%d]", value)

@@ -17,27 +17,30 @@ const (
 	maxPostfix = 128
 )
 
-// resolve types the filter's values, given the type of its argument. report
-// gets what does not fit: the position of a value, or -1 for the operator.
-func (f *ArgFilter) resolve(t ArgType, report func(value int, reason string)) {
-	f.Strings, f.Ranges = nil, nil
+// resolve types the filter's values, given the type of its argument. lists are
+// those of the policy. report gets what does not fit: the position of a value, or
+// -1 for the operator.
+func (f *ArgFilter) resolve(t ArgType, lists map[string]list, report func(value int, reason string)) {
+	f.Strings, f.Ranges, f.Masks, f.Prefixes = nil, nil, nil, nil
 	switch {
 	case t == ArgAuto:
-		// What the values mean is not known before the tracepoint's format is read.
-	case t == ArgString:
+		// What the values mean is not known before the type is.
+	case !t.takes(f.Op):
+		report(-1, fmt.Sprintf("%s compares %s, and the argument is of type %s", f.Op, f.Op.operands(), t))
+	case t.Text():
 		f.resolveStrings(report)
+	case t.Socket():
+		f.resolveSocket(report)
+	case t == ArgSyscall64:
+		f.resolveSyscalls(lists, report)
+	case f.Op == OpMask:
+		f.resolveMasks(t, report)
 	default:
 		f.resolveIntegers(t, report)
 	}
 }
 
 func (f *ArgFilter) resolveStrings(report func(int, string)) {
-	switch f.Op.Positive() {
-	case OpEqual, OpPrefix, OpPostfix:
-	default:
-		report(-1, fmt.Sprintf("%s compares integers, and the argument is a string", f.Op))
-		return
-	}
 	f.Strings = make([]string, 0, len(f.Values))
 	for i, v := range f.Values {
 		s, reason := typedString(f.Op, v)
@@ -75,15 +78,15 @@ func typedString(op Operator, s string) (typed, reason string) {
 }
 
 func (f *ArgFilter) resolveIntegers(t ArgType, report func(int, string)) {
-	switch f.Op.Positive() {
-	case OpEqual, OpGreaterThan, OpLessThan, OpInRange:
-	default:
-		report(-1, fmt.Sprintf("%s compares strings, and the argument is of type %s", f.Op, t))
-		return
+	numbers := t
+	read := number
+	if t == ArgCapability {
+		// A capability is an int of the kernel that has names as well.
+		numbers, read = ArgInt32, capabilityNumber
 	}
 	f.Ranges = make([]Range, 0, len(f.Values))
 	for i, v := range f.Values {
-		r, any, reason := interval(f.Op.Positive(), t, v)
+		r, any, reason := interval(f.Op.Positive(), numbers, v, read)
 		switch {
 		case reason != "":
 			report(i, reason)
@@ -91,6 +94,11 @@ func (f *ArgFilter) resolveIntegers(t ArgType, report func(int, string)) {
 			f.Ranges = append(f.Ranges, r)
 		}
 	}
+	f.orderRanges(numbers)
+}
+
+// orderRanges sorts the ranges, and merges those of operators of ranges.
+func (f *ArgFilter) orderRanges(t ArgType) {
 	order := compareUnsigned
 	if t.Signed() {
 		order = compareSigned
@@ -103,20 +111,54 @@ func (f *ArgFilter) resolveIntegers(t ArgType, report func(int, string)) {
 	f.Ranges = merge(f.Ranges, t.Limits().Hi, order)
 }
 
-// interval is what one value of a comparison stands for; any is false when that
-// is no integer at all, as with the largest one of the type and GreaterThan.
-func interval(op Operator, t ArgType, s string) (r Range, any bool, reason string) {
-	lo, hi := s, s
-	if op == OpInRange {
-		var two bool
-		if lo, hi, two = strings.Cut(s, ":"); !two {
-			return r, false, fmt.Sprintf("%s is no range: write min:max", quote(s))
-		}
+// resolveMasks takes bits, so that the sign bit of a signed type can be written
+// as the large number that it is in others.
+func (f *ArgFilter) resolveMasks(t ArgType, report func(int, string)) {
+	f.Masks = make([]uint64, 0, len(f.Values))
+	width := ^uint64(0)
+	if size := t.Size(); size > 0 {
+		width >>= 64 - 8*size
 	}
-	if r.Lo, reason = number(t, lo); reason != "" {
+	for i, v := range f.Values {
+		bits, err := strconv.ParseUint(v, 0, 64)
+		if err != nil || bits > width {
+			var reason string
+			if bits, reason = maskNumber(t, v); reason != "" {
+				report(i, reason)
+				continue
+			}
+		}
+		f.Masks = append(f.Masks, bits&width)
+	}
+	slices.Sort(f.Masks)
+	f.Masks = slices.Compact(f.Masks)
+}
+
+func maskNumber(t ArgType, s string) (bits uint64, reason string) {
+	if t == ArgCapability {
+		return capabilityNumber(ArgInt32, s)
+	}
+	return number(t, s)
+}
+
+// interval is what one value of a comparison stands for; any is false when that
+// is no integer at all, as with the largest one of the type and GreaterThan. read
+// reads one integer.
+func interval(
+	op Operator, t ArgType, s string, read func(ArgType, string) (uint64, string),
+) (r Range, any bool, reason string) {
+	lo, hi := s, s
+	start, end, two := strings.Cut(s, ":")
+	switch {
+	case op == OpInRange && !two:
+		return r, false, fmt.Sprintf("%s is no range: write min:max", quote(s))
+	case op == OpInRange, op == OpInMap && two:
+		lo, hi = start, end
+	}
+	if r.Lo, reason = read(t, lo); reason != "" {
 		return r, false, reason
 	}
-	if r.Hi, reason = number(t, hi); reason != "" {
+	if r.Hi, reason = read(t, hi); reason != "" {
 		return r, false, reason
 	}
 	limits := t.Limits()
@@ -125,10 +167,9 @@ func interval(op Operator, t ArgType, s string) (r Range, any bool, reason strin
 		return Range{Lo: r.Lo + 1, Hi: limits.Hi}, r.Lo != limits.Hi, ""
 	case OpLessThan:
 		return Range{Lo: limits.Lo, Hi: r.Hi - 1}, r.Hi != limits.Lo, ""
-	case OpInRange:
-		if t.Signed() && int64(r.Lo) > int64(r.Hi) || !t.Signed() && r.Lo > r.Hi {
-			return r, false, fmt.Sprintf("%s is no range: its end is before its start", quote(s))
-		}
+	}
+	if t.Signed() && int64(r.Lo) > int64(r.Hi) || !t.Signed() && r.Lo > r.Hi {
+		return r, false, fmt.Sprintf("%s is no range: its end is before its start", quote(s))
 	}
 	return r, true, ""
 }

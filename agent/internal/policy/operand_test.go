@@ -118,13 +118,13 @@ func TestWithTypes(t *testing.T) {
 	}{
 		{"string", []ArgType{0, 0, 0, ArgString}, []string{
 			"line 17: spec.tracepoints[0].selectors[0].matchArgs[1].values[2]: is empty",
-			"line 19: spec.tracepoints[0].selectors[1].matchArgs[0].operator: GreaterThan compares integers, and the argument is a string",
+			"line 19: spec.tracepoints[0].selectors[1].matchArgs[0].operator: GreaterThan compares integers, and the argument is of type string",
 		}},
 		{"uint16", []ArgType{0, 0, 0, ArgUint16}, []string{
 			"line 17: spec.tracepoints[0].selectors[0].matchArgs[1].operator: Prefix compares strings, and the argument is of type uint16",
 			`line 19: spec.tracepoints[0].selectors[1].matchArgs[0].values[1]: "x" is no integer`,
 		}},
-		{"not told", none, []string{"line 7: spec.tracepoints[0].args[3].type: cannot be told from the tracepoint's format"}},
+		{"not told", none, []string{"line 7: spec.tracepoints[0].args[3].type: cannot be told: name a type"}},
 	} {
 		_, err := hook.WithTypes(c.types)
 		var got []string
@@ -170,13 +170,15 @@ func TestTypesAndOperators(t *testing.T) {
 		t.Error("kinds of types")
 	}
 	var negated []string
-	for op := OpEqual; op <= OpNotIn; op++ {
+	for op := OpEqual; op <= OpState; op++ {
 		if op.Negated() {
 			negated = append(negated, op.String()+" of "+op.Positive().String())
 		}
 	}
 	want := []string{
 		"NotEqual of Equal", "NotPrefix of Prefix", "NotPostfix of Postfix", "NotInRange of InRange", "NotIn of Equal",
+		"NotInMap of InMap", "NotSPort of SPort", "NotSPortPriv of SPortPriv", "NotDPort of DPort",
+		"NotDPortPriv of DPortPriv", "NotSAddr of SAddr", "NotDAddr of DAddr",
 	}
 	if diff := cmp.Diff(want, negated); diff != "" {
 		t.Error("negated operators (-want +got):\n", diff)

@@ -120,3 +120,76 @@ func (o Operator) Positive() Operator {
 	}
 	return o
 }
+
+// operands says what the operator compares.
+func (o Operator) operands() string {
+	switch o.Positive() {
+	case OpEqual:
+		return "integers and strings"
+	case OpPrefix, OpPostfix:
+		return "strings"
+	case OpSPort, OpSPortPriv, OpSAddr:
+		return "what sock, socket, skb and sockaddr hold"
+	case OpDPort, OpDPortPriv, OpDAddr, OpProtocol:
+		return "what sock, socket and skb hold"
+	case OpFamily:
+		return "the family of sock, socket, skb and sockaddr"
+	case OpState:
+		return "the state of sock and socket"
+	}
+	return "integers"
+}
+
+// valueless tells whether the operator says all by itself.
+func (o Operator) valueless() bool {
+	return o.Positive() == OpSPortPriv || o.Positive() == OpDPortPriv
+}
+
+// takes tells whether arguments of the type can be compared by the operator.
+func (t ArgType) takes(op Operator) bool {
+	positive := op.Positive()
+	switch {
+	case t.Text():
+		return positive == OpEqual || positive == OpPrefix || positive == OpPostfix
+	case t.Integer(), t == ArgCapability:
+		return positive == OpEqual || positive == OpGreaterThan || positive == OpLessThan || positive == OpInRange ||
+			positive == OpMask || positive == OpInMap
+	case t == ArgSyscall64:
+		return positive == OpEqual || positive == OpInMap
+	case t.Socket():
+		return t.takesPart(positive)
+	}
+	return false
+}
+
+// takesPart is takes for types with addresses.
+func (t ArgType) takesPart(positive Operator) bool {
+	switch positive {
+	case OpSPort, OpSPortPriv, OpSAddr, OpFamily:
+		return true
+	case OpDPort, OpDPortPriv, OpDAddr, OpProtocol:
+		return t != ArgSockaddr
+	case OpState:
+		return t == ArgSock || t == ArgSocket
+	}
+	return false
+}
+
+// argOperator is the operator of matchArgs with that name.
+func argOperator(name string) (Operator, bool) {
+	switch name {
+	case "GT":
+		return OpGreaterThan, true
+	case "LT":
+		return OpLessThan, true
+	case "NotSportPriv":
+		// The language's own spelling.
+		return OpNotSPortPriv, true
+	}
+	for op := OpEqual; op <= OpState; op++ {
+		if op != OpIn && op != OpNotIn && op.String() == name {
+			return op, true
+		}
+	}
+	return 0, false
+}

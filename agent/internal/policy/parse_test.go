@@ -179,6 +179,17 @@ func hookWith(rest string) string {
 `) + rest
 }
 
+// kprobeWith is a hook on a function with an int at position 0; the rest starts on
+// line 11.
+func kprobeWith(rest string) string {
+	return wrap(`  kprobes:
+  - call: security_x
+    syscall: false
+    args:
+    - {index: 0, type: int}
+`) + rest
+}
+
 func filter(item string) string {
 	return hookWith("    selectors:\n    - matchArgs:\n      - " + item + "\n")
 }
@@ -232,7 +243,7 @@ func TestFaultsReportedAtOnce(t *testing.T) {
 kind: Pod
 metadata: {name: A_b}
 spec:
-  kprobes: [{call: x}]
+  uprobes: [{path: x}]
   nonsense: 1
   tracepoints:
   - event: a/b
@@ -241,11 +252,11 @@ spec:
     - matchActions: [{action: Signal}, {action: Override}]
 `))
 	want := []string{
-		"line 1: apiVersion: ", "line 2: kind: ", "line 3: metadata.name: ", "line 5: spec.kprobes: not supported by this version",
+		"line 1: apiVersion: ", "line 2: kind: ", "line 3: metadata.name: ", "line 5: spec.uprobes: not supported by this version",
 		"line 6: spec.nonsense: unknown key", "line 8: spec.tracepoints[0].event: ", "line 8: spec.tracepoints[0]: subsystem is required",
 		"line 9: spec.tracepoints[0].args[0].index: ", "line 9: spec.tracepoints[0].args[0].type: ",
 		"line 11: spec.tracepoints[0].selectors[0].matchActions[0]: Signal needs argSig",
-		"line 11: spec.tracepoints[0].selectors[0].matchActions[1].action: action Override: not supported",
+		"line 11: spec.tracepoints[0].selectors[0].matchActions[1].action: Override: a tracepoint only tells",
 	}
 	faults := Faults(err)
 	if len(faults) != len(want) {

@@ -14,7 +14,6 @@ const (
 	maxHooks        = 1024
 	maxRequirements = 1024
 	maxLabelKey     = 317 // a DNS subdomain, a slash, a name of 63
-	maxOptions      = 64
 )
 
 // metadata decodes the envelope's object. The keys that Kubernetes adds to an
@@ -66,72 +65,43 @@ func (d *decoder) namespace(meta, v value, p *Policy) {
 func (d *decoder) spec(v value, p *Policy) {
 	mode := Enforce
 	before := len(d.faults)
-	ok := d.object(v, shape{
-		known: map[string]func(value){
-			"tracepoints": func(v value) {
-				d.list(v, maxHooks, func(item value) {
-					h := d.tracepoint(item)
-					h.Index = len(p.Hooks)
-					p.Hooks = append(p.Hooks, h)
-				})
-			},
-			"options":           func(v value) { mode = d.options(v) },
-			"podSelector":       func(v value) { p.PodSelector = d.labelSelector(v) },
-			"containerSelector": func(v value) { p.ContainerSelector = d.labelSelector(v) },
-			"hostSelector":      func(v value) { p.HostSelector = d.hostSelector(v, p.Kind) },
-		},
-		later: []string{
-			"kprobes", "uprobes", "usdts", "lsmhooks", "fentries", "loader", "lists", "enforcers", "selectorsMacros",
-		},
-		laterObjects: []string{"nodeSelector"},
-	})
+	var lists, enforcers value
+	sections := map[Section]value{}
+	known := map[string]func(value){
+		"lists":             func(v value) { lists = v },
+		"enforcers":         func(v value) { enforcers = v },
+		"options":           func(v value) { mode, p.Options = d.options(v) },
+		"podSelector":       func(v value) { p.PodSelector = d.labelSelector(v) },
+		"containerSelector": func(v value) { p.ContainerSelector = d.labelSelector(v) },
+		"nodeSelector":      func(v value) { p.NodeSelector = d.labelSelector(v) },
+		"hostSelector":      func(v value) { p.HostSelector = d.hostSelector(v, p.Kind) },
+	}
+	for s := Tracepoints; s <= Fentries; s++ {
+		known[s.String()] = func(v value) { sections[s] = v }
+	}
+	ok := d.object(v, shape{known: known, later: []string{"uprobes", "usdts", "loader", "selectorsMacros"}})
+	// Hooks and enforcers refer to lists, and hooks to enforcers.
+	if lists.node != nil {
+		d.decodeLists(lists)
+	}
+	if enforcers.node != nil {
+		p.Enforcers = d.decodeEnforcers(enforcers)
+		d.enforcers = len(enforcers.node.Content) > 0
+	}
+	for s := Tracepoints; s <= Fentries; s++ {
+		if section, ok := sections[s]; ok {
+			p.Hooks = append(p.Hooks, d.hooks(section, s)...)
+		}
+	}
 	if p.Mode = mode; !p.Enforces() {
 		p.Mode = MonitorOnly
 	}
-	// A section that was refused is reason enough.
-	if ok && len(p.Hooks) == 0 && len(d.faults) == before {
-		d.fault(v, "has no hook: write at least one item in tracepoints")
-	}
-}
-
-// options is the policy's mode; there is no other option yet.
-func (d *decoder) options(v value) Mode {
-	mode := Enforce
-	seen := map[string]bool{}
-	d.list(v, maxOptions, func(item value) {
-		var name, setting string
-		var nameAt, settingAt value
-		d.object(item, shape{
-			known: map[string]func(value){
-				"name":  func(v value) { nameAt = v; name, _ = d.text(v) },
-				"value": func(v value) { settingAt = v; setting, _ = d.text(v) },
-			},
-			required: []string{"name"},
-		})
-		switch {
-		case nameAt.node == nil:
-		case seen[name]:
-			d.fault(nameAt, "option %s is given twice", quote(name))
-		case name != "policy-mode":
-			d.refuseOption(nameAt, name)
-		case settingAt.node == nil:
-			d.fault(item, "value is required: %s or %s", Enforce, Monitor)
-		case setting == Monitor.String():
-			mode = Monitor
-		case setting != Enforce.String():
-			d.fault(settingAt, "is %s, neither %s nor %s", quote(setting), Enforce, Monitor)
-		}
-		seen[name] = true
-	})
-	return mode
-}
-
-func (d *decoder) refuseOption(v value, name string) {
-	switch name {
-	case "disable-kprobe-multi", "disable-uprobe-multi", "override-method", "sleepable-preload-size":
-		d.unsupported(v, "option "+name+": ")
-	default:
-		d.fault(v, "unknown option %s", quote(name))
+	switch {
+	case len(p.Hooks) > maxHooks:
+		d.fault(v, "has %d hooks, more than %d", len(p.Hooks), maxHooks)
+	case ok && len(p.Hooks) == 0 && len(d.faults) == before:
+		// A section that was refused is reason enough.
+		d.fault(v, "has no hook: write at least one item in %s, %s, %s or %s", Tracepoints, Kprobes, LSMHooks, Fentries)
 	}
 }
 

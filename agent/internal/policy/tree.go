@@ -75,6 +75,11 @@ type decoder struct {
 	warnings []*FieldError
 	dropped  bool // there were more than maxFaults
 	steps    int  // nodes visited, those behind aliases at each use
+
+	// lists are those of spec.lists, and enforcers whether there are any: both are
+	// known before the hooks that refer to them are decoded.
+	lists     map[string]list
+	enforcers bool
 }
 
 func (d *decoder) fault(v value, format string, args ...any) {

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Selector is one rule of a hook: all of its filters must hold.
+type Selector struct {
+	// Args are the filters on arguments, ANDed.
+	Args []ArgFilter
+	// Binaries are the filters on the path of the process's binary, ANDed.
+	Binaries []BinaryFilter
+	// PIDs, Namespaces and Capabilities are filters on the process, ANDed.
+	PIDs         []PIDFilter
+	Namespaces   []NamespaceFilter
+	Capabilities []CapabilityFilter
+	// Actions run when the selector matches; never empty.
+	Actions []Action
+}
+
+// Enforces tells whether the selector has an action that acts on the process.
+func (s Selector) Enforces() bool {
+	return slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Kind.Enforces() })
+}
+
+// Posts tells whether a match makes an event: it does unless an action is NoPost.
+func (s Selector) Posts() bool {
+	return !slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Kind == NoPost })
+}
+
+// ArgFilter is one item of matchArgs. The values of an item are ORed; a negated
+// operator holds when none of them matches.
+type ArgFilter struct {
+	// Arg is the position of the argument in the hook's Args.
+	Arg int
+	// Op is the operator as written; see Operator.Positive and Operator.Negated.
+	Op Operator
+	// Strings are the values of a filter on a string, sorted and unique; nil for
+	// an integer.
+	Strings []string
+	// Masks are the values of OpMask: the filter holds when the argument has a bit
+	// of any of them.
+	Masks []uint64
+	// Prefixes are the networks of OpSAddr and OpDAddr and their negations, masked,
+	// unique. An address alone is a network of one.
+	Prefixes []netip.Prefix
+	// Ranges are the values of a filter on an integer, or on an integer of a socket
+	// (ports, protocol, family, state), whatever the operator:
+	// the filter holds when (the argument is in any range) != Op.Negated().
+	// Equal and NotEqual have one range a value (Lo == Hi), unique; those of the
+	// other operators are merged. Both are sorted in the order of the type. An
+	// empty list matches no argument (GT with the type's largest value).
+	Ranges []Range
+	// Values are the values as written. They are what is known of a filter on an
+	// argument of type ArgAuto until Hook.WithTypes.
+	Values []string
+
+	at position
+}
+
+// Range is an interval of integers, both ends inside. The ends are 64-bit
+// patterns, sign-extended when the argument's type is signed: compare them as
+// int64 then, and as uint64 otherwise. Lo is never after Hi in that order.
+type Range struct {
+	Lo, Hi uint64
+}
