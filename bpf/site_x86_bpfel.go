@@ -51,6 +51,7 @@ const (
 	SiteVarBitPositions     = "bit_positions"
 	SiteVarConfig           = "config"
 	SiteVarHashKeys         = "hash_keys"
+	SiteVarNoRetry          = "no_retry"
 	SiteVarScratchAtomic    = "scratch_atomic"
 	SiteVarTaskStorage      = "task_storage"
 )
@@ -144,6 +145,7 @@ type SiteVariableSpecs struct {
 	BitPositions  *ebpf.VariableSpec `ebpf:"bit_positions"`
 	Config        *ebpf.VariableSpec `ebpf:"config"`
 	HashKeys      *ebpf.VariableSpec `ebpf:"hash_keys"`
+	NoRetry       *ebpf.VariableSpec `ebpf:"no_retry"`
 	ScratchAtomic *ebpf.VariableSpec `ebpf:"scratch_atomic"`
 	TaskStorage   *ebpf.VariableSpec `ebpf:"task_storage"`
 }
@@ -223,6 +225,7 @@ type SiteVariables struct {
 	BitPositions  *ebpf.Variable `ebpf:"bit_positions"`
 	Config        *ebpf.Variable `ebpf:"config"`
 	HashKeys      *ebpf.Variable `ebpf:"hash_keys"`
+	NoRetry       *ebpf.Variable `ebpf:"no_retry"`
 	ScratchAtomic *ebpf.Variable `ebpf:"scratch_atomic"`
 	TaskStorage   *ebpf.Variable `ebpf:"task_storage"`
 }

@@ -73,10 +73,13 @@ static __always_inline struct set_rules *rules_for(struct subject *subject)
 	return NULL;
 }
 
+/* Too large for the stack. */
+const volatile struct retry no_retry;
+
 /* Remembers a call whose string is in memory that is not there yet. */
 static __always_inline bool retry_later(struct site_record *r)
 {
-	struct retry none = {}, *retry = task_memory_make(&retries, task_current(), &none);
+	struct retry *retry = task_memory_make(&retries, task_current(), (const void *)&no_retry);
 
 	if (!retry) {
 		kernel_error(KERR_RETRY);

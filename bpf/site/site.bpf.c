@@ -57,12 +57,10 @@ int function_called(void *ctx)
 /* An error as programs return it: the verifier wants to know that it is one. */
 static __always_inline long verdict(__s32 error)
 {
-	__u64 above = (__u32)(error + ERROR_MAX + 1);
+	__u64 above = (__u32)(error + ERROR_MAX);
 
-	if (!error)
-		return 0;
 	above = bound_index(above, ERROR_MAX + 1);
-	return (long)above - (ERROR_MAX + 1);
+	return (long)above - ERROR_MAX;
 }
 
 SEC("fmod_ret")

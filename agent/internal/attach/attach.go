@@ -3,6 +3,7 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -21,18 +22,28 @@ func (p *Points) Attach(prog *ebpf.Program, at compile.Site) (io.Closer, error) 
 		return p.attachTracepoint(prog, at.Subsystem, at.Name)
 	case compile.RawTracepoint:
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: at.Name, Program: prog})
-	default:
-		return nil, fmt.Errorf("%s: %w", at, policy.ErrUnsupported)
+	case compile.Kprobe, compile.KprobeOverride:
+		if at.Multi {
+			return link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: at.Functions()})
+		}
+		return each(at.Functions(), func(function string) (io.Closer, error) { return link.Kprobe(function, prog, nil) })
+	case compile.LSM:
+		return link.AttachLSM(link.LSMOptions{Program: prog})
+	case compile.ModifyReturn, compile.Fentry:
+		return p.AttachTracing(prog)
 	}
+	return nil, fmt.Errorf("%s: %w", at, policy.ErrUnsupported)
 }
 
 // AttachExit is engine.Attacher.
 func (p *Points) AttachExit(prog *ebpf.Program, at compile.Site) (io.Closer, error) {
-	event, ok := at.Exit()
-	if !ok {
-		return nil, fmt.Errorf("%s: %w", at, policy.ErrUnsupported)
+	if event, ok := at.Exit(); ok {
+		return p.attachTracepoint(prog, at.Subsystem, event)
 	}
-	return p.attachTracepoint(prog, at.Subsystem, event)
+	if at.Multi {
+		return link.KretprobeMulti(prog, link.KprobeMultiOptions{Symbols: at.Functions()})
+	}
+	return each(at.Functions(), func(function string) (io.Closer, error) { return link.Kretprobe(function, prog, nil) })
 }
 
 // AttachTracing is engine.Attacher.
@@ -46,4 +57,29 @@ func (p *Points) attachTracepoint(prog *ebpf.Program, subsystem, event string) (
 		return nil, err
 	}
 	return kernel.AttachTracepoint(prog, format.ID)
+}
+
+// links is several attachments that end together.
+type links []io.Closer
+
+// Close ends all of them.
+func (l links) Close() error {
+	var errs []error
+	for _, c := range l {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// each attaches to all functions, or to none.
+func each(functions []string, attach func(string) (io.Closer, error)) (io.Closer, error) {
+	var all links
+	for _, f := range functions {
+		l, err := attach(f)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("function %s: %w", f, err), all.Close())
+		}
+		all = append(all, l)
+	}
+	return all, nil
 }

@@ -3,10 +3,13 @@
 package attach
 
 import (
+	"errors"
 	"fmt"
+	"sync"
+
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/boltseal/boltseal/agent/internal/kernel"
-	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 )
 
@@ -14,6 +17,8 @@ import (
 type Points struct {
 	tracefs  *kernel.Tracefs
 	features kernel.Features
+	types    *btf.Spec
+	symbols  func() (map[string]bool, error)
 }
 
 // Open opens the lists of hooks of the running kernel, which can do what features
@@ -23,7 +28,11 @@ func Open(features kernel.Features) (*Points, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Points{tracefs: tracefs, features: features}, nil
+	types, err := btf.LoadKernelSpec()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read types of the kernel: %w", err), tracefs.Close())
+	}
+	return &Points{tracefs: tracefs, features: features, types: types, symbols: sync.OnceValues(readSymbols)}, nil
 }
 
 // Close closes the lists. What is attached stays.
@@ -32,7 +41,8 @@ func (p *Points) Close() error { return p.tracefs.Close() }
 // Can is compile.Kernel.
 func (p *Points) Can(m compile.Mechanism) error {
 	feature, ok := map[compile.Mechanism]kernel.Feature{
-		compile.CanKprobe: kernel.Kprobe, compile.CanFentry: kernel.Fentry, compile.CanOverride: kernel.OverrideReturn,
+		compile.CanKprobe: kernel.Kprobe, compile.CanKprobeMulti: kernel.KprobeMulti,
+		compile.CanFentry: kernel.Fentry, compile.CanOverride: kernel.OverrideReturn,
 		compile.CanModifyReturn: kernel.ModifyReturn, compile.CanModifySyscall: kernel.ModifyReturnSyscall,
 		compile.CanLSM: kernel.LSM, compile.CanSignal: kernel.Signal,
 	}[m]
@@ -60,32 +70,4 @@ func (p *Points) Tracepoint(subsystem, event string) ([]compile.Field, error) {
 		fields = append(fields, field)
 	}
 	return fields, nil
-}
-
-// Function is compile.Kernel.
-func (p *Points) Function(name string) (compile.Prototype, error) {
-	return compile.Prototype{}, fmt.Errorf("function %s: %w", name, policy.ErrUnsupported)
-}
-
-// Hook is compile.Kernel.
-func (p *Points) Hook(name string) (compile.Prototype, error) {
-	return compile.Prototype{}, fmt.Errorf("hook %s: %w", name, policy.ErrUnsupported)
-}
-
-// RawTracepoint is compile.Kernel.
-func (p *Points) RawTracepoint(name string) (compile.Prototype, error) {
-	return compile.Prototype{}, nil
-}
-
-// SyscallFunction is compile.Kernel.
-func (p *Points) SyscallFunction(call string) (string, bool, error) {
-	return "", false, fmt.Errorf("%s: %w", call, policy.ErrUnsupported)
-}
-
-// Registers is compile.Kernel.
-func (p *Points) Registers() compile.Registers { return compile.Registers{} }
-
-// HostNamespace is compile.Kernel.
-func (p *Points) HostNamespace(n policy.Namespace) (uint32, error) {
-	return 0, fmt.Errorf("host_ns: %w", policy.ErrUnsupported)
 }

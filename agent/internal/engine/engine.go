@@ -42,9 +42,6 @@ type Options struct {
 	Attacher Attacher
 	// Agent is the process that no rule may signal.
 	Agent uint32
-	// Adapt makes the programs fit for the kernel that is to load them; nil: they
-	// are.
-	Adapt func(*ebpf.CollectionSpec) error
 	// TaskRoom is for how many tasks there is room on a kernel that has no task
 	// storage for these programs (see kernel.TaskRoom), 0 on one that has it. The
 	// base programs have the same.

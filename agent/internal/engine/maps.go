@@ -48,14 +48,12 @@ func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
 	if err := kernel.Preallocate(spec); err != nil {
 		return nil, err
 	}
+	if err := kernel.DropAtomics(spec); err != nil {
+		return nil, err
+	}
 	for name := range spec.Programs {
 		if !slices.Contains(programs, name) {
 			delete(spec.Programs, name)
-		}
-	}
-	if m.options.Adapt != nil {
-		if err := m.options.Adapt(spec); err != nil {
-			return nil, err
 		}
 	}
 	return spec, nil

@@ -152,6 +152,11 @@ func (s *site) programSpec(
 	if s.name.Kind.Trampoline() {
 		spec.Programs[m.entry(s.name.Kind)].AttachTo = s.name.Name
 	}
+	for _, name := range []string{bpf.SiteProgFunctionEntry, bpf.SiteProgFunctionReturn} {
+		if prog := spec.Programs[name]; prog != nil && s.name.Multi {
+			prog.AttachType = ebpf.AttachTraceKprobeMulti
+		}
+	}
 	replace := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
 		if m.shared[name] != nil {

@@ -45,7 +45,7 @@ func (p *points) Attach(prog *ebpf.Program, at compile.Site) (io.Closer, error) 
 }
 
 func (p *points) AttachExit(prog *ebpf.Program, at compile.Site) (io.Closer, error) {
-	if event, _ := at.Exit(); event == p.refuse {
+	if event, _ := at.Exit(); p.refuse != "" && event == p.refuse {
 		return nil, fmt.Errorf("%s: %w", event, errRefused)
 	}
 	return p.Points.AttachExit(prog, at)

@@ -99,6 +99,9 @@ func (o Options) loadProcess(maps map[string]*ebpf.Map) (*ebpf.Collection, error
 	if err := kernel.ReplaceTaskStorage(spec, o.TaskRoom); err != nil {
 		return nil, err
 	}
+	if err := kernel.DropAtomics(spec); err != nil {
+		return nil, err
+	}
 	if err := spec.Variables[bpf.ProcessVarHashKeys].Set(o.HashKeys); err != nil {
 		return nil, fmt.Errorf("set hash keys: %w", err)
 	}

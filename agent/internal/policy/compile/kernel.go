@@ -15,7 +15,9 @@ type Mechanism uint8
 const (
 	// CanKprobe is a program at a function's entry.
 	CanKprobe Mechanism = iota + 1
-	// CanFentry is the same by a trampoline.
+	// CanKprobeMulti is one attachment to many functions.
+	CanKprobeMulti
+	// CanFentry is a program at a function's entry by a trampoline.
 	CanFentry
 	// CanOverride is making a system call fail from a kprobe.
 	CanOverride

@@ -135,7 +135,9 @@ func functionPlace(p *policy.Policy, h policy.Hook, k Kernel) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := &place{Site: Site{Kind: kind, Name: strings.Join(slices.Compact(names), ","), Syscall: h.Syscall}, prototype: prototype}
+	names = slices.Compact(names)
+	at := &place{Site: Site{Kind: kind, Name: strings.Join(names, ","), Syscall: h.Syscall}, prototype: prototype}
+	at.Multi = kind == Kprobe && len(names) > 1 && !p.Options.SingleKprobes && k.Can(CanKprobeMulti) == nil
 	at.layout(k.Registers(), compats[true])
 	return at, nil
 }

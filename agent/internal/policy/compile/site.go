@@ -63,6 +63,8 @@ type Site struct {
 	// Name is the tracepoint's event, the security hook, or the kernel's functions,
 	// joined with commas.
 	Name string
+	// Multi: one attachment serves all functions.
+	Multi bool
 	// Syscall: the functions are those of system calls, whose arguments are in
 	// registers that they are given.
 	Syscall bool

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package attach
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+)
+
+// Function is compile.Kernel. Functions that the kernel has and does not describe
+// have an unknown prototype.
+func (p *Points) Function(name string) (compile.Prototype, error) {
+	var f *btf.Func
+	err := p.types.TypeByName(name, &f)
+	if err == nil {
+		return prototype(f.Type.(*btf.FuncProto), 0), nil
+	}
+	if !errors.Is(err, btf.ErrNotFound) {
+		return compile.Prototype{}, fmt.Errorf("look up function %s: %w", name, err)
+	}
+	symbols, err := p.symbols()
+	if err != nil {
+		return compile.Prototype{}, err
+	}
+	if !symbols[name] {
+		return compile.Prototype{}, fmt.Errorf("function %s: %w", name, compile.ErrNoCall)
+	}
+	return compile.Prototype{}, nil
+}
+
+// Hook is compile.Kernel.
+func (p *Points) Hook(name string) (compile.Prototype, error) {
+	var f *btf.Func
+	if err := p.types.TypeByName("bpf_lsm_"+name, &f); err != nil {
+		if errors.Is(err, btf.ErrNotFound) {
+			return compile.Prototype{}, fmt.Errorf("security hook %s: %w", name, compile.ErrNoCall)
+		}
+		return compile.Prototype{}, fmt.Errorf("look up security hook %s: %w", name, err)
+	}
+	return prototype(f.Type.(*btf.FuncProto), 0), nil
+}
+
+// RawTracepoint is compile.Kernel. The first parameter of the kernel's type is what
+// the tracepoint was registered with, which programs do not see.
+func (p *Points) RawTracepoint(name string) (compile.Prototype, error) {
+	var t *btf.Typedef
+	if err := p.types.TypeByName("btf_trace_"+name, &t); err != nil {
+		if errors.Is(err, btf.ErrNotFound) {
+			return compile.Prototype{}, fmt.Errorf("raw tracepoint %s: %w", name, compile.ErrNoCall)
+		}
+		return compile.Prototype{}, fmt.Errorf("look up raw tracepoint %s: %w", name, err)
+	}
+	pointer, ok := t.Type.(*btf.Pointer)
+	if !ok {
+		return compile.Prototype{}, nil
+	}
+	function, ok := pointer.Target.(*btf.FuncProto)
+	if !ok {
+		return compile.Prototype{}, nil
+	}
+	return prototype(function, 1), nil
+}
+
+// prototype is what BTF says, without the first parameters.
+func prototype(f *btf.FuncProto, without int) compile.Prototype {
+	_, void := f.Return.(*btf.Void)
+	out := compile.Prototype{Known: true, Void: void}
+	for _, p := range f.Params[min(without, len(f.Params)):] {
+		out.Params = append(out.Params, param(p))
+	}
+	return out
+}
+
+func param(p btf.FuncParam) compile.Param {
+	out := compile.Param{Name: p.Name}
+	switch t := btf.UnderlyingType(p.Type).(type) {
+	case *btf.Int:
+		out.Size, out.Signed = int(t.Size), t.Encoding == btf.Signed
+	case *btf.Enum:
+		out.Size, out.Signed = int(t.Size), t.Signed
+	case *btf.Pointer:
+		switch to := btf.UnderlyingType(t.Target).(type) {
+		case *btf.Struct:
+			out.Struct = to.Name
+		case *btf.Int:
+			if to.Encoding == btf.Char || to.Name == "char" {
+				out.Struct = "char"
+			} else {
+				out.Size = 8
+			}
+		default:
+			out.Size = 8
+		}
+	}
+	return out
+}
+
+// readSymbols reads the names of the kernel's functions.
+func readSymbols() (map[string]bool, error) {
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return nil, fmt.Errorf("read symbols of the kernel: %w", err)
+	}
+	defer f.Close()
+	names := map[string]bool{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) >= 3 && (fields[1] == "t" || fields[1] == "T") {
+			names[fields[2]] = true
+		}
+	}
+	return names, nil
+}
+
+// abi is how the functions of system calls are called, and where their arguments
+// are in the registers that they are given.
+type abi struct {
+	prefixes []string
+	compat   bool
+}
+
+// abis are those of this machine, by the name that policies use; "" is the
+// machine's own.
+func abis() map[string]abi {
+	if runtime.GOARCH == "arm64" {
+		own := abi{prefixes: []string{"__arm64_"}}
+		return map[string]abi{"": own, "arm64": own, "arm32": {prefixes: []string{"__arm64_compat_"}, compat: true}}
+	}
+	own := abi{prefixes: []string{"__x64_"}}
+	return map[string]abi{"": own, "x64": own, "i386": {prefixes: []string{"__ia32_compat_", "__ia32_"}, compat: true}}
+}
+
+// SyscallFunction is compile.Kernel.
+func (p *Points) SyscallFunction(call string) (function string, compat bool, err error) {
+	name, call, named := strings.Cut(call, "/")
+	if !named {
+		name, call = "", name
+	}
+	of, ok := abis()[name]
+	if !ok {
+		return "", false, fmt.Errorf("system call %s/%s: this machine has no such ABI: %w", name, call, compile.ErrNoCall)
+	}
+	for _, prefix := range of.prefixes {
+		if _, err = p.Function(prefix + call); err == nil {
+			return prefix + call, of.compat, nil
+		}
+	}
+	return "", false, fmt.Errorf("system call %s: %w", call, err)
+}
+
+// Registers is compile.Kernel: offsets into struct pt_regs of
+// arch/x86/include/asm/ptrace.h and arch/arm64/include/asm/ptrace.h.
+func (p *Points) Registers() compile.Registers {
+	if runtime.GOARCH == "arm64" {
+		words := []uint16{0, 8, 16, 24, 32, 40}
+		return compile.Registers{Args: words, Call: words, Compat: words, Result: 0}
+	}
+	const bx, cx, dx, si, di, bp, r8, r9, r10, ax = 40, 88, 96, 104, 112, 32, 72, 64, 56, 80
+	return compile.Registers{
+		Args: []uint16{di, si, dx, cx, r8, r9}, Call: []uint16{di, si, dx, r10, r8, r9},
+		Compat: []uint16{bx, cx, dx, si, di, bp}, Result: ax,
+	}
+}
+
+// HostNamespace is compile.Kernel.
+func (p *Points) HostNamespace(n policy.Namespace) (uint32, error) {
+	names := [...]string{
+		policy.NamespaceUts: "uts", policy.NamespaceIpc: "ipc", policy.NamespaceMnt: "mnt", policy.NamespacePid: "pid",
+		policy.NamespacePidForChildren: "pid_for_children", policy.NamespaceNet: "net", policy.NamespaceTime: "time",
+		policy.NamespaceTimeForChildren: "time_for_children", policy.NamespaceCgroup: "cgroup", policy.NamespaceUser: "user",
+	}
+	if int(n) >= len(names) {
+		return 0, fmt.Errorf("unknown namespace %d", n)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/1/ns/"+names[n], &st); err != nil {
+		return 0, fmt.Errorf("find the host's %s namespace: %w", names[n], err)
+	}
+	return uint32(st.Ino), nil
+}
