@@ -62,6 +62,6 @@
 //
 // A text is at most [MaxTextBytes] long, and is refused before it is parsed
 // when it could hold more than [MaxNodes] YAML nodes. Aliases are followed at
-// their use and counted there, so that a text that expands exponentially ends
-// after [MaxNodes] steps.
+// their use and counted there, and so are lists, so that a text that expands
+// exponentially ends after [MaxNodes] steps.
 package policy

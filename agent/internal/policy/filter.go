@@ -4,6 +4,7 @@ package policy
 
 import (
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -79,34 +80,29 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 		},
 		required: []string{"operator"},
 	})
-	var opOK, valuesOK bool
+	var opOK bool
 	if operator.node != nil {
 		f.Op, opOK = h.argOperator(operator)
 	}
-	var items []value
-	if values.node != nil {
-		valuesOK = h.list(values, MaxValues, func(item value) {
-			s, ok := h.text(item)
-			if ok {
-				f.Values = append(f.Values, s)
-				items = append(items, item)
-			}
-		}) && len(items) == len(values.node.Content)
+	items, valuesOK := h.filterTexts(values)
+	for _, item := range items {
+		f.Values = append(f.Values, item.node.Value)
 	}
 	var argOK bool
 	f.Arg, argOK = h.argPosition(v, index, positions)
-	switch none := values.node == nil || valuesOK && len(items) == 0; {
-	case opOK && none && !f.Op.valueless():
-		h.fault(v, "%s needs at least one value", f.Op)
-		return f, false
-	case opOK && len(items) > 0 && f.Op.valueless():
-		h.fault(values, "%s takes no values: it is about the ports 0 to 1023", f.Op)
-		return f, false
-	case !opOK || !none && !valuesOK || !argOK:
+	if !opOK || !valuesOK || !h.countFits(v, values, f) || !argOK {
 		return f, false
 	}
 	sound := true
-	f.resolve(h.args[f.Arg].Type, h.lists, func(i int, reason string) {
+	for _, item := range items {
+		if name, ok := strings.CutPrefix(item.node.Value, listPrefix); ok && h.args[f.Arg].Type == ArgSyscall64 {
+			sound = h.expand(item, h.names.lists[name]) && sound
+		}
+	}
+	if !sound {
+		return f, false
+	}
+	f.resolve(h.args[f.Arg].Type, &h.names, func(i int, reason string) {
 		sound = false
 		at := operator
 		if i >= 0 {
@@ -115,6 +111,32 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 		h.fault(at, "%s", reason)
 	})
 	return f, sound
+}
+
+// filterTexts are the values of a filter; none when the key is missing.
+func (h hook) filterTexts(values value) (items []value, ok bool) {
+	if values.node == nil {
+		return nil, true
+	}
+	whole := h.list(values, MaxValues, func(item value) {
+		if _, ok := h.text(item); ok {
+			items = append(items, item)
+		}
+	})
+	return items, whole && len(items) == len(values.node.Content)
+}
+
+// countFits tells whether the filter has values where its operator needs them.
+func (h hook) countFits(v, values value, f ArgFilter) bool {
+	switch none := len(f.Values) == 0; {
+	case none && !f.Op.valueless():
+		h.fault(v, "%s needs at least one value", f.Op)
+		return false
+	case !none && f.Op.valueless():
+		h.fault(values, "%s takes no values: it is about the ports 0 to %d", f.Op, lastPrivileged)
+		return false
+	}
+	return true
 }
 
 // argPosition is where the filter's argument stands in the hook's list. The

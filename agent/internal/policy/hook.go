@@ -122,7 +122,7 @@ func (h Hook) WithTypes(types []ArgType) (Hook, error) {
 				continue
 			}
 			// A list is only of system calls, which no description tells of.
-			f.resolve(h.Args[f.Arg].Type, nil, func(value int, reason string) {
+			f.resolve(h.Args[f.Arg].Type, &names{}, func(value int, reason string) {
 				at := f.at.below(".operator")
 				if value >= 0 {
 					at = f.at.below(".values[%d]", value)

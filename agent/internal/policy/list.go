@@ -26,7 +26,7 @@ type list struct {
 }
 
 func (d *decoder) decodeLists(v value) {
-	d.lists = map[string]list{}
+	d.names.lists = map[string]list{}
 	d.list(v, maxLists, func(item value) {
 		var name, values value
 		var l list
@@ -56,12 +56,12 @@ func (d *decoder) decodeLists(v value) {
 		if !ok {
 			return
 		}
-		if _, twice := d.lists[text]; twice {
+		if _, twice := d.names.lists[text]; twice {
 			d.fault(name, "list %s is given twice", quote(text))
 			return
 		}
 		l.broken = len(d.faults) != before
-		d.lists[text] = l
+		d.names.lists[text] = l
 	})
 }
 
@@ -135,17 +135,30 @@ func unique(all []string) []string {
 	})
 }
 
-// listed is the list of that name; nil when it is missing or has faults. The
-// former is reported at v.
+// listed is the list of that name; nil when it is missing, has faults, or expands
+// the text too far. The first and the last are reported at v.
 func (d *decoder) listed(v value, name string) *list {
-	l, ok := d.lists[name]
+	l, ok := d.names.lists[name]
 	switch {
 	case !ok:
 		d.fault(v, "there is no list %s in spec.lists", quote(name))
-	case !l.broken:
+	case !l.broken && d.expand(v, l):
 		return &l
 	}
 	return nil
+}
+
+// expand counts what a list stands for where it is named: as with an alias, that
+// is much more than its name.
+func (d *decoder) expand(v value, l list) bool {
+	if d.exhausted() {
+		return false
+	}
+	if d.steps += len(l.values); d.exhausted() {
+		d.fault(v, "lists expand the text to more than %d nodes", MaxNodes)
+		return false
+	}
+	return true
 }
 
 // listedCalls are the values of a list as what a hook is at.

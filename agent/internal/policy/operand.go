@@ -17,10 +17,10 @@ const (
 	maxPostfix = 128
 )
 
-// resolve types the filter's values, given the type of its argument. lists are
-// those of the policy. report gets what does not fit: the position of a value, or
+// resolve types the filter's values, given the type of its argument. known is
+// what words in the values mean. report gets what does not fit: the position of a value, or
 // -1 for the operator.
-func (f *ArgFilter) resolve(t ArgType, lists map[string]list, report func(value int, reason string)) {
+func (f *ArgFilter) resolve(t ArgType, known *names, report func(value int, reason string)) {
 	f.Strings, f.Ranges, f.Masks, f.Prefixes = nil, nil, nil, nil
 	switch {
 	case t == ArgAuto:
@@ -30,9 +30,9 @@ func (f *ArgFilter) resolve(t ArgType, lists map[string]list, report func(value 
 	case t.Text():
 		f.resolveStrings(report)
 	case t.Socket():
-		f.resolveSocket(report)
+		f.resolveSocket(known, report)
 	case t == ArgSyscall64:
-		f.resolveSyscalls(lists, report)
+		f.resolveSyscalls(known, report)
 	case f.Op == OpMask:
 		f.resolveMasks(t, report)
 	default:

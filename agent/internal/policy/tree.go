@@ -76,9 +76,9 @@ type decoder struct {
 	dropped  bool // there were more than maxFaults
 	steps    int  // nodes visited, those behind aliases at each use
 
-	// lists are those of spec.lists, and enforcers whether there are any: both are
-	// known before the hooks that refer to them are decoded.
-	lists     map[string]list
+	// names has the lists of the policy, and enforcers is whether there are any: both
+	// are known before the hooks that refer to them are decoded.
+	names     names
 	enforcers bool
 }
 
