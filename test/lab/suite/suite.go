@@ -105,7 +105,7 @@ func partsOf(k lab.Kernel) []Part {
 	for i := range parts {
 		if parts[i].Package == enginePackage {
 			parts[i] = Part{Package: enginePackage, Run: "^(TestRulesAreForTheSelectedContainer|TestKillOnlyWhileInForce|TestExecThatEndsSetUp|" +
-				"TestBinaryOfASealedTask|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargestSiteLoads)$"}
+				"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargestSiteLoads)$"}
 		}
 	}
 	return parts
