@@ -6,21 +6,23 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
+func lines(n int, line func(i int) string) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(line(i))
+	}
+	return b.String()
+}
+
 // bombs are texts that are small for what they ask of a parser.
 func bombs() map[string]string {
-	lines := func(n int, line func(i int) string) string {
-		var b strings.Builder
-		for i := range n {
-			b.WriteString(line(i))
-		}
-		return b.String()
-	}
 	const whole = MaxTextBytes - 100
 	return map[string]string{
 		"one byte too long": strings.Repeat("#", MaxTextBytes+1),
@@ -48,7 +50,10 @@ func bombs() map[string]string {
 		"laughs": "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + lines(20, func(i int) string {
 			return fmt.Sprintf("a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i+1, i+1, i, i, i, i, i, i, i, i)
 		}) + "spec: {tracepoints: *a20}\n",
-		"values by alias": valuesByAlias(64, 50_000),
+		"values by alias":       valuesByAlias(64, 50_000),
+		"calls by list":         usesOfList(1000, 100_000, "  - {call: 'list:l'}\n"),
+		"values by list":        usesOfList(1000, 100_000, "  - {call: sys_a}\n"),
+		"many names of numbers": namedValues(15_000, "IPPROTO_UNKNOWN"),
 	}
 }
 
@@ -60,6 +65,40 @@ func valuesByAlias(uses, values int) string {
 	}
 	first := hook("&v [" + strings.Repeat("x, ", values-1) + "x]")
 	return wrap("  tracepoints:\n" + first + strings.Repeat(hook("*v"), uses-1))
+}
+
+// usesOfList is a policy with a list of calls, and with hooks and filters that use it.
+func usesOfList(uses, calls int, hook string) string {
+	return wrap("  lists: [{name: l, type: syscalls, values: [" +
+		lines(calls, func(i int) string { return fmt.Sprintf("sys_c%d,", i) }) + "]}]\n" +
+		"  enforcers: [{calls: [" + strings.Repeat("'list:l',", uses) + "]}]\n" +
+		"  tracepoints:\n" + strings.Repeat("  - {subsystem: a, event: b, args: [{index: 0, type: syscall64}], "+
+		"selectors: [{matchArgs: [{operator: InMap, values: ['list:l', 'list:l']}]}]}\n", uses) +
+		"  kprobes:\n" + strings.Repeat(hook, uses))
+}
+
+// namedValues has many filters with a name for a value.
+func namedValues(filters int, name string) string {
+	return wrap("  tracepoints:\n" + strings.Repeat("  - {subsystem: a, event: b, args: [{index: 0, type: sock}], selectors: ["+
+		strings.Repeat("{matchArgs: [{operator: Protocol, values: ["+name+"]}]},", 15)+"]}\n", filters/15))
+}
+
+// TestListBudget holds that what lists expand to is counted, and where.
+func TestListBudget(t *testing.T) {
+	t.Parallel()
+	text := func(uses int) []byte {
+		return []byte(wrap("  lists: [{name: l, values: [" + lines(100_000, func(i int) string { return fmt.Sprintf("c%d,", i) }) + "]}]\n" +
+			"  kprobes:\n" + strings.Repeat("  - {call: 'list:l', syscall: false}\n", uses)))
+	}
+	p, err := Parse(text(3))
+	if err != nil || len(p.Hooks[2].Calls) != 100_000 {
+		t.Errorf("300,000 calls: %v", err)
+	}
+	_, err = Parse(text(40))
+	faults := Faults(err)
+	if len(faults) != 1 || faults[0].Path != "spec.kprobes[3].call" || !strings.Contains(faults[0].Reason, "lists expand the text to more than 500000 nodes") {
+		t.Errorf("4,000,000 calls: %v", err)
+	}
 }
 
 // TestAliasBudget holds that what aliases expand to is counted, to the node.
@@ -196,6 +235,7 @@ func checkInvariants(t *testing.T, p *Policy) {
 	}
 	for _, tp := range p.Hooks {
 		checkHook(t, p, tp)
+		checkWithTypes(t, tp)
 		for _, s := range tp.Selectors {
 			checkProcessFilters(t, s)
 			if len(s.Actions) == 0 {
@@ -231,6 +271,30 @@ func checkHook(t *testing.T, p *Policy, h Hook) {
 	for _, a := range h.Args {
 		if a.Type == ArgAuto && h.Section == Kprobes || (a.SizeArg > 0) != (a.Type == ArgCharBuf) || int64(a.Index) > lastArg(&h) {
 			t.Errorf("argument: %+v", a)
+		}
+	}
+}
+
+// checkWithTypes gives arguments that the policy does not type each type there is.
+func checkWithTypes(t *testing.T, h Hook) {
+	t.Helper()
+	for typ := ArgInt8; typ <= ArgSyscall64; typ++ {
+		typed, err := h.WithTypes(slices.Repeat([]ArgType{typ}, len(h.Args)))
+		if err != nil {
+			if len(Faults(err)) == 0 {
+				t.Errorf("types refused with %v", err)
+			}
+			continue
+		}
+		for i, a := range typed.Args {
+			if want := h.Args[i].Type; a.Type == ArgAuto || want != ArgAuto && a.Type != want {
+				t.Errorf("argument %+v, given %s", a, typ)
+			}
+		}
+		for _, s := range typed.Selectors {
+			for _, f := range s.Args {
+				checkFilter(t, typed, f)
+			}
 		}
 	}
 }

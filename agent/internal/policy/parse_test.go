@@ -220,20 +220,23 @@ type faultCase struct {
 
 func (c faultCase) run(t *testing.T) {
 	t.Parallel()
+	c.check(t, c.name)
+}
+
+func (c faultCase) check(t *testing.T, name string) {
+	t.Helper()
 	p, err := Parse([]byte(c.text))
-	if p != nil || err == nil {
-		t.Fatalf("parsed: %+v, %v", p, err)
-	}
 	faults := Faults(err)
-	if len(faults) != 1 {
-		t.Fatalf("%d faults, want one:\n%v", len(faults), err)
+	if p != nil || len(faults) != 1 {
+		t.Errorf("%s: %d faults, want one:\n%v", name, len(faults), err)
+		return
 	}
 	f := faults[0]
 	if f.Path != c.path || f.Line != c.line || !strings.Contains(f.Reason, c.reason) {
-		t.Errorf("got %q line %d %q\nwant %q line %d ...%q", f.Path, f.Line, f.Reason, c.path, c.line, c.reason)
+		t.Errorf("%s: got %q line %d %q\nwant %q line %d ...%q", name, f.Path, f.Line, f.Reason, c.path, c.line, c.reason)
 	}
 	if errors.Is(err, ErrUnsupported) != c.unsupported {
-		t.Errorf("errors.Is(ErrUnsupported) is %v", !c.unsupported)
+		t.Errorf("%s: errors.Is(ErrUnsupported) is %v", name, !c.unsupported)
 	}
 }
 
