@@ -99,6 +99,12 @@ func TestListBudget(t *testing.T) {
 	if len(faults) != 1 || faults[0].Path != "spec.kprobes[3].call" || !strings.Contains(faults[0].Reason, "lists expand the text to more than 500000 nodes") {
 		t.Errorf("4,000,000 calls: %v", err)
 	}
+	_, err = Parse([]byte(usesOfList(3, 100_000, "  - {call: sys_a}\n")))
+	if want := "spec.tracepoints[0].selectors[0].matchArgs[0].values[0]"; !slices.ContainsFunc(Faults(err), func(f *FieldError) bool {
+		return f.Path == want && strings.Contains(f.Reason, "lists expand the text")
+	}) {
+		t.Errorf("500,000 values and calls: %v", err)
+	}
 }
 
 // TestAliasBudget holds that what aliases expand to is counted, to the node.

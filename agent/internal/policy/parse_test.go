@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-// full uses every part of the language that is understood.
+// full uses what is understood of tracepoints; fullSites has the rest.
 const full = `apiVersion: cilium.io/v1alpha1
 kind: TracingPolicy
 metadata:
@@ -299,6 +299,10 @@ func TestWarnings(t *testing.T) {
 `)))
 	if err != nil {
 		t.Fatal(err)
+	}
+	idle, err := Parse([]byte(wrap("  enforcers: [{calls: [sys_a]}]\n" + hookTail)))
+	if err != nil || len(idle.Warnings) != 1 || idle.Warnings[0].Error() != "line 6: spec.enforcers: does nothing: no selector has the action NotifyEnforcer" {
+		t.Errorf("enforcers that nothing notifies: %v, %v", err, idle)
 	}
 	tp := p.Hooks[0]
 	if tp.Message != "x"+strings.Repeat("é", 127) || tp.Tags[0] != strings.Repeat("t", 128) {

@@ -19,6 +19,10 @@ func TestSiteFaults(t *testing.T) {
 	const kprobe, lsm, fentry, tracepoint = "spec.kprobes[0]", "spec.lsmhooks[0]", "spec.fentries[0]", "spec.tracepoints[0]"
 	plain := func(args string) string { return k("call: a, syscall: false, args: [" + args + "]") }
 	for _, c := range []faultCase{
+		{
+			name: "too many hooks of all sections", text: wrap("  lsmhooks: [{hook: a}]\n  tracepoints: [" + strings.Repeat("{subsystem: a, event: b}, ", maxHooks) + "]\n"),
+			path: "spec", line: 6, reason: "has 1025 hooks, more than 1024",
+		},
 		{name: "no call", text: k("syscall: false"), path: kprobe, line: 7, reason: "call is required"},
 		{name: "call is empty", text: k("call: '', syscall: false"), path: kprobe + ".call", line: 7, reason: "is empty"},
 		{name: "call is a list", text: k("call: [a]"), path: kprobe + ".call", line: 7, reason: "needs text"},
@@ -85,6 +89,12 @@ func TestListFaults(t *testing.T) {
 		{name: "system calls for a function", text: uses("{name: a, type: syscalls, values: [sys_a]}", "call: 'list:a', syscall: false"), path: "spec.kprobes[0].call", line: 8, reason: "is of system calls"},
 		// The list's own fault is the only one.
 		{name: "use of a list with faults", text: uses("{name: a, values: ['']}", "call: 'list:a'"), path: at + ".values[0]", line: 6, reason: "is empty"},
+		{name: "wrong use of a list with faults", text: uses("{name: a, values: ['', do_exit]}", "call: 'list:a'"), path: at + ".values[0]", line: 6, reason: "is empty"},
+		{
+			name: "filter by a list with faults", text: wrap("  lists: [{name: a, values: ['', do_exit]}]\n  tracepoints: [{subsystem: a, event: b, " +
+				"args: [{index: 0, type: syscall64}], selectors: [{matchArgs: [{operator: InMap, values: ['list:a']}]}]}]\n"),
+			path: at + ".values[0]", line: 6, reason: "is empty",
+		},
 		{name: "two enforcers", text: enforcers("{calls: [sys_a]}, {calls: [sys_a]}"), path: "spec.enforcers", line: 6, reason: "has 2 items, more than 1"},
 		{name: "enforcer without calls", text: enforcers("{}"), path: "spec.enforcers[0]", line: 6, reason: "calls is required"},
 		{name: "enforcer with no call", text: enforcers("{calls: []}"), path: "spec.enforcers[0].calls", line: 6, reason: "has no call"},
@@ -215,6 +225,10 @@ func TestActionFaults(t *testing.T) {
 		{name: "error of Sigkill", text: kprobe("action: Sigkill, argError: -1"), path: k + ".argError", line: 10, reason: "Sigkill takes no error"},
 		{name: "nothing to notify", text: notify("argError: 0, argSig: 0"), path: k, line: 11, reason: "needs argError, argSig or both"},
 		{name: "signal to notify", text: notify("argSig: 65"), path: k + ".argSig", line: 11, reason: "not from 0 to 64"},
+		{
+			name: "empty enforcers", text: strings.Replace(kprobe("action: NotifyEnforcer, argSig: 9"), "spec:\n", "spec:\n  enforcers: []\n", 1),
+			path: k + ".action", line: 11, reason: "needs spec.enforcers",
+		},
 		{name: "no enforcers", text: kprobe("action: NotifyEnforcer, argSig: 9"), path: k + ".action", line: 10, reason: "needs spec.enforcers"},
 	} {
 		t.Run(c.name, c.run)

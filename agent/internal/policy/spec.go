@@ -96,6 +96,9 @@ func (d *decoder) spec(v value, p *Policy) {
 	if p.Mode = mode; !p.Enforces() {
 		p.Mode = MonitorOnly
 	}
+	if d.enforcers && !notifies(p.Hooks) {
+		d.warn(enforcers, "does nothing: no selector has the action %s", NotifyEnforcer)
+	}
 	switch {
 	case len(p.Hooks) > maxHooks:
 		d.fault(v, "has %d hooks, more than %d", len(p.Hooks), maxHooks)
@@ -103,6 +106,14 @@ func (d *decoder) spec(v value, p *Policy) {
 		// A section that was refused is reason enough.
 		d.fault(v, "has no hook: write at least one item in %s, %s, %s or %s", Tracepoints, Kprobes, LSMHooks, Fentries)
 	}
+}
+
+func notifies(hooks []Hook) bool {
+	return slices.ContainsFunc(hooks, func(h Hook) bool {
+		return slices.ContainsFunc(h.Selectors, func(s Selector) bool {
+			return slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Kind == NotifyEnforcer })
+		})
+	})
 }
 
 func (d *decoder) hostSelector(v value, kind Kind) bool {

@@ -272,6 +272,15 @@ func TestCallNames(t *testing.T) {
 			t.Errorf("%s is %s, want %s (%s)", text, got, want, reason)
 		}
 	}
+	p, err := Parse([]byte(wrap("  lists: [{name: a, values: [__ia32_sys_a, __ia32_compat_sys_a, __ia32_sys_b]}]\n" +
+		"  fentries: [{call: 'list:a'}, {call: 'list:a', syscall: false}]\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := [][]string{{"i386/sys_a", "i386/sys_b"}, {"__ia32_sys_a", "__ia32_compat_sys_a", "__ia32_sys_b"}}
+	if diff := cmp.Diff(want, [][]string{p.Hooks[0].Calls, p.Hooks[1].Calls}); diff != "" {
+		t.Error("calls of a list (-want +got):\n", diff)
+	}
 	for _, text := range []string{"__x64_sys_", "open", "sys_", "/sys_a", "x64/", "x64/open", "x64/sys_a/b", "SYS_open", "sys_é"} {
 		if got, reason := callName(text, true); reason == "" {
 			t.Errorf("%q is system call %q", text, got)
