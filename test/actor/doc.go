@@ -13,6 +13,8 @@
 //	DENIED:<act>:<errno>    the act failed with an error
 //	KILLED:<act>:<signal>   the child that did the act was killed by a signal
 //	FAILED:<act>:<reason>   the act could not be prepared; it was not tried
+//	RESULT:<act>:<word>     what became of an act that was only tried: OK, an
+//	                        error or a signal
 //
 // A test that wants proof of enforcement asks for READY and the absence of LEAK:
 // READY alone shows that an escape really reached the point of its act. Where

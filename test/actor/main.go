@@ -39,6 +39,7 @@ func commands() []command {
 		{"sleep", "[SECONDS]", "sleep; for ever without SECONDS; SIGTERM ends it with status 0", runSleep},
 		{"loop", "[-procs N] [-count N] [-exec] PATH INTERVAL", "open PATH in a new child every INTERVAL (1ms) and report each try:\nact START END RESULT, in nanoseconds of CLOCK_MONOTONIC; SIGTERM ends it", runLoop},
 		{"coldpath", "PATH", "open PATH by a string in a page that is not mapped yet", runColdpath},
+		{"try", "DIR [ACT...]", "do acts on what is in DIR, each in a process of its own, and say what became of them\nacts: " + triedNames(), runTry},
 		{"threads", "N [PATH]", "start N threads; with PATH each opens it at once, else they sleep", runThreads},
 	}
 }
