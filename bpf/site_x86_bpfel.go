@@ -42,6 +42,7 @@ const (
 	SiteProgFunctionReturn  = "function_return"
 	SiteProgFunctionVerdict = "function_verdict"
 	SiteProgHookVerdict     = "hook_verdict"
+	SiteProgPrefault        = "prefault"
 	SiteProgRawEvent        = "raw_event"
 	SiteProgReclass         = "reclass"
 	SiteProgRetryFree       = "retry_free"
@@ -104,6 +105,7 @@ type SiteProgramSpecs struct {
 	FunctionReturn  *ebpf.ProgramSpec `ebpf:"function_return"`
 	FunctionVerdict *ebpf.ProgramSpec `ebpf:"function_verdict"`
 	HookVerdict     *ebpf.ProgramSpec `ebpf:"hook_verdict"`
+	Prefault        *ebpf.ProgramSpec `ebpf:"prefault"`
 	RawEvent        *ebpf.ProgramSpec `ebpf:"raw_event"`
 	Reclass         *ebpf.ProgramSpec `ebpf:"reclass"`
 	RetryFree       *ebpf.ProgramSpec `ebpf:"retry_free"`
@@ -240,6 +242,7 @@ type SitePrograms struct {
 	FunctionReturn  *ebpf.Program `ebpf:"function_return"`
 	FunctionVerdict *ebpf.Program `ebpf:"function_verdict"`
 	HookVerdict     *ebpf.Program `ebpf:"hook_verdict"`
+	Prefault        *ebpf.Program `ebpf:"prefault"`
 	RawEvent        *ebpf.Program `ebpf:"raw_event"`
 	Reclass         *ebpf.Program `ebpf:"reclass"`
 	RetryFree       *ebpf.Program `ebpf:"retry_free"`
@@ -255,6 +258,7 @@ func (p *SitePrograms) Close() error {
 		p.FunctionReturn,
 		p.FunctionVerdict,
 		p.HookVerdict,
+		p.Prefault,
 		p.RawEvent,
 		p.Reclass,
 		p.RetryFree,

@@ -125,7 +125,7 @@ static __always_inline bool read_all(void *ctx, struct evaluation *e, struct sit
 			len = read_buffer(e, read, context, r, r->event.regs[i], level);
 		}
 		r->event.string_len[read.string] = len;
-		if (len == STRING_UNREADABLE && (read.kind == READ_USER_STRING || read.kind == READ_USER_SOCKADDR))
+		if (len == STRING_UNREADABLE && in_user_memory(read.kind))
 			unreadable = true;
 	}
 	return unreadable;

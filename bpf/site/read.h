@@ -200,6 +200,11 @@ static __always_inline bool in_context(__u8 kind)
 	       (kind < READ_SOURCE_ADDRESS || kind == READ_SYSCALL);
 }
 
+static __always_inline bool in_user_memory(__u8 kind)
+{
+	return kind == READ_USER_STRING || kind == READ_USER_SOCKADDR || kind == READ_USER_BYTES;
+}
+
 static __always_inline bool takes_buffer(__u8 kind)
 {
 	return kind > READ_INT && kind < READ_SOURCE_ADDRESS && kind != READ_BINARY;

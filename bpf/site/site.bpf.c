@@ -9,6 +9,7 @@
  *   function_called   fentry; arguments are an array of words
  *   function_verdict  fmod_ret: what it returns, if not 0, is returned in the
  *                     function's place
+ *   prefault          makes what function_verdict reads of user memory be there
  *   hook_verdict      an LSM hook
  *   syscall_exit      for sys_enter_*: reads what entry could not, when the
  *                     call returns and has faulted the string in
@@ -49,6 +50,41 @@ SEC("fentry")
 int function_called(void *ctx)
 {
 	site_enter(ctx);
+	return 0;
+}
+
+#define PAGE_LAST 4095ULL
+
+/* Faults a byte in, if the process has one there. */
+static __always_inline void touch(__u64 address)
+{
+	char byte;
+
+	if (bpf_probe_read_user(&byte, 1, (void *)address))
+		bpf_copy_from_user(&byte, 1, (void *)address);
+}
+
+/*
+ * Runs before function_verdict, which cannot sleep: a system call's strings are
+ * often in memory that is not there yet, and the call would fault it in later
+ * anyway. Those that are read have at most two pages.
+ */
+SEC("fentry.s")
+int prefault(void *ctx)
+{
+	void *context = site_context(ctx);
+	__u64 word;
+
+	for (int i = 0; i < READS_MAX; i++) {
+		const struct read_config read = config.read[i];
+
+		if (!in_user_memory(read.kind))
+			continue;
+		word = 0;
+		bpf_probe_read_kernel(&word, sizeof(word), context + read.offset);
+		touch(word);
+		touch((word | PAGE_LAST) + 1);
+	}
 	return 0;
 }
 

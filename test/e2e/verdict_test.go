@@ -97,7 +97,7 @@ func mechanisms() []mechanism {
 		{"fmod_ret", "fmodret", func(a forbiddenAct) string {
 			return fmt.Sprintf("kprobes:  - call: %s\n    syscall: false\n    args: %s\n", a.function, a.args) + selectors(a.filter, denying, a.name)
 		}, "ENODATA", tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE},
-		{"kprobe override", "override_return", func(a forbiddenAct) string {
+		{"system call override", "fmodret_syscall", func(a forbiddenAct) string {
 			return fmt.Sprintf("kprobes:  - call: sys_%s\n    args: [{index: %d, type: %s}]\n", a.call, a.index, a.callArgs) +
 				selectors(a.callFilter, denying, a.name)
 		}, "ENODATA", tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE},

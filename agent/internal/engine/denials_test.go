@@ -57,14 +57,18 @@ var deny = []policy.Action{{Kind: policy.Override, Error: -int32(unix.ENODATA)}}
 func TestOpenIsDenied(t *testing.T) {
 	file := []policy.Arg{{Index: 0, Type: policy.ArgFile}}
 	for _, c := range []struct {
-		name  string
-		needs compile.Mechanism
-		kind  compile.SiteKind
-		hook  policy.Hook
+		name   string
+		needs  compile.Mechanism
+		kind   compile.SiteKind
+		method policy.OverrideMethod
+		hook   policy.Hook
 	}{
-		{"lsm", compile.CanLSM, compile.LSM, policy.Hook{Section: policy.LSMHooks, Calls: []string{"file_open"}, Args: file}},
-		{"fmod_ret", compile.CanModifyReturn, compile.ModifyReturn, policy.Hook{Section: policy.Kprobes, Calls: []string{"security_file_open"}, Args: file}},
-		{"override", compile.CanOverride, compile.KprobeOverride, policy.Hook{
+		{"lsm", compile.CanLSM, compile.LSM, "", policy.Hook{Section: policy.LSMHooks, Calls: []string{"file_open"}, Args: file}},
+		{"fmod_ret", compile.CanModifyReturn, compile.ModifyReturn, "", policy.Hook{Section: policy.Kprobes, Calls: []string{"security_file_open"}, Args: file}},
+		{"syscall", compile.CanModifySyscall, compile.ModifyReturn, "", policy.Hook{
+			Section: policy.Kprobes, Calls: []string{"sys_openat"}, Syscall: true, Args: []policy.Arg{{Index: 1, Type: policy.ArgString}},
+		}},
+		{"override", compile.CanOverride, compile.KprobeOverride, policy.OverrideReturn, policy.Hook{
 			Section: policy.Kprobes, Calls: []string{"sys_openat"}, Syscall: true, Args: []policy.Arg{{Index: 1, Type: policy.ArgString}},
 		}},
 	} {
@@ -79,7 +83,9 @@ func TestOpenIsDenied(t *testing.T) {
 				}
 			}
 			c.hook.Selectors = []policy.Selector{{Args: []policy.ArgFilter{strings1(policy.OpEqual, forbidden)}, Actions: deny}}
-			compiled, err := compile.Compile(&policy.Policy{Name: "p", Hooks: []policy.Hook{c.hook}}, b.points)
+			compiled, err := compile.Compile(&policy.Policy{
+				Name: "p", Hooks: []policy.Hook{c.hook}, Options: policy.Options{OverrideMethod: c.method},
+			}, b.points)
 			if err != nil {
 				t.Fatal(err)
 			}

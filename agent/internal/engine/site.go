@@ -107,6 +107,9 @@ func entry(kind compile.SiteKind) string {
 func (s *site) load(m *maps) (*program, error) {
 	config := siteConfig(s, s.shape())
 	programs := []string{m.entry(s.name.Kind)}
+	if s.name.Kind == compile.ModifyReturn && slices.ContainsFunc(s.shape().reads, compile.Read.User) {
+		programs = append(programs, bpf.SiteProgPrefault)
+	}
 	if config.HasExit != 0 {
 		if s.name.Kind == compile.Tracepoint {
 			programs = append(programs, bpf.SiteProgSyscallExit)
@@ -149,8 +152,10 @@ func (s *site) programSpec(
 			return nil, options, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	if s.name.Kind.Trampoline() {
-		spec.Programs[m.entry(s.name.Kind)].AttachTo = s.name.Name
+	for _, name := range []string{m.entry(s.name.Kind), bpf.SiteProgPrefault} {
+		if prog := spec.Programs[name]; prog != nil && s.name.Kind.Trampoline() {
+			prog.AttachTo = s.name.Name
+		}
 	}
 	for _, name := range []string{bpf.SiteProgFunctionEntry, bpf.SiteProgFunctionReturn} {
 		if prog := spec.Programs[name]; prog != nil && s.name.Multi {
@@ -186,7 +191,7 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 			config.Read[i].String = uint8(len(buffers))
 			buffers[r] = config.Read[i].String
 		}
-		if s.name.Returns() && (r.Kind == bpf.WireReadKindREAD_USER_STRING || r.Kind == bpf.WireReadKindREAD_USER_SOCKADDR) {
+		if s.name.Returns() && r.User() {
 			config.HasExit = 1
 		}
 	}
@@ -213,6 +218,7 @@ func (p *program) attach(m *maps, name compile.Site) error {
 		do   func(*ebpf.Program) (io.Closer, error)
 	}{
 		{bpf.SiteProgExecDone, points.AttachTracing},
+		{bpf.SiteProgPrefault, points.AttachTracing},
 		{bpf.SiteProgSyscallExit, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
 		{bpf.SiteProgFunctionReturn, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
 		{m.entry(name.Kind), func(prog *ebpf.Program) (io.Closer, error) { return points.Attach(prog, name) }},

@@ -39,6 +39,7 @@ func rows() []row {
 		{promise: "policies at sites", pkg: enginePackage},
 		{promise: "a policy denies by BPF LSM", pkg: enginePackage, test: "TestOpenIsDenied/lsm"},
 		{promise: "a policy denies by fmod_ret", pkg: enginePackage, test: "TestOpenIsDenied/fmod_ret"},
+		{promise: "a policy denies a system call by fmod_ret", pkg: enginePackage, test: "TestOpenIsDenied/syscall"},
 		{promise: "a policy denies by kprobe override", pkg: enginePackage, test: "TestOpenIsDenied/override"},
 		{promise: "policies at functions", pkg: enginePackage, test: "TestFunctionsAreSeen"},
 		{promise: "sealed before the first task and exec, killed when selected", pkg: "test/e2e"},

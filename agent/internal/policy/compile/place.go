@@ -191,9 +191,6 @@ func functionKind(p *policy.Policy, h policy.Hook, names []string, k Kernel) (Si
 	case h.Syscall:
 		return syscallOverride(p, k)
 	case !slices.ContainsFunc(names, func(name string) bool { return !security(name) }):
-		if len(names) > 1 {
-			return 0, errors.New("action Override takes one security_ function a hook: use a hook for each")
-		}
 		if err := k.Can(CanModifyReturn); err != nil {
 			return 0, fmt.Errorf("action Override on %s: %w", names[0], err)
 		}
@@ -204,11 +201,12 @@ func functionKind(p *policy.Policy, h policy.Hook, names []string, k Kernel) (Si
 
 func syscallOverride(p *policy.Policy, k Kernel) (SiteKind, error) {
 	override, modify := k.Can(CanOverride), k.Can(CanModifySyscall)
+	// What a kprobe cannot read, because it is not in memory yet, a trampoline can.
 	switch method := p.Options.OverrideMethod; {
-	case method != policy.OverrideModify && override == nil:
-		return KprobeOverride, nil
 	case method != policy.OverrideReturn && modify == nil:
 		return ModifyReturn, nil
+	case method != policy.OverrideModify && override == nil:
+		return KprobeOverride, nil
 	case method == policy.OverrideModify:
 		override = modify
 	}

@@ -40,6 +40,12 @@ func (r Read) Buffer() bool {
 		r.Kind != bpf.WireReadKindREAD_BINARY
 }
 
+// User tells whether what is read is in the memory of the process.
+func (r Read) User() bool {
+	return r.Kind == bpf.WireReadKindREAD_USER_STRING || r.Kind == bpf.WireReadKindREAD_USER_SOCKADDR ||
+		r.Kind == bpf.WireReadKindREAD_USER_BYTES
+}
+
 // Address tells whether filters compare what is read as an address.
 func (r Read) Address() bool {
 	return r.Kind == bpf.WireReadKindREAD_SOURCE_ADDRESS || r.Kind == bpf.WireReadKindREAD_TARGET_ADDRESS

@@ -101,7 +101,7 @@ type Policy struct {
 func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
 	compiled := &Policy{Policy: p}
 	var faults faults
-	for _, h := range p.Hooks {
+	for _, h := range apart(p.Hooks) {
 		hook, err := compileHook(p, h, k)
 		if err != nil {
 			faults.errs = append(faults.errs, err)
@@ -115,6 +115,24 @@ func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
 		return nil, err
 	}
 	return compiled, nil
+}
+
+// apart gives each call of a list a hook of its own where calls are to fail: there
+// programs are for one function each.
+func apart(hooks []policy.Hook) []policy.Hook {
+	out := make([]policy.Hook, 0, len(hooks))
+	for _, h := range hooks {
+		if !overrides(h) || len(h.Calls) < 2 {
+			out = append(out, h)
+			continue
+		}
+		for i := range h.Calls {
+			one := h
+			one.Calls = h.Calls[i : i+1]
+			out = append(out, one)
+		}
+	}
+	return out
 }
 
 // compileHook is nil for a hook that the kernel has no place for and that may be
