@@ -112,7 +112,7 @@ static __always_inline bool read_all(void *ctx, struct evaluation *e, struct sit
 
 	for (int s = 0; s < STRINGS_MAX; s++)
 		r->event.string_len[s] = 0;
-	for (int i = 0; i < READS_MAX; i++) {
+	for_reads(i) {
 		const struct read_config read = config.read[i];
 
 		if (reading == READ_AT_ENTRY)

@@ -115,10 +115,10 @@ static __always_inline bool is_part(__u8 kind)
 
 static __always_inline void evaluate_reads(struct evaluation *e, struct site_record *r, __u32 level)
 {
-	for (int i = 0; i < READS_MAX; i++) {
+	for_reads(i) {
 		const struct read_config read = config.read[i];
 
-		if (!read.kind || read.string >= STRINGS_MAX)
+		if (read.string >= STRINGS_MAX)
 			continue;
 		if (is_text(read.kind))
 			evaluate_string(level, i, read.string, r->event.string_len[read.string]);

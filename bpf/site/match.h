@@ -10,6 +10,9 @@
 /* Sites with few rules have few words of them; the verifier walks no others. */
 #define for_rule_words(i) for (int i = 0; i < RULE_WORDS && i < config.words; i++)
 
+/* What the site reads comes first; of what is behind it nothing is left in the program. */
+#define for_reads(i) for (int i = 0; i < READS_MAX && config.read[i].kind; i++)
+
 /*
  * Position of the lowest set bit. BPF has no instruction for it: the lowest
  * bit times a de Bruijn sequence has a different top for each position.

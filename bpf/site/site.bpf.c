@@ -75,7 +75,7 @@ int prefault(void *ctx)
 	void *context = site_context(ctx);
 	__u64 word;
 
-	for (int i = 0; i < READS_MAX; i++) {
+	for_reads(i) {
 		const struct read_config read = config.read[i];
 
 		if (!in_user_memory(read.kind))
