@@ -144,8 +144,8 @@ type WireEventSite struct {
 	Site       uint32
 	Version    uint32
 	Regs       [24]uint64
-	StringLen  [5]uint32
-	Mode       [5]uint32
+	StringLen  [6]uint32
+	Mode       [6]uint32
 	Pad        uint32
 	AtExit     uint32
 	Posted     WireRuleBits
@@ -196,7 +196,7 @@ const (
 	WireLimitsRULES_MAX    WireLimits = 512
 	WireLimitsRULE_WORDS   WireLimits = 8
 	WireLimitsREADS_MAX    WireLimits = 24
-	WireLimitsSTRINGS_MAX  WireLimits = 5
+	WireLimitsSTRINGS_MAX  WireLimits = 6
 	WireLimitsSTRING_MAX   WireLimits = 4096
 	WireLimitsPREFIX_MAX   WireLimits = 256
 	WireLimitsPOSTFIX_MAX  WireLimits = 128
@@ -273,25 +273,26 @@ const (
 	WireReadKindREAD_BINPRM         WireReadKind = 10
 	WireReadKindREAD_USER_BYTES     WireReadKind = 11
 	WireReadKindREAD_KERNEL_BYTES   WireReadKind = 12
-	WireReadKindREAD_BINARY         WireReadKind = 13
-	WireReadKindREAD_SOCK           WireReadKind = 14
-	WireReadKindREAD_SOCKET         WireReadKind = 15
-	WireReadKindREAD_SOCKADDR       WireReadKind = 16
-	WireReadKindREAD_USER_SOCKADDR  WireReadKind = 17
-	WireReadKindREAD_SKB            WireReadKind = 18
-	WireReadKindREAD_CRED           WireReadKind = 19
-	WireReadKindREAD_SOURCE_ADDRESS WireReadKind = 20
-	WireReadKindREAD_TARGET_ADDRESS WireReadKind = 21
-	WireReadKindREAD_SOURCE_PORT    WireReadKind = 22
-	WireReadKindREAD_TARGET_PORT    WireReadKind = 23
-	WireReadKindREAD_PROTOCOL       WireReadKind = 24
-	WireReadKindREAD_FAMILY         WireReadKind = 25
-	WireReadKindREAD_STATE          WireReadKind = 26
-	WireReadKindREAD_PID            WireReadKind = 27
-	WireReadKindREAD_NAMESPACE_PID  WireReadKind = 28
-	WireReadKindREAD_NAMESPACE      WireReadKind = 29
-	WireReadKindREAD_CAPABILITIES   WireReadKind = 30
-	WireReadKindREAD_SYSCALL        WireReadKind = 31
+	WireReadKindREAD_BINARY_PATH    WireReadKind = 13
+	WireReadKindREAD_BINARY         WireReadKind = 14
+	WireReadKindREAD_SOCK           WireReadKind = 15
+	WireReadKindREAD_SOCKET         WireReadKind = 16
+	WireReadKindREAD_SOCKADDR       WireReadKind = 17
+	WireReadKindREAD_USER_SOCKADDR  WireReadKind = 18
+	WireReadKindREAD_SKB            WireReadKind = 19
+	WireReadKindREAD_CRED           WireReadKind = 20
+	WireReadKindREAD_SOURCE_ADDRESS WireReadKind = 21
+	WireReadKindREAD_TARGET_ADDRESS WireReadKind = 22
+	WireReadKindREAD_SOURCE_PORT    WireReadKind = 23
+	WireReadKindREAD_TARGET_PORT    WireReadKind = 24
+	WireReadKindREAD_PROTOCOL       WireReadKind = 25
+	WireReadKindREAD_FAMILY         WireReadKind = 26
+	WireReadKindREAD_STATE          WireReadKind = 27
+	WireReadKindREAD_PID            WireReadKind = 28
+	WireReadKindREAD_NAMESPACE_PID  WireReadKind = 29
+	WireReadKindREAD_NAMESPACE      WireReadKind = 30
+	WireReadKindREAD_CAPABILITIES   WireReadKind = 31
+	WireReadKindREAD_SYSCALL        WireReadKind = 32
 )
 
 type WireReservedSlots uint32

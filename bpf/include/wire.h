@@ -15,7 +15,7 @@ enum limits {
 	RULES_MAX = 512,                /* rules of one site */
 	RULE_WORDS = RULES_MAX / 64,
 	READS_MAX = 24,                 /* values that one site looks at; each is a dimension */
-	STRINGS_MAX = 5,                /* of them, those that take a buffer: texts and structures */
+	STRINGS_MAX = 6,                /* of them, those that take a buffer: texts and structures */
 	STRING_MAX = 4096,              /* bytes with the closing NUL */
 	PREFIX_MAX = 256,
 	POSTFIX_MAX = 128,
@@ -203,27 +203,28 @@ enum read_kind {
 	READ_BINPRM = 10,       /* of the file that a struct linux_binprm executes */
 	READ_USER_BYTES = 11,   /* bytes at a pointer; their number is in the word at the offset size */
 	READ_KERNEL_BYTES = 12,
-	READ_BINARY = 13,       /* of the current process's executed file */
-	READ_SOCK = 14,         /* struct sock_info of a struct sock */
-	READ_SOCKET = 15,       /* of a struct socket */
-	READ_SOCKADDR = 16,     /* of a struct sockaddr in kernel memory */
-	READ_USER_SOCKADDR = 17,
-	READ_SKB = 18,
-	READ_CRED = 19,         /* struct cred_info of a struct cred */
+	READ_BINARY_PATH = 13,  /* path of the current process's executed file */
+	READ_BINARY = 14,       /* the same for exact comparison: what exec has hashed */
+	READ_SOCK = 15,         /* struct sock_info of a struct sock */
+	READ_SOCKET = 16,       /* of a struct socket */
+	READ_SOCKADDR = 17,     /* of a struct sockaddr in kernel memory */
+	READ_USER_SOCKADDR = 18,
+	READ_SKB = 19,
+	READ_CRED = 20,         /* struct cred_info of a struct cred */
 	/* Parts of the structure in the buffer that the read names. */
-	READ_SOURCE_ADDRESS = 20,
-	READ_TARGET_ADDRESS = 21,
-	READ_SOURCE_PORT = 22,
-	READ_TARGET_PORT = 23,
-	READ_PROTOCOL = 24,
-	READ_FAMILY = 25,
-	READ_STATE = 26,
+	READ_SOURCE_ADDRESS = 21,
+	READ_TARGET_ADDRESS = 22,
+	READ_SOURCE_PORT = 23,
+	READ_TARGET_PORT = 24,
+	READ_PROTOCOL = 25,
+	READ_FAMILY = 26,
+	READ_STATE = 27,
 	/* Of the current process. */
-	READ_PID = 27,
-	READ_NAMESPACE_PID = 28,
-	READ_NAMESPACE = 29,    /* inode number; the offset says of which, as in enum namespace_kind */
-	READ_CAPABILITIES = 30, /* the offset says which set, as in enum capability_kind */
-	READ_SYSCALL = 31,      /* number of a system call in the context, with SYSCALL_COMPAT */
+	READ_PID = 28,
+	READ_NAMESPACE_PID = 29,
+	READ_NAMESPACE = 30,    /* inode number; the offset says of which, as in enum namespace_kind */
+	READ_CAPABILITIES = 31, /* the offset says which set, as in enum capability_kind */
+	READ_SYSCALL = 32,      /* number of a system call in the context, with SYSCALL_COMPAT */
 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */

@@ -82,6 +82,30 @@ static __always_inline __u32 read_path(struct path *path, __u32 level, __u32 str
 	return w->len;
 }
 
+/*
+ * The path of the executed file. That of a sealed task is what its exec has
+ * hashed, and no file that it named to the kernel later.
+ */
+static __always_inline __u32 read_binary(__u32 level, __u32 string)
+{
+	struct task_struct *task = task_current();
+	struct task_seal *seal = task_seal(task);
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct path_walk *w;
+	__u32 len;
+
+	len = read_path(file ? &file->f_path : NULL, level, string);
+	if (!seal || seal->state != TASK_ARMED || len >= STRING_MAX)
+		return len;
+	w = bpf_map_lookup_elem(&path_walks, &level);
+	if (!w || path_hash_walked(level) || seal->binary.len != len)
+		return STRING_UNREADABLE;
+	for (int l = 0; l < HASH_LANES; l++)
+		if (w->hash.lane[l] != seal->binary.lane[l])
+			return STRING_UNREADABLE;
+	return len;
+}
+
 static __always_inline struct file *file_of_descriptor(__u64 fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -136,6 +160,8 @@ static __always_inline __u32 read_buffer(struct evaluation *e, const struct read
 		return string_length(bpf_probe_read_user_str(string, STRING_READ, (void *)word));
 	case READ_KERNEL_STRING:
 		return string_length(read_pointer_string(string, word));
+	case READ_BINARY_PATH:
+		return read_binary(level, read.string);
 	case READ_USER_BYTES:
 	case READ_KERNEL_BYTES:
 		return read_bytes(string, context, read, word);
@@ -196,7 +222,7 @@ static __always_inline __u64 read_word(const struct read_config read, void *cont
 /* Whether the read is a word of the context, and not of something else. */
 static __always_inline bool in_context(__u8 kind)
 {
-	return kind && kind != READ_INLINE_STRING && kind != READ_BINARY &&
+	return kind && kind != READ_INLINE_STRING && kind != READ_BINARY && kind != READ_BINARY_PATH &&
 	       (kind < READ_SOURCE_ADDRESS || kind == READ_SYSCALL);
 }
 

@@ -61,6 +61,14 @@ func shadowBy(binaries string) []agentenv.Tracepoint {
 		"matchBinaries: [%s], matchActions: [{action: Sigkill}]}]", binaries))
 }
 
+// processes is programs that end with status 3, of processes that a filter selects.
+func processes(filter string) []agentenv.Tracepoint {
+	return []agentenv.Tracepoint{{
+		Event: "sys_enter_exit_group", Args: "[{index: 5, type: int}]",
+		Selectors: "[{matchArgs: [{args: [0], operator: Equal, values: [3]}], " + filter + ", matchActions: [{action: Sigkill}]}]",
+	}}
+}
+
 func filterCases() []filterCase {
 	const sigkill = "{action: Sigkill}"
 	read := func(want int, path string) try { return try{want, []string{testenv.ActorPath, "read", path}} }
@@ -89,6 +97,18 @@ func filterCases() []filterCase {
 			opens(killed, "/etc/shadow"), read(0, "/etc/shadow"), opens(0, "/etc/hostname")}},
 		{"NotIn", shadowBy("{operator: NotIn, values: [/bin/busybox, /bin/none]}"), []try{
 			opens(0, "/etc/shadow"), read(killed, "/etc/shadow"), read(0, "/etc/hostname")}},
+		{"Prefix of the binary", shadowBy("{operator: Prefix, values: [/bin/act]}"), []try{
+			opens(0, "/etc/shadow"), read(killed, "/etc/shadow"), read(0, "/etc/hostname")}},
+		{"NotPostfix of the binary", shadowBy("{operator: NotPostfix, values: [/busybox]}"), []try{
+			opens(0, "/etc/shadow"), read(killed, "/etc/shadow"), read(0, "/etc/hostname")}},
+		{"process 1 of its namespace", processes("matchPIDs: [{operator: In, values: [1], isNamespacePID: true}]"), []try{exits(3, 3)}},
+		{"not process 1 of its namespace", processes("matchPIDs: [{operator: NotIn, values: [1], isNamespacePID: true}]"), []try{exits(killed, 3)}},
+		{"pid of another", processes("matchPIDs: [{operator: In, values: [1]}]"), []try{exits(3, 3)}},
+		{"host's pid namespace", processes("matchNamespaces: [{namespace: Pid, operator: In, values: [host_ns]}]"), []try{exits(3, 3)}},
+		{"an uts namespace of its own", processes("matchNamespaces: [{namespace: Uts, operator: NotIn, values: [host_ns]}]"), []try{exits(killed, 3)}},
+		{"capability that it has", processes("matchCapabilities: [{type: Effective, operator: In, values: [CAP_SYS_TIME, CAP_CHOWN]}]"), []try{exits(killed, 3)}},
+		{"capability that it has not", processes("matchCapabilities: [{type: Permitted, operator: In, values: [CAP_SYS_TIME]}]"), []try{exits(3, 3)}},
+		{"no such capability", processes("matchCapabilities: [{type: Permitted, operator: NotIn, values: [CAP_SYS_TIME]}]"), []try{exits(killed, 3)}},
 		{"a filter of two arguments", []agentenv.Tracepoint{{
 			Event: "sys_enter_kill", Args: "[{index: 5, type: int}, {index: 6, type: int}]",
 			Selectors: "[{matchArgs: [{args: [0], operator: Equal, values: [1]}, {args: [1], operator: Equal, values: [0]}], " +

@@ -11,9 +11,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
-	"golang.org/x/sys/unix"
 
-	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 )
 
@@ -170,21 +168,4 @@ func (p *Points) Registers() compile.Registers {
 		Args: []uint16{di, si, dx, cx, r8, r9}, Call: []uint16{di, si, dx, r10, r8, r9},
 		Compat: []uint16{bx, cx, dx, si, di, bp}, Result: ax,
 	}
-}
-
-// HostNamespace is compile.Kernel.
-func (p *Points) HostNamespace(n policy.Namespace) (uint32, error) {
-	names := [...]string{
-		policy.NamespaceUts: "uts", policy.NamespaceIpc: "ipc", policy.NamespaceMnt: "mnt", policy.NamespacePid: "pid",
-		policy.NamespacePidForChildren: "pid_for_children", policy.NamespaceNet: "net", policy.NamespaceTime: "time",
-		policy.NamespaceTimeForChildren: "time_for_children", policy.NamespaceCgroup: "cgroup", policy.NamespaceUser: "user",
-	}
-	if int(n) >= len(names) {
-		return 0, fmt.Errorf("unknown namespace %d", n)
-	}
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/1/ns/"+names[n], &st); err != nil {
-		return 0, fmt.Errorf("find the host's %s namespace: %w", names[n], err)
-	}
-	return uint32(st.Ino), nil
 }

@@ -117,12 +117,12 @@ func TestIntegers(t *testing.T) {
 // TestArgumentsWithoutValueKeepTheirPlace: also when the rule is wrong about the record.
 func TestArgumentsWithoutValueKeepTheirPlace(t *testing.T) {
 	t.Parallel()
-	e := &event.Site{Strings: [5]event.String{{Status: event.StringUnreadable}, {Status: event.StringTruncated}, {}}}
+	e := &event.Site{Strings: [6]event.String{{Status: event.StringUnreadable}, {Status: event.StringTruncated}, {}}}
 	got := siteArgs(e, []Arg{
 		{Type: policy.ArgString, String: 0, Label: "unreadable"},
 		{Type: policy.ArgString, String: 1, Label: "too long"},
 		{Type: policy.ArgString, String: 2, Label: "empty"},
-		{Type: policy.ArgString, String: 5, Label: "beyond"},
+		{Type: policy.ArgString, String: 6, Label: "beyond"},
 		{Type: policy.ArgString, String: -1, Label: "none"},
 		{Type: policy.ArgInt32, Reg: 24, Label: "beyond"},
 		{Type: policy.ArgInt32, Reg: -1, Label: "none"},

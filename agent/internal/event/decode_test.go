@@ -61,16 +61,16 @@ func exec(flags bpf.WireExecFlags, binary string, args []string, cwd string) *Ex
 	}
 }
 
-func wireSite(lengths [5]uint32) bpf.WireEventSite {
+func wireSite(lengths [6]uint32) bpf.WireEventSite {
 	return bpf.WireEventSite{
 		H: wireHeader(bpf.WireEventTypeEVENT_SITE), Site: 41, Version: 42,
 		Regs: [24]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1,
 		Posted: bpf.WireRuleBits{Word: [8]uint64{1, 7: 1 << 63}}, Signalled: bpf.WireRuleBits{Word: [8]uint64{2: 4}},
-		Overridden: bpf.WireRuleBits{Word: [8]uint64{3: 8}}, Mode: [5]uint32{1, 2, 3, 4, 5}, Pad: 0xffffffff,
+		Overridden: bpf.WireRuleBits{Word: [8]uint64{3: 8}}, Mode: [6]uint32{1, 2, 3, 4, 5, 6}, Pad: 0xffffffff,
 	}
 }
 
-func site(strings [5]String) *Site {
+func site(strings [6]String) *Site {
 	for i := range strings {
 		strings[i].Mode = uint32(i + 1)
 	}
@@ -123,15 +123,15 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 			exec(0, long, []string{long}, long),
 		},
 		{
-			"site", encode(tb, wireSite([5]uint32{3, unreadable, 0, truncated, 2}), "abc", "de"),
-			site([5]String{{Value: "abc"}, {Status: StringUnreadable}, {}, {Status: StringTruncated}, {Value: "de"}}),
+			"site", encode(tb, wireSite([6]uint32{3, unreadable, 0, truncated, 2}), "abc", "de"),
+			site([6]String{{Value: "abc"}, {Status: StringUnreadable}, {}, {Status: StringTruncated}, {Value: "de"}}),
 		},
 		{
 			"site with the longest strings",
-			encode(tb, wireSite([5]uint32{4095, 4095, 4095, 4095, 4095}), long, long, long, long, long),
-			site([5]String{{Value: long}, {Value: long}, {Value: long}, {Value: long}, {Value: long}}),
+			encode(tb, wireSite([6]uint32{4095, 4095, 4095, 4095, 4095}), long, long, long, long, long),
+			site([6]String{{Value: long}, {Value: long}, {Value: long}, {Value: long}, {Value: long}}),
 		},
-		{"site without strings", encode(tb, wireSite([5]uint32{})), site([5]String{})},
+		{"site without strings", encode(tb, wireSite([6]uint32{})), site([6]String{})},
 	}
 }
 
@@ -198,8 +198,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"type above the last", encode(t, wireHeader(9)), "type 9: unknown"},
 		{"path without end", encode(t, endless), "no end"},
 		{"unknown sealer", encode(t, sealer), "sealer 4"},
-		{"string of 4096 bytes", encode(t, wireSite([5]uint32{4096}), strings.Repeat("x", 4096)), "string 0 has 4096"},
-		{"lengths that overflow", encode(t, wireSite([5]uint32{0xfffffffd, 3})), "string 0 has"},
+		{"string of 4096 bytes", encode(t, wireSite([6]uint32{4096}), strings.Repeat("x", 4096)), "string 0 has 4096"},
+		{"lengths that overflow", encode(t, wireSite([6]uint32{0xfffffffd, 3})), "string 0 has"},
 		{"binary longer than the record", encode(t, wireExec(0xffff, 0, 0, 0), "/x"), "2 bytes where there should be 65535"},
 	} {
 		_, err := Decode(test.record)

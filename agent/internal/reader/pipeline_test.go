@@ -36,7 +36,7 @@ func siteRecord(b *testing.B, path string) []byte {
 	b.Helper()
 	record := bpf.WireEventSite{
 		H:         bpf.WireEventHeader{Type: uint16(bpf.WireEventTypeEVENT_SITE), Tgid: 7, Tid: 7, Start: 1, Slot: 5, CgroupId: 50},
-		StringLen: [5]uint32{uint32(len(path))},
+		StringLen: [6]uint32{uint32(len(path))},
 	}
 	record.H.Size = uint32(binary.Size(record) + len(path))
 	record.Posted.Word[0] = 1

@@ -302,7 +302,12 @@ func selectorHolds(s policy.Selector, hook *compile.Hook, record *compiletest.Re
 		}
 	}
 	for _, f := range s.Binaries {
-		if slices.Contains(f.Values, record.Binary.String) == f.Op.Negated() {
+		compare := map[policy.Operator]func(s, value string) bool{
+			policy.OpEqual:   func(s, value string) bool { return s == value },
+			policy.OpPrefix:  strings.HasPrefix,
+			policy.OpPostfix: strings.HasSuffix,
+		}[f.Op.Positive()]
+		if slices.ContainsFunc(f.Values, func(v string) bool { return compare(record.Binary.String, v) }) == f.Op.Negated() {
 			return false
 		}
 	}

@@ -101,6 +101,9 @@ type Policy struct {
 func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
 	compiled := &Policy{Policy: p}
 	var faults faults
+	if p.NodeSelector != nil {
+		faults.add("spec.nodeSelector", fmt.Errorf("the labels of this node are not known: %w", policy.ErrUnsupported))
+	}
 	for _, h := range apart(p.Hooks) {
 		hook, err := compileHook(p, h, k)
 		if err != nil {
@@ -310,11 +313,15 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 		}
 	}
 	for i, f := range s.Binaries {
-		if f.Op != policy.OpIn && f.Op != policy.OpNotIn || f.FollowChildren {
-			faults.add(fmt.Sprintf("%s.matchBinaries[%d].operator", path, i), fmt.Errorf("%s: %w", f.Op, policy.ErrUnsupported))
+		if f.FollowChildren {
+			faults.add(fmt.Sprintf("%s.matchBinaries[%d].followChildren", path, i), policy.ErrUnsupported)
 			continue
 		}
-		c.addStrings(hook.filterRead(Read{Kind: bpf.WireReadKindREAD_BINARY}), f.Op, f.Values)
+		read := Read{Kind: bpf.WireReadKindREAD_BINARY_PATH, Size: 8}
+		if f.Op == policy.OpIn || f.Op == policy.OpNotIn {
+			read.Kind, read.Size = bpf.WireReadKindREAD_BINARY, 0
+		}
+		c.addStrings(hook.filterRead(read), f.Op, f.Values)
 	}
 	c.addProcess(path, s, k, &faults)
 	if err := faults.join(); err != nil {

@@ -181,8 +181,16 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 	}
 	if s.IntN(5) == 0 {
 		f := policy.BinaryFilter{Op: policy.OpIn, Values: s.some(2, func() string { return s.Paths[s.IntN(len(s.Paths))] })}
-		if s.IntN(2) == 0 {
+		switch s.IntN(3) {
+		case 0:
 			f.Op = policy.OpNotIn
+		case 1:
+			f.Op = []policy.Operator{policy.OpPrefix, policy.OpNotPrefix, policy.OpPostfix, policy.OpNotPostfix}[s.IntN(4)]
+			path := s.Paths[s.IntN(len(s.Paths))]
+			f.Values = []string{path[:1+s.IntN(len(path))]}
+			if f.Op >= policy.OpPostfix {
+				f.Values = []string{path[s.IntN(len(path)):]}
+			}
 		}
 		sel.Binaries = append(sel.Binaries, f)
 	}
@@ -420,7 +428,7 @@ func (r *Record) Value(read compile.Read) compile.Value {
 		return r.Users[at].part(read)
 	}
 	switch read.Kind {
-	case bpf.WireReadKindREAD_BINARY:
+	case bpf.WireReadKindREAD_BINARY, bpf.WireReadKindREAD_BINARY_PATH:
 		return r.Binary
 	case bpf.WireReadKindREAD_USER_SOCKADDR:
 		return compile.Value{}

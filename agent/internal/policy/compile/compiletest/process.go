@@ -37,8 +37,8 @@ func (p *Process) value(read compile.Read) (compile.Value, bool) {
 // processFilters draws filters on the process, rarely: each holds for all events
 // or for none.
 func (s *Source) processFilters(sel *policy.Selector) {
-	// Of two kinds of namespaces and sets only: a site has no place for all.
-	namespaces := []policy.Namespace{policy.NamespaceMnt, policy.NamespacePid}
+	// Of some of them only: a site has no place for all.
+	namespaces := []policy.Namespace{policy.NamespaceMnt}
 	sets := []policy.CapabilitySet{policy.CapabilityEffective, policy.CapabilityPermitted}
 	if s.IntN(12) == 0 {
 		f := policy.PIDFilter{Negated: s.IntN(2) == 0, NamespacePID: s.IntN(2) == 0, Values: []uint32{s.Process.PID, 3}}
@@ -66,9 +66,8 @@ func (s *Source) processFilters(sel *policy.Selector) {
 // Reads is everything but arguments that hooks of a source can read.
 func (s *Source) Reads(args []compile.Read) []compile.Read {
 	reads := []compile.Read{
-		{Kind: bpf.WireReadKindREAD_BINARY}, {Kind: bpf.WireReadKindREAD_PID}, {Kind: bpf.WireReadKindREAD_NAMESPACE_PID},
+		{Kind: bpf.WireReadKindREAD_BINARY}, {Kind: bpf.WireReadKindREAD_BINARY_PATH, Size: 8}, {Kind: bpf.WireReadKindREAD_PID}, {Kind: bpf.WireReadKindREAD_NAMESPACE_PID},
 		{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(policy.NamespaceMnt)},
-		{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(policy.NamespacePid)},
 		{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(policy.CapabilityEffective)},
 		{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(policy.CapabilityPermitted)},
 	}
