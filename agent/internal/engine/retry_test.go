@@ -265,8 +265,8 @@ func TestProgramIsReplacedWithoutGap(t *testing.T) {
 		again.Copy = uint8(len(*reads))
 		*reads = append(*reads, again)
 	}
-	b.load(rest)
 	acts := stop()
+	b.load(rest)
 	checkGone(t, first)
 	// For a moment the old program and the new one both judge.
 	if posted := b.counters(one).Post; posted < acts || posted > 2*acts {

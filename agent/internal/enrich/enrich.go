@@ -11,6 +11,7 @@ import (
 
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/event"
+	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/bpf"
@@ -62,6 +63,7 @@ type Enricher struct {
 	bootAsked  uint64 // when, on the clock of events
 	processes  map[processKey]*tetragon.Process
 	rules      map[ruleKey]*Rule
+	constants  *policy.Constants
 	unresolved atomic.Uint64
 }
 
@@ -83,6 +85,7 @@ func New(o Options) (*Enricher, error) {
 	}
 	return &Enricher{
 		Options: o, boot: boot, processes: map[processKey]*tetragon.Process{}, rules: map[ruleKey]*Rule{},
+		constants: policy.NewConstants(),
 	}, nil
 }
 

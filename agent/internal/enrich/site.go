@@ -87,42 +87,42 @@ func (e *Enricher) publishSite(of *event.Site) {
 			e.unresolved.Add(1)
 			continue
 		}
-		e.publish(&of.Header, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessTracepoint{
-			ProcessTracepoint: &tetragon.ProcessTracepoint{
-				Process: subject, Parent: parent,
-				Subsys: r.Subsys, Event: r.Event, Args: siteArgs(of, r.Args),
-				PolicyName: r.PolicyName, Action: action(r, of.Signalled.Has(bit)), Message: r.Message, Tags: r.Tags,
-			},
-		}})
-	}
-}
-
-// action is what was done: a rule that signals only posts while its policy is
-// not enforced, or when its signal could not be sent.
-func action(r *Rule, signalled bool) tetragon.KprobeAction {
-	switch {
-	case !signalled:
-		return tetragon.KprobeAction_KPROBE_ACTION_POST
-	case r.Signal == uint8(unix.SIGKILL):
-		return tetragon.KprobeAction_KPROBE_ACTION_SIGKILL
-	}
-	return tetragon.KprobeAction_KPROBE_ACTION_SIGNAL
-}
-
-func siteArgs(of *event.Site, args []Arg) []*tetragon.KprobeArgument {
-	messages := make([]*tetragon.KprobeArgument, len(args))
-	for i, a := range args {
-		messages[i] = &tetragon.KprobeArgument{Label: a.Label}
-		switch {
-		case a.Type == policy.ArgString:
-			if a.String >= 0 && a.String < len(of.Strings) && of.Strings[a.String].Status == event.StringRead {
-				messages[i].Arg = &tetragon.KprobeArgument_StringArg{StringArg: valid(of.Strings[a.String].Value)}
-			}
-		case a.Reg >= 0 && a.Reg < len(of.Regs):
-			setInteger(messages[i], a.Type, of.Regs[a.Reg])
+		response := &tetragon.GetEventsResponse{}
+		args, did := e.siteArgs(of, r.Args), action(r, of.Signalled.Has(bit), of.Overridden.Has(bit))
+		switch r.Section {
+		case policy.LSMHooks:
+			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: &tetragon.ProcessLsm{
+				Process: subject, Parent: parent, FunctionName: r.Function, Args: args,
+				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
+			}}
+		case policy.Kprobes, policy.Fentries:
+			response.Event = &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
+				Process: subject, Parent: parent, FunctionName: r.Function, Args: args,
+				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
+			}}
+		default:
+			response.Event = &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
+				Process: subject, Parent: parent, Subsys: r.Subsys, Event: r.Event, Args: args,
+				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
+			}}
 		}
+		e.publish(&of.Header, response)
 	}
-	return messages
+}
+
+// action is what was done: a rule that signals or denies only posts while its
+// policy is not enforced, or when its signal could not be sent. Of what both kills
+// and denies the kill is told.
+func action(r *Rule, signalled, overridden bool) tetragon.KprobeAction {
+	switch {
+	case signalled && r.Signal == uint8(unix.SIGKILL):
+		return tetragon.KprobeAction_KPROBE_ACTION_SIGKILL
+	case overridden:
+		return tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE
+	case signalled:
+		return tetragon.KprobeAction_KPROBE_ACTION_SIGNAL
+	}
+	return tetragon.KprobeAction_KPROBE_ACTION_POST
 }
 
 // setInteger puts an integer into the field that the API has for its type. What

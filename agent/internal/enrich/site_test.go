@@ -107,7 +107,7 @@ func TestIntegers(t *testing.T) {
 		{policy.ArgUint32, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x76543281}}},
 		{policy.ArgUint64, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_SizeArg{SizeArg: word}}},
 	} {
-		got := siteArgs(&event.Site{Regs: [24]uint64{7: word}}, []Arg{{Type: test.of, Reg: 7, String: -1}})
+		got := newWorld(t).siteArgs(&event.Site{Regs: [24]uint64{7: word}}, []Arg{{Type: test.of, Reg: 7, String: -1}})
 		if diff := cmp.Diff([]*tetragon.KprobeArgument{test.want}, got, protocmp.Transform()); diff != "" {
 			t.Errorf("%v: want -, got +:\n%s", test.of, diff)
 		}
@@ -118,7 +118,7 @@ func TestIntegers(t *testing.T) {
 func TestArgumentsWithoutValueKeepTheirPlace(t *testing.T) {
 	t.Parallel()
 	e := &event.Site{Strings: [6]event.String{{Status: event.StringUnreadable}, {Status: event.StringTruncated}, {}}}
-	got := siteArgs(e, []Arg{
+	got := newWorld(t).siteArgs(e, []Arg{
 		{Type: policy.ArgString, String: 0, Label: "unreadable"},
 		{Type: policy.ArgString, String: 1, Label: "too long"},
 		{Type: policy.ArgString, String: 2, Label: "empty"},

@@ -83,13 +83,14 @@ func allParts() []Part {
 		{Package: "agent/internal/seal", Skip: "^" + otherFlavour + "$"},
 		{
 			Package: enginePackage,
-			Skip:    "^(" + otherFlavour + "|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing)$",
+			Skip:    "^(" + otherFlavour + "|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestResolve)$",
 			Args:    []string{"-boltseal.pairs=2000"},
 		},
 		// Each way in which the kernel comes to know a container; the forms of paths
 		// are read by the agent alone.
 		{Package: "test/e2e", Run: "^TestSealOrder$/^ways$/^(announced|hooked|announced_and_hooked|announced,_three_parents_that_are_not_there|" +
 			"hooked,_called_as_Docker_does|hooked,_the_scope_of_an_engine|hooked,_an_unknown_runtime)$"},
+		{Package: "test/e2e", Run: "^TestVerdicts$"},
 		{Package: "test/runtimes"},
 	}
 }
