@@ -292,7 +292,20 @@ func (m mechanism) prove(t *testing.T, agent *agentenv.Agent, natural, host map[
 		t.Errorf("write: %s, and the file has %q, want %q", verdict, left, wantLeft)
 	}
 	m.told(t, events, acts, inside.ID)
-	c := agent.PolicyStatus(t, name).GetStats().GetActionCounters()
+	promise := "prevented"
+	if m.verdict == "SIGKILL" {
+		promise = "may have happened"
+	}
+	listed := agent.PolicyStatus(t, name)
+	if n := len(listed.GetHookStatuses()); n != len(acts) {
+		t.Errorf("%d hooks are listed, want %d", n, len(acts))
+	}
+	for _, h := range listed.GetHookStatuses() {
+		if !strings.Contains(h.GetHookDescription(), promise) {
+			t.Errorf("listed as %q, which does not say %q", h.GetHookDescription(), promise)
+		}
+	}
+	c := listed.GetStats().GetActionCounters()
 	done := c.GetOverride() + c.GetSignal()
 	if want := len(acts) + 2; int(done) != want || c.GetMonitorOverride()+c.GetMonitorSignal() != 0 {
 		t.Errorf("counters %v, want %d acts", c, want)

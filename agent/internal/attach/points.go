@@ -19,6 +19,9 @@ type Points struct {
 	features kernel.Features
 	types    *btf.Spec
 	symbols  func() (map[string]bool, error)
+	// unsafe is why programs that can be preempted would be, to each other's harm;
+	// nil where they are not.
+	unsafe error
 }
 
 // Open opens the lists of hooks of the running kernel, which can do what features
@@ -32,7 +35,11 @@ func Open(features kernel.Features) (*Points, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read types of the kernel: %w", err), tracefs.Close())
 	}
-	return &Points{tracefs: tracefs, features: features, types: types, symbols: sync.OnceValues(readSymbols)}, nil
+	p := &Points{tracefs: tracefs, features: features, types: types, symbols: sync.OnceValues(readSymbols)}
+	if p.unsafe, err = preempts(); err != nil {
+		return nil, errors.Join(err, tracefs.Close())
+	}
+	return p, nil
 }
 
 // Close closes the lists. What is attached stays.
@@ -49,7 +56,15 @@ func (p *Points) Can(m compile.Mechanism) error {
 	if !ok {
 		return fmt.Errorf("unknown mechanism %d", m)
 	}
-	return p.features.Err(feature)
+	if err := p.features.Err(feature); err != nil {
+		return err
+	}
+	switch m {
+	case compile.CanFentry, compile.CanModifyReturn, compile.CanModifySyscall, compile.CanLSM:
+		return p.unsafe
+	default:
+		return nil
+	}
 }
 
 // Tracepoint is compile.Kernel.

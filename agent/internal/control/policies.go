@@ -157,11 +157,20 @@ type PolicyStatus struct {
 	Policy   *policy.Policy
 	Enabled  bool
 	Sites    []string
+	Hooks    []HookStatus
 	Counters engine.Counters
 	// KernelMemory is in bytes, computed from the sizes of map elements.
 	KernelMemory uint64
 	// Containers is the number of containers that the policy is for.
 	Containers int
+}
+
+// HookStatus is one hook of a policy as it is listed.
+type HookStatus struct {
+	Section policy.Section
+	Index   int
+	// Site is where and by which mechanism, Guarantee what enforcing it promises.
+	Site, Guarantee string
 }
 
 // Policies lists the policies by key.
@@ -180,6 +189,9 @@ func (c *Controller) Policies() ([]PolicyStatus, error) {
 		}
 		for _, hook := range h.compiled.Hooks {
 			s.Sites = append(s.Sites, hook.Site.String())
+			s.Hooks = append(s.Hooks, HookStatus{
+				Section: hook.Section, Index: hook.Index, Site: hook.Site.String(), Guarantee: hook.Guarantee(),
+			})
 		}
 		for _, subject := range c.subjects {
 			if subject.keys[key] {

@@ -17,7 +17,7 @@ const scratchAtomic = "scratch_atomic"
 // compare-and-exchange (before Linux 5.12): it tells them so, and replaces the
 // instruction, which the kernel refuses also where it is never reached.
 func DropAtomics(spec *ebpf.CollectionSpec) error {
-	if hasAtomics() {
+	if HasAtomics() {
 		return nil
 	}
 	if v := spec.Variables[scratchAtomic]; v != nil {
@@ -35,8 +35,9 @@ func DropAtomics(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
-// hasAtomics tells whether the kernel takes the instruction.
-func hasAtomics() bool {
+// HasAtomics tells whether the kernel takes the instruction compare-and-exchange
+// (Linux 5.12), by loading a program that has it.
+func HasAtomics() bool {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "probe_cmpxchg", Type: ebpf.SocketFilter, License: "GPL",
 		Instructions: asm.Instructions{

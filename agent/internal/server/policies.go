@@ -138,6 +138,12 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 			MonitorOverride: p.Counters.MonitorOverride,
 		}},
 	}
+	for _, h := range p.Hooks {
+		out.HookStatuses = append(out.HookStatuses, &tetragon.HookStatus{
+			Section: h.Section.String(), HookIdx: uint32(h.Index), State: tetragon.HookState_STATUS_LOADED,
+			HookDescription: h.Site + ": " + h.Guarantee,
+		})
+	}
 	if p.Enabled {
 		out.State = tetragon.TracingPolicyState_TP_STATE_ENABLED
 	}

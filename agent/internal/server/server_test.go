@@ -52,7 +52,8 @@ func (f *fake) ConfigurePolicy(_, _ string, enable *bool, mode *policy.Mode) err
 func (f *fake) Policies() ([]control.PolicyStatus, error) {
 	return []control.PolicyStatus{{
 		ID: 3, Policy: &policy.Policy{Name: "p", Namespace: "n", Mode: policy.Monitor}, Enabled: true,
-		Counters: engine.Counters{Post: 1, NoPost: 2, Signal: 3, MonitorSignal: 4}, KernelMemory: 5, Sites: []string{"a/b"},
+		Counters: engine.Counters{Post: 1, NoPost: 2, Signal: 3, MonitorSignal: 4, Override: 5, MonitorOverride: 6}, KernelMemory: 5, Sites: []string{"a/b"},
+		Hooks: []control.HookStatus{{Section: policy.LSMHooks, Index: 2, Site: "lsm:x", Guarantee: "prevented"}},
 	}}, f.fail
 }
 func (f *fake) PoliciesOf(uint32) []string { return []string{"n/p"} }
@@ -194,7 +195,10 @@ func TestPolicyCalls(t *testing.T) {
 		Id: 3, FilterId: 3, Name: "p", Namespace: "n", Domain: "grpc", State: tetragon.TracingPolicyState_TP_STATE_ENABLED,
 		Mode: tetragon.TracingPolicyMode_TP_MODE_MONITOR, KernelMemoryBytes: 5, Sensors: []string{"a/b"},
 		Stats: &tetragon.TracingPolicyStats{ActionCounters: &tetragon.TracingPolicyActionCounters{
-			Post: 1, Nopost: 2, Signal: 3, MonitorSignal: 4,
+			Post: 1, Nopost: 2, Signal: 3, MonitorSignal: 4, Override: 5, MonitorOverride: 6,
+		}},
+		HookStatuses: []*tetragon.HookStatus{{
+			Section: "lsmhooks", HookIdx: 2, State: tetragon.HookState_STATUS_LOADED, HookDescription: "lsm:x: prevented",
 		}},
 	}
 	want.Enabled = true //nolint:staticcheck // deprecated, and still read by clients

@@ -90,6 +90,24 @@ type Hook struct {
 	Rules []Rule
 }
 
+// Guarantee is what enforcing the hook promises, in words for users.
+func (h *Hook) Guarantee() string {
+	overrides := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Overrides })
+	kills := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal == sigkill })
+	signals := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal != 0 })
+	switch {
+	case overrides && kills:
+		return "prevented, and the process killed"
+	case overrides:
+		return "prevented"
+	case kills:
+		return "the process is killed; what it asked for may have happened"
+	case signals:
+		return "the process is signaled; what it asked for happens"
+	}
+	return "reported"
+}
+
 // Policy is a policy that was compiled for one kernel. It is immutable.
 type Policy struct {
 	*policy.Policy

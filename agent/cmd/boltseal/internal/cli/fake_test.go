@@ -129,8 +129,9 @@ func (f *fakeAgent) AddTracingPolicy(_ context.Context, r *tetragon.AddTracingPo
 		State: tetragon.TracingPolicyState_TP_STATE_ENABLED, KernelMemoryBytes: 20 << 10,
 		Sensors: []string{"tracepoint:syscalls/sys_enter_openat"},
 		Stats: &tetragon.TracingPolicyStats{ActionCounters: &tetragon.TracingPolicyActionCounters{
-			Post: 11, Signal: 7, MonitorSignal: 3,
+			Post: 11, Override: 5, Signal: 7, MonitorSignal: 3, MonitorOverride: 2,
 		}},
+		HookStatuses: []*tetragon.HookStatus{{Section: "tracepoints", HookDescription: "syscalls/sys_enter_openat: reported"}},
 	})
 	return &tetragon.AddTracingPolicyResponse{}, nil
 }

@@ -83,12 +83,13 @@ func (a *app) policyListCommand() *cobra.Command {
 			fmt.Fprintln(a.Stderr, "no policies")
 			return nil
 		}
-		rows := [][]string{{"NAME", "NAMESPACE", "STATE", "MODE", "POSTED", "SIGNALED", "MONITORED", "MEMORY"}}
+		rows := [][]string{{"NAME", "NAMESPACE", "STATE", "MODE", "POSTED", "DENIED", "SIGNALED", "MONITORED", "MEMORY"}}
 		for _, p := range response.GetPolicies() {
 			n := p.GetStats().GetActionCounters()
 			rows = append(rows, []string{
 				quote.Word(p.GetName()), quote.Word(p.GetNamespace()), policyState(p), policyMode(p.GetMode()),
-				fmt.Sprint(n.GetPost()), fmt.Sprint(n.GetSignal()), fmt.Sprint(n.GetMonitorSignal()), size(p.GetKernelMemoryBytes()),
+				fmt.Sprint(n.GetPost()), fmt.Sprint(n.GetOverride()), fmt.Sprint(n.GetSignal()),
+				fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride()), size(p.GetKernelMemoryBytes()),
 			})
 		}
 		return table(a.Stdout, rows)
@@ -162,11 +163,17 @@ func (a *app) showPolicy(p *tetragon.TracingPolicyStatus) error {
 		rows = append(rows, []string{title, quote.Word(s)})
 		title = ""
 	}
+	title = "when enforced"
+	for _, h := range p.GetHookStatuses() {
+		rows = append(rows, []string{title, quote.Text(h.GetHookDescription())})
+		title = ""
+	}
 	rows = append(rows,
 		[]string{"posted", fmt.Sprint(n.GetPost())},
 		[]string{"not posted", fmt.Sprint(n.GetNopost())},
+		[]string{"denied", fmt.Sprint(n.GetOverride())},
 		[]string{"signaled", fmt.Sprint(n.GetSignal())},
-		[]string{"monitored", fmt.Sprint(n.GetMonitorSignal())},
+		[]string{"monitored", fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride())},
 		[]string{"memory", size(p.GetKernelMemoryBytes())},
 	)
 	return table(a.Stdout, rows)
