@@ -18,13 +18,15 @@ import (
 // Function is compile.Kernel. Functions that the kernel has and does not describe
 // have an unknown prototype.
 func (p *Points) Function(name string) (compile.Prototype, error) {
-	var f *btf.Func
-	err := p.types.TypeByName(name, &f)
-	if err == nil {
-		return prototype(f.Type.(*btf.FuncProto), 0), nil
-	}
-	if !errors.Is(err, btf.ErrNotFound) {
+	// Some kernels describe a function several times, with the same prototype.
+	types, err := p.types.AnyTypesByName(name)
+	if err != nil && !errors.Is(err, btf.ErrNotFound) {
 		return compile.Prototype{}, fmt.Errorf("look up function %s: %w", name, err)
+	}
+	for _, t := range types {
+		if f, ok := t.(*btf.Func); ok {
+			return prototype(f.Type.(*btf.FuncProto), 0), nil
+		}
 	}
 	symbols, err := p.symbols()
 	if err != nil {
@@ -38,14 +40,11 @@ func (p *Points) Function(name string) (compile.Prototype, error) {
 
 // Hook is compile.Kernel.
 func (p *Points) Hook(name string) (compile.Prototype, error) {
-	var f *btf.Func
-	if err := p.types.TypeByName("bpf_lsm_"+name, &f); err != nil {
-		if errors.Is(err, btf.ErrNotFound) {
-			return compile.Prototype{}, fmt.Errorf("security hook %s: %w", name, compile.ErrNoCall)
-		}
-		return compile.Prototype{}, fmt.Errorf("look up security hook %s: %w", name, err)
+	found, err := p.Function("bpf_lsm_" + name)
+	if errors.Is(err, compile.ErrNoCall) || err == nil && !found.Known {
+		return compile.Prototype{}, fmt.Errorf("security hook %s: %w", name, compile.ErrNoCall)
 	}
-	return prototype(f.Type.(*btf.FuncProto), 0), nil
+	return found, err
 }
 
 // RawTracepoint is compile.Kernel. The first parameter of the kernel's type is what

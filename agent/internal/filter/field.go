@@ -18,8 +18,29 @@ func process(e *tetragon.GetEventsResponse) *tetragon.Process {
 		return of.ProcessExec.GetProcess()
 	case *tetragon.GetEventsResponse_ProcessExit:
 		return of.ProcessExit.GetProcess()
+	}
+	if of := policyEvent(e); of != nil {
+		return of.GetProcess()
+	}
+	return nil
+}
+
+// ofPolicy is an event that a policy's rule made.
+type ofPolicy interface {
+	GetProcess() *tetragon.Process
+	GetParent() *tetragon.Process
+	GetPolicyName() string
+}
+
+// policyEvent is nil for events of no policy.
+func policyEvent(e *tetragon.GetEventsResponse) ofPolicy {
+	switch of := e.GetEvent().(type) {
 	case *tetragon.GetEventsResponse_ProcessTracepoint:
-		return of.ProcessTracepoint.GetProcess()
+		return of.ProcessTracepoint
+	case *tetragon.GetEventsResponse_ProcessKprobe:
+		return of.ProcessKprobe
+	case *tetragon.GetEventsResponse_ProcessLsm:
+		return of.ProcessLsm
 	}
 	return nil
 }
@@ -31,8 +52,9 @@ func parent(e *tetragon.GetEventsResponse) *tetragon.Process {
 		return of.ProcessExec.GetParent()
 	case *tetragon.GetEventsResponse_ProcessExit:
 		return of.ProcessExit.GetParent()
-	case *tetragon.GetEventsResponse_ProcessTracepoint:
-		return of.ProcessTracepoint.GetParent()
+	}
+	if of := policyEvent(e); of != nil {
+		return of.GetParent()
 	}
 	return nil
 }
@@ -50,6 +72,10 @@ func Type(e *tetragon.GetEventsResponse) tetragon.EventType {
 		return tetragon.EventType_PROCESS_EXIT
 	case *tetragon.GetEventsResponse_ProcessTracepoint:
 		return tetragon.EventType_PROCESS_TRACEPOINT
+	case *tetragon.GetEventsResponse_ProcessKprobe:
+		return tetragon.EventType_PROCESS_KPROBE
+	case *tetragon.GetEventsResponse_ProcessLsm:
+		return tetragon.EventType_PROCESS_LSM
 	case *tetragon.GetEventsResponse_RateLimitInfo:
 		return tetragon.EventType_RATE_LIMIT_INFO
 	}
@@ -105,8 +131,8 @@ func containerIDs(f *tetragon.Filter) (predicate, []error) {
 func policyNames(f *tetragon.Filter) (predicate, []error) {
 	set := f.GetPolicyNames()
 	return func(e *tetragon.GetEventsResponse) bool {
-		of, ok := e.GetEvent().(*tetragon.GetEventsResponse_ProcessTracepoint)
-		return ok && slices.Contains(set, of.ProcessTracepoint.GetPolicyName())
+		of := policyEvent(e)
+		return of != nil && slices.Contains(set, of.GetPolicyName())
 	}, nil
 }
 

@@ -30,6 +30,20 @@ func tracepoint(policy string) *tetragon.GetEventsResponse {
 	}}
 }
 
+func kprobe(policy string) *tetragon.GetEventsResponse {
+	return &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessKprobe{
+		ProcessKprobe: &tetragon.ProcessKprobe{Process: &tetragon.Process{Binary: "/bin/cat"}, PolicyName: policy},
+	}}
+}
+
+func lsm(policy string) *tetragon.GetEventsResponse {
+	return &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessLsm{
+		ProcessLsm: &tetragon.ProcessLsm{Parent: &tetragon.Process{Binary: "/bin/sh"}, PolicyName: policy},
+	}}
+}
+
+func types(set ...tetragon.EventType) *tetragon.Filter { return &tetragon.Filter{EventSet: set} }
+
 func TestFields(t *testing.T) {
 	t.Parallel()
 	exit := &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: &tetragon.ProcessExit{
@@ -67,6 +81,11 @@ func TestFields(t *testing.T) {
 		{"other container", &tetragon.Filter{ContainerId: []string{"1234"}}, cat, false},
 		{"no container", &tetragon.Filter{ContainerId: []string{""}}, cat, false},
 		{"policy", &tetragon.Filter{PolicyNames: []string{"p"}}, tracepoint("p"), true},
+		{"policy at a function", &tetragon.Filter{PolicyNames: []string{"p"}, BinaryRegex: []string{"^/bin/cat$"}}, kprobe("p"), true},
+		{"policy at a security hook", &tetragon.Filter{PolicyNames: []string{"p"}, ParentBinaryRegex: []string{"^/bin/sh$"}}, lsm("p"), true},
+		{"type of a function", types(tetragon.EventType_PROCESS_KPROBE), kprobe("p"), true},
+		{"type of a security hook", types(tetragon.EventType_PROCESS_LSM), lsm("p"), true},
+		{"another type", types(tetragon.EventType_PROCESS_LSM), kprobe("p"), false},
 		{"no policy", &tetragon.Filter{PolicyNames: []string{""}}, cat, false},
 		{"other policy", &tetragon.Filter{PolicyNames: []string{"p"}}, tracepoint("q"), false},
 		{"binary", &tetragon.Filter{BinaryRegex: []string{"^/sbin/", "cat$"}}, cat, true},

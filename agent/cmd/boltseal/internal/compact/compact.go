@@ -39,7 +39,15 @@ func Line(e *tetragon.GetEventsResponse) string {
 	case *tetragon.GetEventsResponse_ProcessTracepoint:
 		words = append(words, "tracepoint")
 		words = append(words, process(event.ProcessTracepoint.GetProcess(), false)...)
-		words = append(words, tracepoint(event.ProcessTracepoint)...)
+		words = append(words, rule(event.ProcessTracepoint.GetSubsys()+"/"+event.ProcessTracepoint.GetEvent(), event.ProcessTracepoint)...)
+	case *tetragon.GetEventsResponse_ProcessKprobe:
+		words = append(words, "kprobe")
+		words = append(words, process(event.ProcessKprobe.GetProcess(), false)...)
+		words = append(words, rule(event.ProcessKprobe.GetFunctionName(), event.ProcessKprobe)...)
+	case *tetragon.GetEventsResponse_ProcessLsm:
+		words = append(words, "lsm")
+		words = append(words, process(event.ProcessLsm.GetProcess(), false)...)
+		words = append(words, rule(event.ProcessLsm.GetFunctionName(), event.ProcessLsm)...)
 	case *tetragon.GetEventsResponse_RateLimitInfo:
 		words = append(words, "lost", strconv.FormatUint(event.RateLimitInfo.GetNumberOfDroppedProcessEvents(), 10), "events")
 	case *tetragon.GetEventsResponse_ProcessThrottle:
@@ -105,8 +113,17 @@ func end(e *tetragon.ProcessExit) string {
 	return "status=" + strconv.FormatUint(uint64(e.GetStatus()), 10)
 }
 
-func tracepoint(t *tetragon.ProcessTracepoint) []string {
-	words := []string{quote.Word(t.GetSubsys() + "/" + t.GetEvent())}
+// ofRule is an event that a policy's rule made.
+type ofRule interface {
+	GetArgs() []*tetragon.KprobeArgument
+	GetPolicyName() string
+	GetAction() tetragon.KprobeAction
+	GetMessage() string
+}
+
+// rule is what a rule saw at a site, and did.
+func rule(site string, t ofRule) []string {
+	words := []string{quote.Word(site)}
 	for _, a := range t.GetArgs() {
 		text := argument(a)
 		if a.GetLabel() != "" {

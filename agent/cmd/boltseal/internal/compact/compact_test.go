@@ -71,6 +71,14 @@ func TestLine(t *testing.T) {
 		{"nothing is known", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExec{}}), at + "exec host pid=- -"},
 		{"exit", exit(&tetragon.ProcessExit{Status: 3}), at + "exit host pid=7 /bin/cat status=3"},
 		{"killed", exit(&tetragon.ProcessExit{Signal: "SIGKILL", Status: 9}), at + "exit host pid=7 /bin/cat signal=SIGKILL"},
+		{"function", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
+			Process: &tetragon.Process{Binary: "/bin/cat", Pid: wrapperspb.UInt32(7)}, FunctionName: "security_file_open", PolicyName: "p",
+			Action: tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE,
+		}}}), at + "kprobe host pid=7 /bin/cat security_file_open policy=p action=override"},
+		{"security hook", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: &tetragon.ProcessLsm{
+			Process: &tetragon.Process{Binary: "/bin/cat", Pid: wrapperspb.UInt32(7)}, FunctionName: "file_open", PolicyName: "p",
+			Action: tetragon.KprobeAction_KPROBE_ACTION_SIGKILL, Message: "no",
+		}}}), at + `lsm host pid=7 /bin/cat file_open policy=p action=sigkill message="no"`},
 		{"tracepoint", act(&tetragon.ProcessTracepoint{
 			Subsys: "syscalls", Event: "sys_enter_write", PolicyName: "p", Action: tetragon.KprobeAction_KPROBE_ACTION_POST,
 			Message: hostile,
@@ -91,7 +99,7 @@ func TestLine(t *testing.T) {
 		{"throttled", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessThrottle{
 			ProcessThrottle: &tetragon.ProcessThrottle{Type: tetragon.ThrottleType_THROTTLE_START, Cgroup: hostile},
 		}}), at + `throttle start "` + quoted + `"`},
-		{"a kind without a form", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessLsm{}}), at + "process_lsm (see -o json)"},
+		{"a kind without a form", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessLsm{}}), at + "process_loader (see -o json)"},
 		{"a kind of a newer agent", &tetragon.GetEventsResponse{}, "- unknown"},
 	} {
 		got := Line(test.event)
