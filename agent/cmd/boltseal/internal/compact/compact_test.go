@@ -99,7 +99,7 @@ func TestLine(t *testing.T) {
 		{"throttled", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessThrottle{
 			ProcessThrottle: &tetragon.ProcessThrottle{Type: tetragon.ThrottleType_THROTTLE_START, Cgroup: hostile},
 		}}), at + `throttle start "` + quoted + `"`},
-		{"a kind without a form", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessLsm{}}), at + "process_loader (see -o json)"},
+		{"a kind without a form", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessLoader{}}), at + "process_loader (see -o json)"},
 		{"a kind of a newer agent", &tetragon.GetEventsResponse{}, "- unknown"},
 	} {
 		got := Line(test.event)
