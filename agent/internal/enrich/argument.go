@@ -69,12 +69,23 @@ func (e *Enricher) setBuffer(m *tetragon.KprobeArgument, t policy.ArgType, s *ev
 	case policy.ArgString:
 		m.Arg = &tetragon.KprobeArgument_StringArg{StringArg: path}
 	case policy.ArgCharBuf:
-		m.Arg = &tetragon.KprobeArgument_BytesArg{BytesArg: []byte(s.Value)}
+		setBytes(m, s.Value)
 	case policy.ArgCred:
 		setCred(m, s.Value)
 	default:
 		e.setSocket(m, t, s.Value)
 	}
+}
+
+// setBytes sets an argument that is bytes. The programs keep the first 4095 and do
+// not tell how many there were: as many as that are told as cut, of an unknown
+// size, since clients must not take a part for the whole.
+func setBytes(m *tetragon.KprobeArgument, bytes string) {
+	if len(bytes) < int(bpf.WireLimitsSTRING_MAX)-1 {
+		m.Arg = &tetragon.KprobeArgument_BytesArg{BytesArg: []byte(bytes)}
+		return
+	}
+	m.Arg = &tetragon.KprobeArgument_TruncatedBytesArg{TruncatedBytesArg: &tetragon.KprobeTruncatedBytes{BytesArg: []byte(bytes)}}
 }
 
 func (e *Enricher) setSocket(m *tetragon.KprobeArgument, t policy.ArgType, bytes string) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -44,7 +45,7 @@ func TestArgumentsOfTypes(t *testing.T) {
 		Uid: 1, Gid: 2, Suid: 3, Sgid: 4, Euid: 5, Egid: 6, Fsuid: 7, Fsgid: 8, Securebits: 0x11, UserNs: 4026531837,
 		Inheritable: 1, Permitted: 1<<21 | 1<<63, Effective: 2,
 	}
-	number := wrapperspb.UInt32
+	number, most := wrapperspb.UInt32, strings.Repeat("\x00", 4095)
 	for _, c := range []struct {
 		name string
 		of   policy.ArgType
@@ -53,6 +54,11 @@ func TestArgumentsOfTypes(t *testing.T) {
 	}{
 		{"string", policy.ArgString, event.String{Value: "a\xff"}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_StringArg{StringArg: "a\ufffd"}}},
 		{"bytes", policy.ArgCharBuf, event.String{Value: "a\x00\xff"}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_BytesArg{BytesArg: []byte("a\x00\xff")}}},
+		{"bytes one short of those kept", policy.ArgCharBuf, event.String{Value: most[1:]}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_BytesArg{BytesArg: []byte(most[1:])}}},
+		{"as many bytes as are kept", policy.ArgCharBuf, event.String{Value: most}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_TruncatedBytesArg{TruncatedBytesArg: &tetragon.KprobeTruncatedBytes{BytesArg: []byte(most)}}}},
+		{"no bytes", policy.ArgCharBuf, event.String{Status: event.StringUnreadable}, &tetragon.KprobeArgument{}},
+		{"no credentials", policy.ArgCred, event.String{Status: event.StringUnreadable}, &tetragon.KprobeArgument{}},
+		{"unreadable file", policy.ArgFile, event.String{Status: event.StringUnreadable}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_FileArg{FileArg: &tetragon.KprobeFile{Flags: unresolved}}}},
 		{"file", policy.ArgFile, event.String{Value: "/x", Mode: 0o104755}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_FileArg{FileArg: &tetragon.KprobeFile{Path: "/x", Permission: "-rwsr-xr-x"}}}},
 		{"file of a descriptor", policy.ArgFD, event.String{Value: "/x", Mode: 0o020620}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_FileArg{FileArg: &tetragon.KprobeFile{Path: "/x", Permission: "crw--w----"}}}},
 		{"path", policy.ArgPath, event.String{Value: "/d", Mode: 0o041777}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_PathArg{PathArg: &tetragon.KprobePath{Path: "/d", Permission: "drwxrwxrwt"}}}},
@@ -139,4 +145,37 @@ func TestSectionsMakeEvents(t *testing.T) {
 		b != tetragon.KprobeAction_KPROBE_ACTION_POST {
 		t.Errorf("actions %v of what was denied, %v of what was not", a, b)
 	}
+}
+
+// FuzzArguments reads any bytes as any type: what a program writes can be wrong,
+// and what it reads is chosen by whoever is watched.
+func FuzzArguments(f *testing.F) {
+	f.Add(wire(f, bpf.WireSockInfo{Family: 2, Type: 1, Protocol: 6, State: 1}), uint32(0), uint64(21))
+	f.Add(wire(f, bpf.WireSockInfo{Family: 10, Type: 99, Protocol: 65535, State: 255}), uint32(0o104755), uint64(1<<31))
+	f.Add(wire(f, bpf.WireCredInfo{Permitted: 1<<64 - 1, Securebits: 1<<32 - 1}), uint32(0o170000), uint64(1<<64-1))
+	f.Add("/etc/\xff\x00passwd", uint32(0o007777), uint64(0))
+	f.Fuzz(func(t *testing.T, bytes string, mode uint32, word uint64) {
+		var args []Arg
+		for kind := policy.ArgAuto; kind <= policy.ArgSyscall64; kind++ {
+			args = append(args, Arg{Type: kind})
+		}
+		of := &event.Site{}
+		of.Strings[0], of.Regs[0] = event.String{Value: bytes, Mode: mode}, word
+		got := newWorld(t).siteArgs(of, args)
+		if len(got) != len(args) {
+			t.Fatalf("%d arguments of %d", len(got), len(args))
+		}
+		for i, m := range got {
+			// Text that is no UTF-8 would end a client's stream.
+			if _, err := proto.Marshal(m); err != nil {
+				t.Errorf("%v: %v", args[i].Type, err)
+			}
+		}
+		if s := got[policy.ArgSock].GetSockArg(); (s != nil) != (len(bytes) >= binary.Size(bpf.WireSockInfo{})) {
+			t.Errorf("%d bytes make the socket %v", len(bytes), s)
+		}
+		if c := got[policy.ArgCred].GetProcessCredentialsArg(); (c != nil) != (len(bytes) >= binary.Size(bpf.WireCredInfo{})) {
+			t.Errorf("%d bytes make the credentials %v", len(bytes), c)
+		}
+	})
 }

@@ -112,7 +112,8 @@ func (e *Enricher) publishSite(of *event.Site) {
 
 // action is what was done: a rule that signals or denies only posts while its
 // policy is not enforced, or when its signal could not be sent. Of what both kills
-// and denies the kill is told.
+// and denies the kill is told, since nothing is left to see the error; of what
+// denies and sends another signal, the denial.
 func action(r *Rule, signalled, overridden bool) tetragon.KprobeAction {
 	switch {
 	case signalled && r.Signal == uint8(unix.SIGKILL):
