@@ -7,13 +7,9 @@ package compact
 
 import (
 	"cmp"
-	"encoding/hex"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/quote"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
@@ -144,28 +140,4 @@ func rule(site string, t ofRule) []string {
 // Action is an action in the words of policies, in lower case.
 func Action(a tetragon.KprobeAction) string {
 	return strings.ToLower(strings.TrimPrefix(a.String(), "KPROBE_ACTION_"))
-}
-
-// argument is the value of one argument, whatever its type.
-func argument(a *tetragon.KprobeArgument) string {
-	m := a.ProtoReflect()
-	field := m.WhichOneof(m.Descriptor().Oneofs().ByName("arg"))
-	if field == nil {
-		return "-"
-	}
-	v := m.Get(field)
-	switch field.Kind() {
-	case protoreflect.StringKind:
-		return quote.String(v.String(), maxText)
-	case protoreflect.BytesKind:
-		b := v.Bytes()
-		if len(b) > maxText/2 {
-			return fmt.Sprintf("0x%s...(%d bytes)", hex.EncodeToString(b[:maxText/2]), len(b))
-		}
-		return "0x" + hex.EncodeToString(b)
-	case protoreflect.Int32Kind, protoreflect.Int64Kind, protoreflect.Uint32Kind, protoreflect.Uint64Kind:
-		return v.String()
-	}
-	// protobuf's own text form escapes as quotes do; a message has no short one.
-	return "(" + string(field.Name()) + ")"
 }

@@ -92,7 +92,7 @@ func TestLine(t *testing.T) {
 				{},
 			},
 		}), at + `tracepoint host pid=7 /bin/cat syscalls/sys_enter_write -1 n=9223372036854775808 "` + quoted + `"="` + quoted +
-			`" 0x00ff 0x` + strings.Repeat("00", 128) + `...(200 bytes) (path_arg) - policy=p action=post message="` + quoted + `"`},
+			`" 0x00ff 0x` + strings.Repeat("00", 128) + `...(200 bytes) "` + quoted + `" - policy=p action=post message="` + quoted + `"`},
 		{"lost", event(&tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_RateLimitInfo{
 			RateLimitInfo: &tetragon.RateLimitInfo{NumberOfDroppedProcessEvents: 12},
 		}}), at + "lost 12 events"},
