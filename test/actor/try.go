@@ -87,10 +87,14 @@ func seize() error {
 	return nil
 }
 
-// loadModule loads a module of one byte, which no kernel takes.
+// moduleSize is that of the header which a module begins with: of what is shorter
+// no security hook is asked.
+const moduleSize = 64
+
+// loadModule loads a module of zeros, which no kernel takes.
 func loadModule() error {
-	image, params := [1]byte{'x'}, [1]byte{}
-	_, _, errno := unix.RawSyscall(unix.SYS_INIT_MODULE, uintptr(unsafe.Pointer(&image)), 1, uintptr(unsafe.Pointer(&params)))
+	image, params := [moduleSize]byte{}, [1]byte{}
+	_, _, errno := unix.RawSyscall(unix.SYS_INIT_MODULE, uintptr(unsafe.Pointer(&image)), moduleSize, uintptr(unsafe.Pointer(&params)))
 	if errno != 0 {
 		return errno
 	}

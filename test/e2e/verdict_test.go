@@ -63,7 +63,7 @@ func forbiddenActs() []forbiddenAct {
 		{
 			// LOADING_MODULE
 			"module", "kernel_load_data", "security_kernel_load_data", "[{index: 0, type: int}]", `operator: Equal, values: ["2"]`,
-			"init_module", "uint64", `operator: Equal, values: ["1"]`, 1,
+			"init_module", "uint64", `operator: Equal, values: ["64"]`, 1,
 		},
 		{
 			"unlink", "inode_unlink", "security_inode_unlink", "[{index: 1, type: dentry}]", path,

@@ -35,16 +35,23 @@ func DropAtomics(spec *ebpf.CollectionSpec) error {
 	return nil
 }
 
+// cmpXchg is BPF_CMPXCHG of the kernel's linux/bpf.h.
+const cmpXchg = 0xf1
+
 // HasAtomics tells whether the kernel takes the instruction compare-and-exchange
 // (Linux 5.12), by loading a program that has it.
 func HasAtomics() bool {
+	// The library writes an instruction's immediate from Constant, and would write
+	// an addition, which all kernels know.
+	exchange := asm.CmpXchg.Mem(asm.RFP, asm.R1, asm.DWord, -8)
+	exchange.Constant = cmpXchg
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "probe_cmpxchg", Type: ebpf.SocketFilter, License: "GPL",
 		Instructions: asm.Instructions{
-			asm.StoreImm(asm.RFP, -8, 0, asm.DWord),
 			asm.Mov.Imm(asm.R0, 0),
+			asm.StoreMem(asm.RFP, -8, asm.R0, asm.DWord),
 			asm.Mov.Imm(asm.R1, 1),
-			asm.CmpXchg.Mem(asm.RFP, asm.R1, asm.DWord, -8),
+			exchange,
 			asm.Mov.Imm(asm.R0, 0),
 			asm.Return(),
 		},

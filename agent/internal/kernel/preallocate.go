@@ -33,8 +33,10 @@ func Preallocate(spec *ebpf.CollectionSpec) error {
 
 // allocates tells whether maps of tracepoint programs may allocate as they grow,
 // on a kernel of that release ("6.1.0-56-amd64"). What cannot be read may not.
-func allocates(release string) bool {
-	const major, minor = 6, 1
+func allocates(release string) bool { return atLeast(release, 6, 1) }
+
+// atLeast tells whether a release is of that version or a later one.
+func atLeast(release string, major, minor int) bool {
 	first, rest, _ := strings.Cut(release, ".")
 	second := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
 	x, err := strconv.Atoi(first)
