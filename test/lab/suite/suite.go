@@ -51,7 +51,7 @@ type Part struct {
 
 // Columns returns what is run where.
 func Columns() []Column {
-	columns := []Column{{Name: host, Parts: allParts()}}
+	columns := []Column{{Name: host, Parts: append(allParts(), verdictParts()...)}}
 	for _, k := range lab.Kernels() {
 		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: partsOf(k)})
 	}
@@ -90,10 +90,13 @@ func allParts() []Part {
 		// are read by the agent alone.
 		{Package: "test/e2e", Run: "^TestSealOrder$/^ways$/^(announced|hooked|announced_and_hooked|announced,_three_parents_that_are_not_there|" +
 			"hooked,_called_as_Docker_does|hooked,_the_scope_of_an_engine|hooked,_an_unknown_runtime)$"},
-		{Package: "test/e2e", Run: "^TestVerdicts$"},
 		{Package: "test/runtimes"},
 	}
 }
+
+// verdictParts try every act by every mechanism, for which the emulated machines
+// take two minutes: in the column that has all mechanisms, and on this machine.
+func verdictParts() []Part { return []Part{{Package: "test/e2e", Run: "^TestVerdicts$"}} }
 
 // partsOf are the parts of a kernel. The one with error injection is of the same
 // version as Debian's 6.12: what is long and has nothing to do with error
@@ -109,7 +112,7 @@ func partsOf(k lab.Kernel) []Part {
 				"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargestSiteLoads)$"}
 		}
 	}
-	return parts
+	return append(parts, verdictParts()...)
 }
 
 // programs are those that tests find in testenv.BinariesVariable.

@@ -23,6 +23,8 @@ type row struct {
 	pkg, test string
 	// without is for mechanisms that are proven where BPF is not in lsm=.
 	without bool
+	// some: the tests are not run in every column that runs others of their package.
+	some bool
 }
 
 func rows() []row {
@@ -43,11 +45,11 @@ func rows() []row {
 		{promise: "a policy denies by kprobe override", pkg: enginePackage, test: "TestOpenIsDenied/override"},
 		{promise: "policies at functions", pkg: enginePackage, test: "TestFunctionsAreSeen"},
 		{promise: "sealed before the first task and exec, killed when selected", pkg: "test/e2e", test: "TestSealOrder"},
-		{promise: "BPF LSM denies seven acts in the selected container only", pkg: "test/e2e", test: "TestVerdicts/lsm"},
-		{promise: "fmod_ret denies them", pkg: "test/e2e", test: "TestVerdicts/fmod_ret"},
-		{promise: "fmod_ret or kprobe override denies them as system calls", pkg: "test/e2e", test: "TestVerdicts/system_call_override"},
-		{promise: "a signal kills by kprobe", pkg: "test/e2e", test: "TestVerdicts/kprobe_kill"},
-		{promise: "a signal kills by tracepoint", pkg: "test/e2e", test: "TestVerdicts/tracepoint_kill"},
+		{promise: "BPF LSM denies seven acts in the selected container only", pkg: "test/e2e", test: "TestVerdicts/lsm", some: true},
+		{promise: "fmod_ret denies them", pkg: "test/e2e", test: "TestVerdicts/fmod_ret", some: true},
+		{promise: "fmod_ret or kprobe override denies them as system calls", pkg: "test/e2e", test: "TestVerdicts/system_call_override", some: true},
+		{promise: "a signal kills by kprobe", pkg: "test/e2e", test: "TestVerdicts/kprobe_kill", some: true},
+		{promise: "a signal kills by tracepoint", pkg: "test/e2e", test: "TestVerdicts/tracepoint_kill", some: true},
 		{promise: "runc", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/runc"},
 		{promise: "crun", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/crun"},
 		{promise: "podman", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/podman"},
@@ -105,6 +107,9 @@ func report(w io.Writer, rows []row, outcomes []*Outcome, took time.Duration) bo
 			cell := ""
 			if o := byName[name]; o != nil {
 				cell = r.cell(o)
+			}
+			if cell == unheard && r.some {
+				cell = ""
 			}
 			line += "\t" + cell
 		}
@@ -183,7 +188,7 @@ func (o *Outcome) gaps(rows []row) []string {
 		}
 	}
 	for _, r := range rows {
-		if runs[r.pkg] && r.test != "" && r.cell(o) == unheard {
+		if runs[r.pkg] && r.test != "" && !r.some && r.cell(o) == unheard {
 			gaps = append(gaps, fmt.Sprintf("nothing was heard of %q (%s %s)", r.promise, r.pkg, r.test))
 		}
 	}
