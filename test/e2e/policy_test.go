@@ -134,7 +134,7 @@ func invalid() map[string]string {
 		"":                "",
 		"metadata.name: ": "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: Not_A_Name}\nspec: {}\n",
 		"kind: ":          "apiVersion: cilium.io/v1alpha1\nkind: Policy\nmetadata: {name: bad}\nspec: {}\n",
-		"spec.kprobes: ":  point("  kprobes: [{call: sys_open}]\n"),
+		"spec.uprobes: ":  point("  uprobes: [{path: /bin/sh}]\n"),
 		"spec.colour: ":   point("  colour: red\n"),
 		"spec.tracepoints[1]: event syscalls/sys_enter_nothing":      point("  - {subsystem: syscalls, event: sys_enter_nothing}\n"),
 		"spec.tracepoints[1].args[0].index":                          point("  - {subsystem: syscalls, event: sys_enter_openat, args: [{index: 99, type: string}]}\n"),

@@ -143,6 +143,9 @@ func (e *Engine) Load(p *compile.Policy) (id PolicyID, err error) {
 			return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
 		}
 	}
+	if err := e.attach(l); err != nil {
+		return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
+	}
 	e.lastID++
 	l.id = e.lastID
 	e.policies[l.id] = l
@@ -170,14 +173,38 @@ func (e *Engine) loadHook(l *loaded, h *compile.Hook) error {
 			e.give(l, s, h, first, i)
 		}
 	}
-	if err := e.write(s); err != nil {
-		return err
+	s.hook = h
+	return e.write(s)
+}
+
+// attach gives the sites of a policy programs that do what it needs. Those that
+// were attached before go when all of the new ones are, so that there is no gap
+// and, where one cannot be attached, no change; for a moment both evaluate.
+func (e *Engine) attach(l *loaded) error {
+	next := map[*site]*program{}
+	for _, h := range l.hooks {
+		s := h.site
+		if next[s] != nil || s.program != nil && s.program.equal(s.shape()) {
+			continue
+		}
+		p, err := s.attached(e.maps)
+		if err != nil {
+			for _, p := range next {
+				err = errors.Join(err, p.Close())
+			}
+			return err
+		}
+		next[s] = p
 	}
-	if s.program == nil || !s.program.equal(s.shape()) {
-		s.hook = h
-		return s.attach(e.maps)
+	var errs []error
+	for s, p := range next {
+		old := s.program
+		s.program = p
+		if old != nil {
+			errs = append(errs, old.Close())
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // give gives a rule its bit and says what it does.

@@ -107,7 +107,7 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 		t.Fatal(err)
 	}
 	r.site.hook = &wide.Hooks[0]
-	if err := r.site.attach(r.maps); err != nil {
+	if r.site.program, err = r.site.attached(r.maps); err != nil {
 		t.Fatalf("%+v", err)
 	}
 	if r.ring, err = ringbuf.NewReader(r.maps.coll.Maps[bpf.SiteMapEvents]); err != nil {

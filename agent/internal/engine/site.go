@@ -67,23 +67,17 @@ func (s *site) shape() shape {
 	return shape{reads: s.table.Reads(), words: words}
 }
 
-// attach loads and attaches programs of the shape that the site needs. Those
-// attached before go only then, so that there is no gap; for a moment both
-// evaluate.
-func (s *site) attach(m *maps) error {
+// attached loads and attaches programs of the shape that the site needs, beside
+// those that it has.
+func (s *site) attached(m *maps) (*program, error) {
 	next, err := s.load(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := next.attach(m, s.name); err != nil {
-		return errors.Join(err, next.Close())
+		return nil, errors.Join(err, next.Close())
 	}
-	old := s.program
-	s.program = next
-	if old != nil {
-		return old.Close()
-	}
-	return nil
+	return next, nil
 }
 
 // entry is the program that a kind of sites runs at its entry.
