@@ -23,10 +23,15 @@ func (p *Points) Function(name string) (compile.Prototype, error) {
 	if err != nil && !errors.Is(err, btf.ErrNotFound) {
 		return compile.Prototype{}, fmt.Errorf("look up function %s: %w", name, err)
 	}
+	var found []compile.Prototype
 	for _, t := range types {
 		if f, ok := t.(*btf.Func); ok {
-			return prototype(f.Type.(*btf.FuncProto), 0), nil
+			found = append(found, prototype(f.Type.(*btf.FuncProto), 0))
 		}
+	}
+	if len(found) > 0 {
+		found[0].Ambiguous = len(found) > 1
+		return found[0], nil
 	}
 	symbols, err := p.symbols()
 	if err != nil {

@@ -62,6 +62,9 @@ type Prototype struct {
 	Params []Param
 	// Void tells that nothing is returned.
 	Void bool
+	// Ambiguous: the kernel describes several functions of the name, and no program
+	// of a trampoline can be for one of them.
+	Ambiguous bool
 }
 
 // Param is one parameter of a function.

@@ -109,6 +109,7 @@ func overrides(h policy.Hook) bool {
 func functionPlace(p *policy.Policy, h policy.Hook, k Kernel) (*place, error) {
 	var names []string
 	var prototype Prototype
+	ambiguous := false
 	compats := map[bool]bool{}
 	for _, call := range h.Calls {
 		name, compat, found, err := function(h, call, k)
@@ -120,7 +121,7 @@ func functionPlace(p *policy.Policy, h policy.Hook, k Kernel) (*place, error) {
 		}
 		compats[compat] = true
 		names = append(names, name)
-		prototype = found
+		prototype, ambiguous = found, ambiguous || found.Ambiguous
 	}
 	switch {
 	case len(names) == 0:
@@ -131,7 +132,7 @@ func functionPlace(p *policy.Policy, h policy.Hook, k Kernel) (*place, error) {
 		prototype = Prototype{}
 	}
 	slices.Sort(names)
-	kind, err := functionKind(p, h, names, k)
+	kind, err := functionKind(p, h, names, ambiguous, k)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +180,7 @@ func (at *place) layout(r Registers, compat bool) {
 }
 
 // functionKind picks the best way to do what a hook on functions asks for.
-func functionKind(p *policy.Policy, h policy.Hook, names []string, k Kernel) (SiteKind, error) {
+func functionKind(p *policy.Policy, h policy.Hook, names []string, ambiguous bool, k Kernel) (SiteKind, error) {
 	if h.Section == policy.Fentries {
 		return Fentry, k.Can(CanFentry)
 	}
@@ -189,7 +190,7 @@ func functionKind(p *policy.Policy, h policy.Hook, names []string, k Kernel) (Si
 	security := func(name string) bool { return strings.HasPrefix(name, "security_") }
 	switch {
 	case h.Syscall:
-		return syscallOverride(p, k)
+		return syscallOverride(p, ambiguous, k)
 	case !slices.ContainsFunc(names, func(name string) bool { return !security(name) }):
 		if err := k.Can(CanModifyReturn); err != nil {
 			return 0, fmt.Errorf("action Override on %s: %w", names[0], err)
@@ -199,8 +200,11 @@ func functionKind(p *policy.Policy, h policy.Hook, names []string, k Kernel) (Si
 	return 0, errors.New("action Override is for system calls and functions that begin with security_")
 }
 
-func syscallOverride(p *policy.Policy, k Kernel) (SiteKind, error) {
+func syscallOverride(p *policy.Policy, ambiguous bool, k Kernel) (SiteKind, error) {
 	override, modify := k.Can(CanOverride), k.Can(CanModifySyscall)
+	if modify == nil && ambiguous {
+		modify = errors.New("the kernel describes several functions of its name")
+	}
 	// What a kprobe cannot read, because it is not in memory yet, a trampoline can.
 	switch method := p.Options.OverrideMethod; {
 	case method != policy.OverrideReturn && modify == nil:
