@@ -28,7 +28,7 @@ type row struct {
 }
 
 func rows() []row {
-	const kernel, mechanism, runtimes = kernelPackage, mechanismPackage, "test/runtimes"
+	const kernel, mechanism, runtimes = kernelPackage, mechanismPackage, runtimesPackage
 	return []row{
 		{promise: "every probe tells the truth", pkg: kernel, test: "TestProbesMatchTruth"},
 		{promise: "the same, without bpf in lsm=", pkg: kernel, test: "TestProbesMatchTruth", without: true},
