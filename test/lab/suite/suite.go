@@ -52,7 +52,7 @@ type Part struct {
 
 // Columns returns what is run where.
 func Columns() []Column {
-	columns := []Column{{Name: host, Parts: append(allParts(), verdictParts("")...)}}
+	columns := []Column{{Name: host, Parts: append(allParts(), verdictPart())}}
 	for _, k := range lab.Kernels() {
 		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: partsOf(k)})
 	}
@@ -96,15 +96,9 @@ func allParts() []Part {
 	}
 }
 
-// verdictParts try every act by some mechanisms or, for empty, all: for those of
-// one kernel the emulated machines take two minutes.
-func verdictParts(mechanisms string) []Part {
-	run := "^TestVerdicts$"
-	if mechanisms != "" {
-		run += "/^(" + mechanisms + ")$"
-	}
-	return []Part{{Package: "test/e2e", Run: run}}
-}
+// verdictPart tries every act by every mechanism. That takes an emulated machine
+// two minutes: it is run where all mechanisms are, and on this machine.
+func verdictPart() Part { return Part{Package: "test/e2e", Run: "^TestVerdicts$"} }
 
 // partsOf are the parts of a kernel. The one with error injection is of the same
 // version as Debian's 6.12: only what has to do with denying is run on both.
@@ -116,12 +110,13 @@ func partsOf(k lab.Kernel) []Part {
 	case k.Package != "":
 		return allParts()
 	}
-	return append([]Part{
+	return []Part{
 		{Package: kernelPackage},
 		{Package: mechanismPackage},
 		{Package: enginePackage, Run: "^(TestRulesAreForTheSelectedContainer|TestKillOnlyWhileInForce|TestExecThatEndsSetUp|" +
 			"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargestSiteLoads)$"},
-	}, verdictParts("lsm|system_call_override")...)
+		verdictPart(),
+	}
 }
 
 // programs are those that tests find in testenv.BinariesVariable.
