@@ -32,7 +32,9 @@ const (
 	ProcessProgSchedProcessExit = "sched_process_exit"
 	ProcessProgSchedProcessFork = "sched_process_fork"
 	ProcessProgSchedProcessFree = "sched_process_free"
+	ProcessProgSchedWakeupNew   = "sched_wakeup_new"
 	ProcessVarHashKeys          = "hash_keys"
+	ProcessVarProgramsPreempted = "programs_preempted"
 	ProcessVarScratchAtomic     = "scratch_atomic"
 	ProcessVarTaskStorage       = "task_storage"
 )
@@ -84,6 +86,7 @@ type ProcessProgramSpecs struct {
 	SchedProcessExit *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
 	SchedProcessFork *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
 	SchedProcessFree *ebpf.ProgramSpec `ebpf:"sched_process_free"`
+	SchedWakeupNew   *ebpf.ProgramSpec `ebpf:"sched_wakeup_new"`
 }
 
 // ProcessMapSpecs contains maps before they are loaded into the kernel.
@@ -107,9 +110,10 @@ type ProcessMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessVariableSpecs struct {
-	HashKeys      *ebpf.VariableSpec `ebpf:"hash_keys"`
-	ScratchAtomic *ebpf.VariableSpec `ebpf:"scratch_atomic"`
-	TaskStorage   *ebpf.VariableSpec `ebpf:"task_storage"`
+	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
+	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
+	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
+	TaskStorage       *ebpf.VariableSpec `ebpf:"task_storage"`
 }
 
 // ProcessObjects contains all objects after they have been loaded into the kernel.
@@ -165,9 +169,10 @@ func (m *ProcessMaps) Close() error {
 //
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessVariables struct {
-	HashKeys      *ebpf.Variable `ebpf:"hash_keys"`
-	ScratchAtomic *ebpf.Variable `ebpf:"scratch_atomic"`
-	TaskStorage   *ebpf.Variable `ebpf:"task_storage"`
+	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
+	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
+	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`
+	TaskStorage       *ebpf.Variable `ebpf:"task_storage"`
 }
 
 // ProcessPrograms contains all programs after they have been loaded into the kernel.
@@ -179,6 +184,7 @@ type ProcessPrograms struct {
 	SchedProcessExit *ebpf.Program `ebpf:"sched_process_exit"`
 	SchedProcessFork *ebpf.Program `ebpf:"sched_process_fork"`
 	SchedProcessFree *ebpf.Program `ebpf:"sched_process_free"`
+	SchedWakeupNew   *ebpf.Program `ebpf:"sched_wakeup_new"`
 }
 
 func (p *ProcessPrograms) Close() error {
@@ -188,6 +194,7 @@ func (p *ProcessPrograms) Close() error {
 		p.SchedProcessExit,
 		p.SchedProcessFork,
 		p.SchedProcessFree,
+		p.SchedWakeupNew,
 	)
 }
 

@@ -16,45 +16,46 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	SiteMapActs             = "acts"
-	SiteMapBounds           = "bounds"
-	SiteMapClasses          = "classes"
-	SiteMapEvaluations      = "evaluations"
-	SiteMapEvents           = "events"
-	SiteMapExpectations     = "expectations"
-	SiteMapFreeSlots        = "free_slots"
-	SiteMapKernelErrors     = "kernel_errors"
-	SiteMapLostEvents       = "lost_events"
-	SiteMapMatchValues      = "match_values"
-	SiteMapPathWalks        = "path_walks"
-	SiteMapPolicyCounters   = "policy_counters"
-	SiteMapRetries          = "retries"
-	SiteMapScratchTaken     = "scratch_taken"
-	SiteMapSeals            = "seals"
-	SiteMapSetRules         = "set_rules"
-	SiteMapSiteRecords      = "site_records"
-	SiteMapSites            = "sites"
-	SiteMapSlots            = "slots"
-	SiteMapTaskSeals        = "task_seals"
-	SiteProgExecDone        = "exec_done"
-	SiteProgFunctionCalled  = "function_called"
-	SiteProgFunctionEntry   = "function_entry"
-	SiteProgFunctionReturn  = "function_return"
-	SiteProgFunctionVerdict = "function_verdict"
-	SiteProgHookVerdict     = "hook_verdict"
-	SiteProgPrefault        = "prefault"
-	SiteProgRawEvent        = "raw_event"
-	SiteProgReclass         = "reclass"
-	SiteProgRetryFree       = "retry_free"
-	SiteProgSyscallExit     = "syscall_exit"
-	SiteProgTracepointEvent = "tracepoint_event"
-	SiteVarAgentTgid        = "agent_tgid"
-	SiteVarBitPositions     = "bit_positions"
-	SiteVarConfig           = "config"
-	SiteVarHashKeys         = "hash_keys"
-	SiteVarNoRetry          = "no_retry"
-	SiteVarScratchAtomic    = "scratch_atomic"
-	SiteVarTaskStorage      = "task_storage"
+	SiteMapActs              = "acts"
+	SiteMapBounds            = "bounds"
+	SiteMapClasses           = "classes"
+	SiteMapEvaluations       = "evaluations"
+	SiteMapEvents            = "events"
+	SiteMapExpectations      = "expectations"
+	SiteMapFreeSlots         = "free_slots"
+	SiteMapKernelErrors      = "kernel_errors"
+	SiteMapLostEvents        = "lost_events"
+	SiteMapMatchValues       = "match_values"
+	SiteMapPathWalks         = "path_walks"
+	SiteMapPolicyCounters    = "policy_counters"
+	SiteMapRetries           = "retries"
+	SiteMapScratchTaken      = "scratch_taken"
+	SiteMapSeals             = "seals"
+	SiteMapSetRules          = "set_rules"
+	SiteMapSiteRecords       = "site_records"
+	SiteMapSites             = "sites"
+	SiteMapSlots             = "slots"
+	SiteMapTaskSeals         = "task_seals"
+	SiteProgExecDone         = "exec_done"
+	SiteProgFunctionCalled   = "function_called"
+	SiteProgFunctionEntry    = "function_entry"
+	SiteProgFunctionReturn   = "function_return"
+	SiteProgFunctionVerdict  = "function_verdict"
+	SiteProgHookVerdict      = "hook_verdict"
+	SiteProgPrefault         = "prefault"
+	SiteProgRawEvent         = "raw_event"
+	SiteProgReclass          = "reclass"
+	SiteProgRetryFree        = "retry_free"
+	SiteProgSyscallExit      = "syscall_exit"
+	SiteProgTracepointEvent  = "tracepoint_event"
+	SiteVarAgentTgid         = "agent_tgid"
+	SiteVarBitPositions      = "bit_positions"
+	SiteVarConfig            = "config"
+	SiteVarHashKeys          = "hash_keys"
+	SiteVarNoRetry           = "no_retry"
+	SiteVarProgramsPreempted = "programs_preempted"
+	SiteVarScratchAtomic     = "scratch_atomic"
+	SiteVarTaskStorage       = "task_storage"
 )
 
 // LoadSite returns the embedded CollectionSpec for Site.
@@ -143,13 +144,14 @@ type SiteMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SiteVariableSpecs struct {
-	AgentTgid     *ebpf.VariableSpec `ebpf:"agent_tgid"`
-	BitPositions  *ebpf.VariableSpec `ebpf:"bit_positions"`
-	Config        *ebpf.VariableSpec `ebpf:"config"`
-	HashKeys      *ebpf.VariableSpec `ebpf:"hash_keys"`
-	NoRetry       *ebpf.VariableSpec `ebpf:"no_retry"`
-	ScratchAtomic *ebpf.VariableSpec `ebpf:"scratch_atomic"`
-	TaskStorage   *ebpf.VariableSpec `ebpf:"task_storage"`
+	AgentTgid         *ebpf.VariableSpec `ebpf:"agent_tgid"`
+	BitPositions      *ebpf.VariableSpec `ebpf:"bit_positions"`
+	Config            *ebpf.VariableSpec `ebpf:"config"`
+	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
+	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
+	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
+	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
+	TaskStorage       *ebpf.VariableSpec `ebpf:"task_storage"`
 }
 
 // SiteObjects contains all objects after they have been loaded into the kernel.
@@ -223,13 +225,14 @@ func (m *SiteMaps) Close() error {
 //
 // It can be passed to LoadSiteObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SiteVariables struct {
-	AgentTgid     *ebpf.Variable `ebpf:"agent_tgid"`
-	BitPositions  *ebpf.Variable `ebpf:"bit_positions"`
-	Config        *ebpf.Variable `ebpf:"config"`
-	HashKeys      *ebpf.Variable `ebpf:"hash_keys"`
-	NoRetry       *ebpf.Variable `ebpf:"no_retry"`
-	ScratchAtomic *ebpf.Variable `ebpf:"scratch_atomic"`
-	TaskStorage   *ebpf.Variable `ebpf:"task_storage"`
+	AgentTgid         *ebpf.Variable `ebpf:"agent_tgid"`
+	BitPositions      *ebpf.Variable `ebpf:"bit_positions"`
+	Config            *ebpf.Variable `ebpf:"config"`
+	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
+	NoRetry           *ebpf.Variable `ebpf:"no_retry"`
+	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
+	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`
+	TaskStorage       *ebpf.Variable `ebpf:"task_storage"`
 }
 
 // SitePrograms contains all programs after they have been loaded into the kernel.

@@ -178,16 +178,17 @@ const (
 type WireKernelError uint32
 
 const (
-	WireKernelErrorKERR_SEALS_FULL WireKernelError = 0
-	WireKernelErrorKERR_NO_SLOT    WireKernelError = 1
-	WireKernelErrorKERR_TASK_SEAL  WireKernelError = 2
-	WireKernelErrorKERR_RING_FULL  WireKernelError = 3
-	WireKernelErrorKERR_SIGNAL     WireKernelError = 4
-	WireKernelErrorKERR_SCRATCH    WireKernelError = 5
-	WireKernelErrorKERR_RETRY      WireKernelError = 6
-	WireKernelErrorKERR_PATH_DEPTH WireKernelError = 7
-	WireKernelErrorKERR_GUARDED    WireKernelError = 8
-	WireKernelErrorKERR_MAX        WireKernelError = 9
+	WireKernelErrorKERR_SEALS_FULL  WireKernelError = 0
+	WireKernelErrorKERR_NO_SLOT     WireKernelError = 1
+	WireKernelErrorKERR_TASK_SEAL   WireKernelError = 2
+	WireKernelErrorKERR_RING_FULL   WireKernelError = 3
+	WireKernelErrorKERR_SIGNAL      WireKernelError = 4
+	WireKernelErrorKERR_SCRATCH     WireKernelError = 5
+	WireKernelErrorKERR_RETRY       WireKernelError = 6
+	WireKernelErrorKERR_PATH_DEPTH  WireKernelError = 7
+	WireKernelErrorKERR_GUARDED     WireKernelError = 8
+	WireKernelErrorKERR_EXEC_MISSED WireKernelError = 9
+	WireKernelErrorKERR_MAX         WireKernelError = 10
 )
 
 type WireLimits uint32
@@ -416,6 +417,7 @@ type WireTaskSeal struct {
 	State  uint32
 	Uses   int32
 	Tid    uint32
+	ExecId uint64
 	Binary WireStringHash
 }
 

@@ -224,6 +224,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	const struct cred *cred;
 	kuid_t loginuid; /* only with CONFIG_AUDIT */
+	__u64 self_exec_id; /* also counts those of the tasks that it is a copy of */
 };
 
 struct linux_binprm {

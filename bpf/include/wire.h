@@ -95,6 +95,7 @@ struct task_seal {
 	__u32 state; /* enum task_state */
 	__s32 uses;  /* of the slot that are counted for this task; with none it carries no seal */
 	__u32 tid;   /* initial pid namespace */
+	__u64 exec_id; /* the task's self_exec_id when it last executed a program as far as this tells */
 	struct string_hash binary; /* executed file, taken at exec: later PR_SET_MM_EXE_FILE changes nothing */
 };
 
@@ -393,7 +394,8 @@ enum kernel_error {
 	KERR_RETRY = 6,           /* no storage to read again at exit */
 	KERR_PATH_DEPTH = 7,      /* a path has more components than the walk follows */
 	KERR_GUARDED = 8,         /* a rule would have signalled init or the agent */
-	KERR_MAX = 9,
+	KERR_EXEC_MISSED = 9,     /* the program at sched_process_exec was skipped, and a later one made up for it */
+	KERR_MAX = 10,
 };
 
 #endif

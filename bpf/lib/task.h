@@ -32,18 +32,27 @@ static __always_inline struct task_seal *thread_group_seal(struct task_struct *t
 
 #define PF_EXITING 0x00000004 /* include/linux/sched.h */
 
+/* Counts the programs that a task has executed, and that those did whose copy it is. */
+static __always_inline __u64 task_exec_id(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, self_exec_id);
+}
+
 static __always_inline struct task_seal *task_seal_make(struct task_struct *task, const struct task_seal *init)
 {
 	struct task_seal value = *init, *seal;
 
 	value.uses = 0;
 	value.tid = BPF_CORE_READ(task, pid);
+	if (!value.exec_id) /* else it is the parent's, who can have missed one */
+		value.exec_id = task_exec_id(task);
 	seal = task_memory_make(&task_seals, task, &value);
 	if (!seal || seal->uses > 0)
 		return seal;
 	/* New, or one that was dropped: neither counts as a seal before it has uses. */
 	seal->slot = value.slot;
 	seal->state = value.state;
+	seal->exec_id = value.exec_id;
 	seal->binary = value.binary;
 	return seal;
 }

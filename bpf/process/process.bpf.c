@@ -5,14 +5,14 @@
  *
  *   sched_process_fork  the child gets the parent's seal; a child born into a
  *                       sealed cgroup (CLONE_INTO_CGROUP) gets the cgroup's
+ *   sched_wakeup_new    the same, where programs can be preempted (lib/exec.h)
  *   sched_process_exec  set-up ends, the container is armed
  *   sched_process_exit  the seal's use of its slot ends
  *   sched_process_free  the same for uses that were counted meanwhile; and the
  *                       seal's memory, where it is no task storage
  *   iter/task           seals tasks of a cgroup that was sealed after them
  */
-#include "../lib/task.h"
-#include "../lib/path.h"
+#include "../lib/exec.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -47,12 +47,12 @@ static __always_inline bool seal_of_birth(struct task_struct *parent, struct tas
 	return true;
 }
 
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+static __always_inline void follow_fork(struct task_struct *parent, struct task_struct *child)
 {
 	struct task_seal *seal = thread_group_seal(parent), init = {};
 	__u32 slot = SLOT_HOST;
 
+	seal_catch_up(parent, seal);
 	task_seal_forget(child);
 
 	/* CLONE_INTO_CGROUP by a runtime is as if the child had moved there: it follows its cgroup. */
@@ -69,6 +69,23 @@ int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct 
 	}
 	if (child->pid == child->tgid)
 		report_fork(parent, child, slot);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(sched_process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	follow_fork(parent, child);
+	return 0;
+}
+
+/* The same, where sched_process_fork can be missed: nothing comes between, the child has not run. */
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(sched_wakeup_new, struct task_struct *child)
+{
+	struct task_struct *parent = task_current();
+
+	if (parent)
+		follow_fork(parent, child);
 	return 0;
 }
 
@@ -152,23 +169,6 @@ static __always_inline void report_exec(struct task_struct *task, __u32 level, _
 		event_lost(slot);
 }
 
-static __always_inline void slot_arm(__u32 id, struct slot *slot, struct task_struct *task)
-{
-	struct event_header *event;
-
-	if (slot->state != SLOT_MAPPED)
-		return;
-	slot->state = SLOT_ARMED;
-	slot->armed_ns = bpf_ktime_get_boot_ns();
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event) {
-		event_lost(id);
-		return;
-	}
-	event_header_init(event, EVENT_ARMED, sizeof(*event), task, id);
-	bpf_ringbuf_submit(event, 0);
-}
-
 /*
  * Seal of the first process of the pid namespace that the task is in. A
  * namespace that a process has unshared or joined is its children's: its level
@@ -226,8 +226,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid, struct
 	struct task_seal *seal = task_seal(task);
 	struct string_hash binary = {};
 	struct file *file;
-	struct slot *slot;
-	__u32 level, slot_id = SLOT_HOST, next;
+	__u32 level, slot_id = SLOT_HOST;
 
 	level = scratch_enter();
 	if (level >= SCRATCH_LEVELS)
@@ -238,20 +237,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid, struct
 		seal = seal_found_at_exec(task);
 	if (seal) {
 		slot_id = seal->slot;
-		slot = slot_get(slot_id);
-		if (slot) {
-			if (!slot->first_exec_ns)
-				slot->first_exec_ns = bpf_ktime_get_boot_ns();
-			next = state_after_exec(task, seal, slot);
-			if (next == TASK_ARMED && seal->state != TASK_ARMED)
-				slot_arm(slot_id, slot, task);
-			seal->state = next;
-		}
-		seal->binary = binary;
-		seal->tid = BPF_CORE_READ(task, pid); /* a thread that executes becomes its leader */
-		/* Born when no slot was free: the agent has refused it, and nothing of it may run. */
-		if (slot_id == SLOT_NO_ROOM && seal->state == TASK_ARMED && bpf_send_signal(9))
-			kernel_error(KERR_SIGNAL);
+		seal_exec(task, seal, &binary);
 	}
 	report_exec(task, level, slot_id);
 	scratch_leave(level);

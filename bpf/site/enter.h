@@ -65,6 +65,8 @@ static __always_inline struct set_rules *rules_for(struct subject *subject)
 		return NULL;
 	key.version = subject->version = slot->version;
 	rules = bpf_map_lookup_elem(&set_rules, &key);
+	if (rules)
+		seal_catch_up(task, seal);
 	if (!rules || !seal || !task_exempt(seal, slot))
 		return rules;
 	/* The exec that ends set-up is the workload's first act. */

@@ -2,9 +2,8 @@
 #ifndef BOLTSEAL_SITE_H
 #define BOLTSEAL_SITE_H
 
-#include "../lib/task.h"
+#include "../lib/exec.h"
 #include "../lib/hash.h"
-#include "../lib/path.h"
 
 /*
  * One program serves all policies of its site. Each rule is a bit; each

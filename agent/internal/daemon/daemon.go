@@ -125,17 +125,22 @@ func (a *agent) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	preempted, err := kernel.RawTracepointsPreempted()
+	if err != nil {
+		return err
+	}
 	keys := compile.NewKeys()
 	a.seals, err = seal.Open(seal.Options{
 		HashKeys: *keys, RuntimeComms: a.config.RuntimeNames, NamePrefixes: a.config.CgroupPrefixes,
 		RingBytes: uint32(a.config.RingBytes), Slots: uint32(a.config.MaxContainers), TaskRoom: room,
+		Preempted: preempted,
 	})
 	if err != nil {
 		return err
 	}
 	a.engine, err = engine.Open(engine.Options{
 		Keys: keys, Base: a.seals.SharedMaps(), Slots: a.seals, Attacher: a.points, TaskRoom: room,
-		Agent: uint32(os.Getpid()),
+		Preempted: preempted, Agent: uint32(os.Getpid()),
 	})
 	if err != nil {
 		return err

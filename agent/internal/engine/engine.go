@@ -46,6 +46,9 @@ type Options struct {
 	// storage for these programs (see kernel.TaskRoom), 0 on one that has it. The
 	// base programs have the same.
 	TaskRoom uint32
+	// Preempted tells that programs at raw tracepoints can be preempted (see
+	// kernel.RawTracepointsPreempted). The base programs have the same.
+	Preempted bool
 }
 
 // PolicyID names a loaded policy; ids are not used again.

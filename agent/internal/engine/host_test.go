@@ -36,6 +36,16 @@ type host struct {
 
 func newHost(t testing.TB) *host {
 	t.Helper()
+	preempted, err := kernel.RawTracepointsPreempted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newHostWhere(t, preempted)
+}
+
+// newHostWhere is newHost where programs can, or cannot, be missed.
+func newHostWhere(t testing.TB, preempted bool) *host {
+	t.Helper()
 	testenv.Require(t, testenv.Root(), testenv.BPF(), testenv.BTF(), testenv.Tracefs(), testenv.Cgroup2())
 	h := &host{t: t, root: testenv.TempCgroup(t), marker: "/" + filepath.Base(testenv.Dir(t)) + strings.Repeat("x", 64)}
 	h.marker = h.marker[:64]
@@ -46,19 +56,23 @@ func newHost(t testing.TB) *host {
 			}
 		})
 	}
-	var err error
+	really, err := kernel.RawTracepointsPreempted()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if h.points, err = attach.Open(kernel.NewFeatures(kernel.Answer{Feature: kernel.Signal})); err != nil {
 		t.Fatal(err)
 	}
 	closing(h.points)
 	keys := compile.NewKeys()
 	room := kerneltest.TaskRoom(t)
-	if h.seals, err = seal.Open(seal.Options{HashKeys: *keys, RingBytes: 1 << 20, TaskRoom: room}); err != nil {
+	if h.seals, err = seal.Open(seal.Options{HashKeys: *keys, RingBytes: 1 << 20, TaskRoom: room, Preempted: really}); err != nil {
 		t.Fatal(err)
 	}
 	closing(h.seals)
 	h.Engine, err = engine.Open(engine.Options{
 		Keys: keys, Base: h.seals.SharedMaps(), Slots: h.seals, Attacher: h.points, TaskRoom: room,
+		Preempted: preempted,
 	})
 	if err != nil {
 		t.Fatal(err)

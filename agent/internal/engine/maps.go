@@ -51,6 +51,9 @@ func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
 	if err := kernel.DropAtomics(spec); err != nil {
 		return nil, err
 	}
+	if err := kernel.SetPreempted(spec, m.options.Preempted); err != nil {
+		return nil, err
+	}
 	for name := range spec.Programs {
 		if !slices.Contains(programs, name) {
 			delete(spec.Programs, name)

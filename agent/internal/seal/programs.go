@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -33,8 +35,15 @@ type Options struct {
 	// storage for these programs (see kernel.TaskRoom), 0 on one that has it.
 	TaskRoom uint32
 
+	// Preempted tells that programs at raw tracepoints can be preempted (see
+	// kernel.RawTracepointsPreempted): the kernel then skips some of them at times.
+	Preempted bool
+
 	// seals is the size of the map of sealed cgroups in tests, 0 for the usual one.
 	seals uint32
+	// missesExecs is for tests: as Preempted, with every exec missed, and with the
+	// program at forks that all kernels can have.
+	missesExecs bool
 }
 
 // pattern is the kernel's struct pattern.
@@ -43,6 +52,7 @@ type pattern [16]byte
 // programs is everything that is loaded and attached.
 type programs struct {
 	cgroup, process *ebpf.Collection
+	processes       []string // names of those programs of process that are attached to events
 	adopt           *link.Iter
 	closers         []io.Closer
 }
@@ -84,14 +94,30 @@ func load(o Options) (p *programs, err error) {
 	if opened.cgroup, err = ebpf.NewCollection(spec); err != nil {
 		return nil, fmt.Errorf("load cgroup programs: %w", err)
 	}
-	if opened.process, err = o.loadProcess(opened.cgroup.Maps); err != nil {
+	opened.processes = o.atProcesses()
+	if opened.process, err = o.loadProcess(opened.cgroup.Maps, opened.processes); err != nil {
 		return nil, err
 	}
 	return opened, nil
 }
 
-// loadProcess loads the process programs over the maps of those of cgroups.
-func (o Options) loadProcess(maps map[string]*ebpf.Map) (*ebpf.Collection, error) {
+// atProcesses names the programs at the events of processes, in the order in
+// which they are to be attached.
+func (o Options) atProcesses() []string {
+	names := []string{bpf.ProcessProgSchedProcessFree, bpf.ProcessProgSchedProcessExit}
+	switch {
+	case o.missesExecs:
+		return append(names, bpf.ProcessProgSchedProcessFork)
+	case o.Preempted:
+		return append(names, bpf.ProcessProgSchedWakeupNew, bpf.ProcessProgSchedProcessExec)
+	default:
+		return append(names, bpf.ProcessProgSchedProcessFork, bpf.ProcessProgSchedProcessExec)
+	}
+}
+
+// loadProcess loads the process programs that are named, and the task iterator,
+// over the maps of the programs of cgroups.
+func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.Collection, error) {
 	spec, err := bpf.LoadProcess()
 	if err != nil {
 		return nil, fmt.Errorf("read process programs: %w", err)
@@ -105,9 +131,15 @@ func (o Options) loadProcess(maps map[string]*ebpf.Map) (*ebpf.Collection, error
 	if err := spec.Variables[bpf.ProcessVarHashKeys].Set(o.HashKeys); err != nil {
 		return nil, fmt.Errorf("set hash keys: %w", err)
 	}
+	if err := kernel.SetPreempted(spec, o.Preempted || o.missesExecs); err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
+		return name != bpf.ProcessProgAdoptTasks && !slices.Contains(names, name)
+	})
 	shared := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
-		if m := maps[name]; m != nil && spec.Maps[name].Type == m.Type() && name[0] != '.' {
+		if m := base[name]; m != nil && spec.Maps[name].Type == m.Type() && name[0] != '.' {
 			shared[name] = m
 			spec.Maps[name].MaxEntries = m.MaxEntries()
 		}
@@ -150,15 +182,15 @@ func (o Options) setPatterns(spec *ebpf.CollectionSpec) error {
 // attach attaches the programs in an order in which no task is lost: those that
 // keep seals with tasks come before those that make them.
 func (p *programs) attach() error {
-	for _, prog := range []*ebpf.Program{
-		p.process.Programs[bpf.ProcessProgSchedProcessFree],
-		p.process.Programs[bpf.ProcessProgSchedProcessExit],
-		p.process.Programs[bpf.ProcessProgSchedProcessFork],
-		p.process.Programs[bpf.ProcessProgSchedProcessExec],
+	var progs []*ebpf.Program
+	for _, name := range p.processes {
+		progs = append(progs, p.process.Programs[name])
+	}
+	for _, prog := range append(progs,
 		p.cgroup.Programs[bpf.CgroupProgCgroupRmdir],
 		p.cgroup.Programs[bpf.CgroupProgCgroupAttachTask],
 		p.cgroup.Programs[bpf.CgroupProgCgroupMkdir],
-	} {
+	) {
 		l, err := link.AttachTracing(link.TracingOptions{Program: prog})
 		if err != nil {
 			return fmt.Errorf("attach %s: %w", prog, err)

@@ -20,6 +20,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/kernel/kerneltest"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
@@ -57,10 +58,13 @@ func newRig(t testing.TB, change func(*Options)) *rig {
 	r := &rig{t: t, keys: compile.NewKeys(), root: testenv.TempCgroup(t)}
 	o := options(r.keys)
 	o.TaskRoom = kerneltest.TaskRoom(t)
+	var err error
+	if o.Preempted, err = kernel.RawTracepointsPreempted(); err != nil {
+		t.Fatal(err)
+	}
 	if change != nil {
 		change(&o)
 	}
-	var err error
 	if r.Seals, err = Open(o); err != nil {
 		t.Fatal(err)
 	}

@@ -132,15 +132,16 @@ func feature(f Feature) *boltseal.Feature {
 // kernelErrorNames is the names of enum kernel_error for people.
 func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
 	return [bpf.WireKernelErrorKERR_MAX]string{
-		bpf.WireKernelErrorKERR_SEALS_FULL: "seals_full",
-		bpf.WireKernelErrorKERR_NO_SLOT:    "no_slot",
-		bpf.WireKernelErrorKERR_TASK_SEAL:  "task_seal",
-		bpf.WireKernelErrorKERR_RING_FULL:  "ring_full",
-		bpf.WireKernelErrorKERR_SIGNAL:     "signal",
-		bpf.WireKernelErrorKERR_SCRATCH:    "scratch",
-		bpf.WireKernelErrorKERR_RETRY:      "retry",
-		bpf.WireKernelErrorKERR_PATH_DEPTH: "path_depth",
-		bpf.WireKernelErrorKERR_GUARDED:    "guarded",
+		bpf.WireKernelErrorKERR_SEALS_FULL:  "seals_full",
+		bpf.WireKernelErrorKERR_NO_SLOT:     "no_slot",
+		bpf.WireKernelErrorKERR_TASK_SEAL:   "task_seal",
+		bpf.WireKernelErrorKERR_RING_FULL:   "ring_full",
+		bpf.WireKernelErrorKERR_SIGNAL:      "signal",
+		bpf.WireKernelErrorKERR_SCRATCH:     "scratch",
+		bpf.WireKernelErrorKERR_RETRY:       "retry",
+		bpf.WireKernelErrorKERR_PATH_DEPTH:  "path_depth",
+		bpf.WireKernelErrorKERR_GUARDED:     "guarded",
+		bpf.WireKernelErrorKERR_EXEC_MISSED: "exec_missed",
 	}
 }
 

@@ -97,7 +97,7 @@ func works(one try) bool { return one == done() }
 
 // attachTo loads a program and attaches it. The program is referenced by its
 // attachment alone.
-func attachTo(spec *ebpf.ProgramSpec, attach func(*ebpf.Program) (link.Link, error)) (io.Closer, error) {
+func attachTo(spec *ebpf.ProgramSpec, attach func(*ebpf.Program) (io.Closer, error)) (io.Closer, error) {
 	spec.Name, spec.License = "canary", "GPL"
 	prog, err := ebpf.NewProgram(spec)
 	if err != nil {
@@ -114,7 +114,7 @@ func attachTo(spec *ebpf.ProgramSpec, attach func(*ebpf.Program) (link.Link, err
 // atOpen attaches a program that denies the containers' /etc/shadow. It is one
 // file for them and the host, and they open others all the time: to be denied
 // what it starts, the shell would have to fail differently.
-func atOpen(t *testing.T, spec ebpf.ProgramSpec, errno unix.Errno, attach func(*ebpf.Program) (link.Link, error)) mechanism {
+func atOpen(t *testing.T, spec ebpf.ProgramSpec, errno unix.Errno, attach func(*ebpf.Program) (io.Closer, error)) mechanism {
 	return denied(mechanism{act: openShadow, attach: func(s selection) (io.Closer, error) {
 		var st unix.Stat_t
 		file := filepath.Join(testenv.Rootfs(t), "etc/shadow")
@@ -132,7 +132,7 @@ func atOpen(t *testing.T, spec ebpf.ProgramSpec, errno unix.Errno, attach func(*
 func TestLSMDeny(t *testing.T) {
 	needs(t, kernel.LSM)
 	atOpen(t, ebpf.ProgramSpec{Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_open"}, byLSM,
-		func(prog *ebpf.Program) (link.Link, error) {
+		func(prog *ebpf.Program) (io.Closer, error) {
 			return link.AttachLSM(link.LSMOptions{Program: prog})
 		}).prove(t)
 }
@@ -140,7 +140,7 @@ func TestLSMDeny(t *testing.T) {
 func TestFmodRetDeny(t *testing.T) {
 	needs(t, kernel.ModifyReturn)
 	atOpen(t, ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachModifyReturn, AttachTo: "security_file_open"}, byModify,
-		func(prog *ebpf.Program) (link.Link, error) {
+		func(prog *ebpf.Program) (io.Closer, error) {
 			return link.AttachTracing(link.TracingOptions{Program: prog})
 		}).prove(t)
 }
@@ -153,7 +153,7 @@ func TestKprobeOverride(t *testing.T) {
 			asm.Mov.Reg(asm.R1, asm.R6),
 			asm.Mov.Imm(asm.R2, -int32(byKprobe)),
 			asm.FnOverrideReturn.Call(),
-		)}, func(prog *ebpf.Program) (link.Link, error) { return link.Kprobe(call.symbol, prog, nil) })
+		)}, func(prog *ebpf.Program) (io.Closer, error) { return link.Kprobe(call.symbol, prog, nil) })
 	}}, byKprobe).prove(t)
 }
 
@@ -163,6 +163,15 @@ func TestKprobeOverride(t *testing.T) {
 // so). Programs behind perf events keep running with preemption off.
 func TestSignalKill(t *testing.T) {
 	needs(t, kernel.Signal, kernel.SyscallTracepoints)
+	tracefs, err := kernel.OpenTracefs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tracefs.Close()
+	event, err := tracefs.Format("syscalls", "sys_enter_"+mkdir().name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	const killed = 128 + int(unix.SIGKILL)
 	mechanism{act: makeDirectory, what: "that it is killed",
 		stopped: func(one try) bool { return one.status == killed },
@@ -170,8 +179,8 @@ func TestSignalKill(t *testing.T) {
 			return attachTo(&ebpf.ProgramSpec{Type: ebpf.TracePoint, Instructions: observer(s,
 				asm.Mov.Imm(asm.R1, int32(unix.SIGKILL)),
 				asm.FnSendSignal.Call(),
-			)}, func(prog *ebpf.Program) (link.Link, error) {
-				return link.Tracepoint("syscalls", "sys_enter_"+mkdir().name, prog, nil)
+			)}, func(prog *ebpf.Program) (io.Closer, error) {
+				return kernel.AttachTracepoint(prog, event.ID)
 			})
 		}}.prove(t)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package attach
+package kernel
 
 import "testing"
 
@@ -15,6 +15,24 @@ func TestPreemptible(t *testing.T) {
 	} {
 		if got := preemptible(version); got != want {
 			t.Errorf("%q: %v, want %v", version, got, want)
+		}
+	}
+}
+
+func TestRawTracepointsPreempted(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		release, version string
+		want             bool
+	}{
+		{"6.12.48-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.12.48-1", false},
+		{"6.18.1", "#1 SMP PREEMPT", false},
+		{"7.0.0", "#1 SMP", false},
+		{"7.0.0", "#1 SMP PREEMPT_LAZY", true},
+		{"7.1.3+deb14-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 7.1.3-1", true},
+	} {
+		if got := rawTracepointsPreempted(tt.release, tt.version); got != tt.want {
+			t.Errorf("%s %s: %v, want %v", tt.release, tt.version, got, tt.want)
 		}
 	}
 }

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Preemptible tells whether the kernel can take a processor from a task in the
+// middle of a program of a trampoline or a security hook. Kernels that choose at
+// boot (PREEMPT_DYNAMIC, since Linux 5.12) are taken for ones that do.
+func Preemptible() (bool, error) {
+	uts, err := uname()
+	if err != nil {
+		return false, err
+	}
+	return preemptible(unix.ByteSliceToString(uts.Version[:])), nil
+}
+
+// RawTracepointsPreempted tells whether the same holds for programs at raw
+// tracepoints, as on preemptible kernels since Linux 7.0. While a task is
+// preempted in such a program the kernel skips it for all others of that
+// processor.
+func RawTracepointsPreempted() (bool, error) {
+	uts, err := uname()
+	if err != nil {
+		return false, err
+	}
+	return rawTracepointsPreempted(unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Version[:])), nil
+}
+
+func uname() (uts unix.Utsname, err error) {
+	if err := unix.Uname(&uts); err != nil {
+		return uts, fmt.Errorf("read version of the kernel: %w", err)
+	}
+	return uts, nil
+}
+
+// preemptible judges a version's text ("#1 SMP PREEMPT Debian ...").
+func preemptible(version string) bool {
+	for word := range strings.FieldsSeq(version) {
+		if strings.HasPrefix(word, "PREEMPT") {
+			return true
+		}
+	}
+	return false
+}
+
+func rawTracepointsPreempted(release, version string) bool {
+	return atLeast(release, 7, 0) && preemptible(version)
+}
+
+// preemptedVariable is how programs are told that they can be skipped.
+const preemptedVariable = "programs_preempted"
+
+// SetPreempted tells the programs of a collection whether those at raw
+// tracepoints can be preempted.
+func SetPreempted(spec *ebpf.CollectionSpec, preempted bool) error {
+	value := uint32(0)
+	if preempted {
+		value = 1
+	}
+	variable := spec.Variables[preemptedVariable]
+	if variable == nil {
+		return fmt.Errorf("the programs have no variable %s", preemptedVariable)
+	}
+	if err := variable.Set(value); err != nil {
+		return fmt.Errorf("set %s: %w", preemptedVariable, err)
+	}
+	return nil
+}
