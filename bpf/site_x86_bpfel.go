@@ -26,6 +26,7 @@ const (
 	SiteMapKernelErrors      = "kernel_errors"
 	SiteMapLostEvents        = "lost_events"
 	SiteMapMatchValues       = "match_values"
+	SiteMapNotices           = "notices"
 	SiteMapPathWalks         = "path_walks"
 	SiteMapPolicyCounters    = "policy_counters"
 	SiteMapRetries           = "retries"
@@ -52,6 +53,7 @@ const (
 	SiteVarBitPositions      = "bit_positions"
 	SiteVarConfig            = "config"
 	SiteVarHashKeys          = "hash_keys"
+	SiteVarNoNotices         = "no_notices"
 	SiteVarNoRetry           = "no_retry"
 	SiteVarProgramsPreempted = "programs_preempted"
 	SiteVarScratchAtomic     = "scratch_atomic"
@@ -128,6 +130,7 @@ type SiteMapSpecs struct {
 	KernelErrors   *ebpf.MapSpec `ebpf:"kernel_errors"`
 	LostEvents     *ebpf.MapSpec `ebpf:"lost_events"`
 	MatchValues    *ebpf.MapSpec `ebpf:"match_values"`
+	Notices        *ebpf.MapSpec `ebpf:"notices"`
 	PathWalks      *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyCounters *ebpf.MapSpec `ebpf:"policy_counters"`
 	Retries        *ebpf.MapSpec `ebpf:"retries"`
@@ -148,6 +151,7 @@ type SiteVariableSpecs struct {
 	BitPositions      *ebpf.VariableSpec `ebpf:"bit_positions"`
 	Config            *ebpf.VariableSpec `ebpf:"config"`
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
+	NoNotices         *ebpf.VariableSpec `ebpf:"no_notices"`
 	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
 	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
@@ -184,6 +188,7 @@ type SiteMaps struct {
 	KernelErrors   *ebpf.Map `ebpf:"kernel_errors"`
 	LostEvents     *ebpf.Map `ebpf:"lost_events"`
 	MatchValues    *ebpf.Map `ebpf:"match_values"`
+	Notices        *ebpf.Map `ebpf:"notices"`
 	PathWalks      *ebpf.Map `ebpf:"path_walks"`
 	PolicyCounters *ebpf.Map `ebpf:"policy_counters"`
 	Retries        *ebpf.Map `ebpf:"retries"`
@@ -208,6 +213,7 @@ func (m *SiteMaps) Close() error {
 		m.KernelErrors,
 		m.LostEvents,
 		m.MatchValues,
+		m.Notices,
 		m.PathWalks,
 		m.PolicyCounters,
 		m.Retries,
@@ -229,6 +235,7 @@ type SiteVariables struct {
 	BitPositions      *ebpf.Variable `ebpf:"bit_positions"`
 	Config            *ebpf.Variable `ebpf:"config"`
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
+	NoNotices         *ebpf.Variable `ebpf:"no_notices"`
 	NoRetry           *ebpf.Variable `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
 	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`

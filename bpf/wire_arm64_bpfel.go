@@ -14,13 +14,17 @@ import (
 )
 
 type WireAct struct {
-	_      structs.HostLayout
-	Flags  uint8
-	Signal uint8
-	Group  uint16
-	Policy uint32
-	Error  int32
-	Pad    uint32
+	_            structs.HostLayout
+	Flags        uint8
+	Signal       uint8
+	Group        uint16
+	Policy       uint32
+	Error        int32
+	NoticeError  int32
+	NoticeSignal uint8
+	Notice       uint8
+	Pad          uint16
+	Pad2         uint32
 }
 
 type WireActionFlags uint32
@@ -30,6 +34,8 @@ const (
 	WireActionFlagsACTION_SIGNAL   WireActionFlags = 2
 	WireActionFlagsACTION_NOPOST   WireActionFlags = 4
 	WireActionFlagsACTION_OVERRIDE WireActionFlags = 8
+	WireActionFlagsACTION_NOTIFY   WireActionFlags = 16
+	WireActionFlagsACTION_NOTICED  WireActionFlags = 32
 )
 
 type WireBound struct {
@@ -151,6 +157,7 @@ type WireEventSite struct {
 	Posted     WireRuleBits
 	Signalled  WireRuleBits
 	Overridden WireRuleBits
+	Notified   WireRuleBits
 }
 
 type WireEventType uint32
@@ -188,7 +195,8 @@ const (
 	WireKernelErrorKERR_PATH_DEPTH  WireKernelError = 7
 	WireKernelErrorKERR_GUARDED     WireKernelError = 8
 	WireKernelErrorKERR_EXEC_MISSED WireKernelError = 9
-	WireKernelErrorKERR_MAX         WireKernelError = 10
+	WireKernelErrorKERR_NOTICE      WireKernelError = 10
+	WireKernelErrorKERR_MAX         WireKernelError = 11
 )
 
 type WireLimits uint32
@@ -207,6 +215,7 @@ const (
 	WireLimitsPATH_KEY_MAX WireLimits = 511
 	WireLimitsSLOTS_MAX    WireLimits = 16384
 	WireLimitsPOLICIES_MAX WireLimits = 2048
+	WireLimitsNOTICES_MAX  WireLimits = 16
 )
 
 type WireMatchKind uint32
@@ -246,6 +255,8 @@ type WirePolicyCounters struct {
 	MonitorSignal   uint64
 	Override        uint64
 	MonitorOverride uint64
+	Notify          uint64
+	MonitorNotify   uint64
 }
 
 type WireReadConfig struct {
@@ -294,6 +305,7 @@ const (
 	WireReadKindREAD_NAMESPACE      WireReadKind = 30
 	WireReadKindREAD_CAPABILITIES   WireReadKind = 31
 	WireReadKindREAD_SYSCALL        WireReadKind = 32
+	WireReadKindREAD_NOTICES        WireReadKind = 33
 )
 
 type WireReservedSlots uint32
@@ -346,7 +358,8 @@ type WireSiteConfig struct {
 	Indirect     uint8
 	RegsOffset   uint16
 	ResultOffset uint16
-	Pad          uint32
+	Notifies     uint8
+	Pad          [3]uint8
 	Read         [24]WireReadConfig
 }
 

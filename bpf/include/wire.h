@@ -25,6 +25,7 @@ enum limits {
 	PATH_KEY_MAX = 511,             /* longest expected cgroup path; a hash key has at most 512 bytes */
 	SLOTS_MAX = 16384,
 	POLICIES_MAX = 2048,
+	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
 };
 
 /* Slots that are not a container's. */
@@ -168,6 +169,8 @@ enum action_flags {
 	ACTION_SIGNAL = 2, /* send act.signal */
 	ACTION_NOPOST = 4,
 	ACTION_OVERRIDE = 8, /* what the site decides about returns act.error */
+	ACTION_NOTIFY = 16,  /* leave act.notice_signal and act.notice_error for the enforcers of act.notice */
+	ACTION_NOTICED = 32, /* do what was left for the enforcers of act.notice */
 };
 
 /* What a rule does. */
@@ -177,7 +180,11 @@ struct act {
 	__u16 group;  /* rules of one hook, in order: only the first that matches acts */
 	__u32 policy; /* index of its counters */
 	__s32 error;
-	__u32 pad;
+	__s32 notice_error;
+	__u8 notice_signal;
+	__u8 notice;  /* below NOTICES_MAX */
+	__u16 pad;
+	__u32 pad2;
 };
 
 struct policy_counters {
@@ -187,6 +194,8 @@ struct policy_counters {
 	__u64 monitor_signal;
 	__u64 override;
 	__u64 monitor_override;
+	__u64 notify;
+	__u64 monitor_notify;
 };
 
 /* Where a site's program has one value from. */
@@ -226,6 +235,7 @@ enum read_kind {
 	READ_NAMESPACE = 30,    /* inode number; the offset says of which, as in enum namespace_kind */
 	READ_CAPABILITIES = 31, /* the offset says which set, as in enum capability_kind */
 	READ_SYSCALL = 32,      /* number of a system call in the context, with SYSCALL_COMPAT */
+	READ_NOTICES = 33,      /* of the current task: bit per policy whose enforcers were notified */
 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */
@@ -269,7 +279,8 @@ struct site_config {
 	__u8 indirect;   /* the values are in registers that the word at regs_offset points to */
 	__u16 regs_offset;
 	__u16 result_offset; /* of what a program that ran before has decided, or of what the call returned */
-	__u32 pad;
+	__u8 notifies;       /* some rule leaves notices */
+	__u8 pad[3];
 	struct read_config read[READS_MAX];
 };
 
@@ -381,6 +392,7 @@ struct event_site {
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */
 	struct rule_bits overridden; /* the same: rules whose error was returned */
+	struct rule_bits notified;   /* the same: rules that left a notice */
 };
 
 /* Reasons of failure that the programs count; never silent. */
@@ -395,7 +407,8 @@ enum kernel_error {
 	KERR_PATH_DEPTH = 7,      /* a path has more components than the walk follows */
 	KERR_GUARDED = 8,         /* a rule would have signalled init or the agent */
 	KERR_EXEC_MISSED = 9,     /* the program at sched_process_exec was skipped, and a later one made up for it */
-	KERR_MAX = 10,
+	KERR_NOTICE = 10,         /* no storage for a notice to enforcers */
+	KERR_MAX = 11,
 };
 
 #endif

@@ -69,6 +69,7 @@ __noinline int seal_missed_exec(__u32 unused)
 	struct file *file;
 	__u32 level;
 
+	keep_argument(unused);
 	if (!programs_preempted || !seal)
 		return 0;
 	level = scratch_enter();

@@ -148,8 +148,8 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 		for (int i = 0; i < READS_MAX; i++)
 			r->event.regs[i] = retry->regs[i];
 	unreadable = read_all(ctx, e, r, level, reading, exec_name);
-	/* What can be denied cannot be put off: when it returns it has been done. */
-	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && retry_later(r))
+	/* What can be denied, here or by an enforcer, cannot be put off: when it returns it has been done. */
+	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && !config.notifies && retry_later(r))
 		return 0;
 	/* The kernel could not read it either: nothing happened. */
 	if (unreadable && reading == READ_AT_EXIT && ret == -EFAULT)
@@ -182,6 +182,8 @@ static __always_inline __s32 site_enter(void *ctx)
 
 	if (!rules)
 		return 0;
+	if (config.notifies)
+		notices_forget();
 	level = scratch_enter();
 	if (level >= SCRATCH_LEVELS)
 		return config.denies && any_bit(&rules->enforce) ? -EAGAIN : 0;

@@ -135,6 +135,8 @@ static __always_inline void evaluate_reads(struct evaluation *e, struct site_rec
 	}
 }
 
+#define SIGKILL 9
+
 /* Sends a rule's signal to the current process, unless nobody may. */
 static __always_inline bool act_signal(__u8 signal)
 {
@@ -149,6 +151,22 @@ static __always_inline bool act_signal(__u8 signal)
 		return false;
 	}
 	return true;
+}
+
+/* Carries out what a rule of the same policy has asked for at the call's entry. */
+static __always_inline void act_on_notice(struct evaluation *e, __u32 by)
+{
+	struct notice asked;
+
+	if (!notice_take(by, &asked))
+		return;
+	if (asked.signal)
+		act_signal(asked.signal);
+	if (!asked.error || !config.denies)
+		return;
+	if (!e->denied)
+		e->error = asked.error;
+	e->denied = 1;
 }
 
 /* Carries out a matching rule, unless an earlier one of its hook has acted. */
@@ -190,6 +208,23 @@ __noinline int act_on_rule(__u32 level, __u32 rule)
 			e->denied = 1;
 		}
 	}
+	if (act->flags & ACTION_NOTIFY) {
+		if (!(e->enforce.word[word] & bit)) {
+			counters->monitor_notify++;
+		} else if (notice_leave(act->notice, act->notice_error, act->notice_signal)) {
+			counters->notify++;
+			r->event.notified.word[word] |= bit;
+		} else {
+			/* Nobody will stop the call: the process does not get to it. */
+			kernel_error(KERR_NOTICE);
+			act_signal(SIGKILL);
+		}
+	}
+	if (act->flags & ACTION_NOTICED) {
+		if (e->enforce.word[word] & bit)
+			act_on_notice(e, act->notice);
+		return 0;
+	}
 	if (act->flags & ACTION_POST) {
 		counters->post++;
 		r->event.posted.word[word] |= bit;
@@ -216,6 +251,7 @@ __noinline int act_on_matches(__u32 level)
 		r->event.posted.word[w] = 0;
 		r->event.signalled.word[w] = 0;
 		r->event.overridden.word[w] = 0;
+		r->event.notified.word[w] = 0;
 	}
 	for (__u32 w = 0; w < RULE_WORDS && w < config.words; w++) {
 		word = e->matching.word[w];

@@ -3,6 +3,7 @@
 #define BOLTSEAL_READ_H
 
 #include "match.h"
+#include "notice.h"
 #include "sock.h"
 
 /* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
@@ -266,6 +267,8 @@ static __always_inline __u64 read_part(const struct evaluation *e, const struct 
 		return process_namespace(read.offset);
 	case READ_CAPABILITIES:
 		return process_capabilities(read.offset);
+	case READ_NOTICES:
+		return notices_pending();
 	}
 	return 0;
 }

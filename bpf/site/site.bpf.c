@@ -16,7 +16,7 @@
  *   function_return   the same for system calls hooked as functions
  *   exec_done         the same for execve that succeeded
  *   retry_free        where there is no task storage: what a task that ends
- *                     has left to be read again is forgotten
+ *                     has left to be read again, or for enforcers, is forgotten
  */
 #include "enter.h"
 
@@ -147,6 +147,7 @@ SEC("tp_btf/sched_process_free")
 int BPF_PROG(retry_free, struct task_struct *task)
 {
 	task_memory_free(&retries, task);
+	task_memory_free(&notices, task);
 	return 0;
 }
 

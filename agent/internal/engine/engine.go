@@ -69,6 +69,8 @@ type Engine struct {
 	serial   uint32 // of the site that was made last
 	// counters says which elements of policy_counters are in use.
 	counters [bpf.WireLimitsPOLICIES_MAX]bool
+	// notices says which numbers policies with enforcers have.
+	notices  [compile.MaxNotices]bool
 	versions versions
 	// release is what changes made free; it is called after a grace period.
 	release []func()
@@ -86,6 +88,8 @@ type loaded struct {
 	hooks    []loadedHook
 	// values is the number of matched values, for the memory they take.
 	values int
+	// notice is the policy's number among those with enforcers, -1 without.
+	notice int
 }
 
 type loadedHook struct {
@@ -140,7 +144,15 @@ func (e *Engine) Load(p *compile.Policy) (id PolicyID, err error) {
 	if err != nil {
 		return 0, err
 	}
-	l := &loaded{policy: p, counters: counters}
+	l := &loaded{counters: counters, notice: -1}
+	if p.Notices() {
+		if l.notice, err = e.takeNotice(); err != nil {
+			e.counters[counters] = false
+			return 0, fmt.Errorf("load policy %s: %w", p.Key(), err)
+		}
+		p = p.WithNotice(l.notice)
+	}
+	l.policy = p
 	for i := range p.Hooks {
 		if err := e.loadHook(l, &p.Hooks[i]); err != nil {
 			return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
@@ -215,6 +227,14 @@ func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	rule, bit := &h.Rules[i], first+i
 	s.table.Add(bit, h, rule)
 	act := bpf.WireAct{Policy: l.counters, Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error}
+	if rule.Notifies {
+		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOTIFY)
+		act.Notice, act.NoticeSignal, act.NoticeError = rule.Notice, rule.NoticeSignal, rule.NoticeError
+	}
+	if rule.Noticed {
+		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOTICED)
+		act.Notice = rule.Notice
+	}
 	if rule.Overrides {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_OVERRIDE)
 	}
@@ -296,7 +316,20 @@ func (e *Engine) unload(l *loaded) error {
 		errs = append(errs, e.detachIdle(h.site))
 	}
 	e.counters[l.counters] = false
+	if l.notice >= 0 {
+		e.notices[l.notice] = false
+	}
 	return errors.Join(errs...)
+}
+
+// takeNotice is a number for a policy with enforcers.
+func (e *Engine) takeNotice() (int, error) {
+	number := slices.Index(e.notices[:], false)
+	if number < 0 {
+		return -1, fmt.Errorf("%w: %d policies with enforcers are loaded", compile.ErrNoRoom, len(e.notices))
+	}
+	e.notices[number] = true
+	return number, nil
 }
 
 // site is the site of a name, made when there is none.

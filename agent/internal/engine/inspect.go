@@ -85,7 +85,7 @@ func (s *site) rule(p *compile.Policy, h *compile.Hook, rule *compile.Rule) Rule
 
 // Counters is how often a policy's rules matched and what they did.
 type Counters struct {
-	Post, NoPost, Signal, MonitorSignal, Override, MonitorOverride uint64
+	Post, NoPost, Signal, MonitorSignal, Override, MonitorOverride, Notify, MonitorNotify uint64
 }
 
 // Counters sums a policy's counters over all CPUs.
@@ -107,6 +107,8 @@ func (e *Engine) Counters(id PolicyID) (c Counters, err error) {
 		c.MonitorSignal += on.MonitorSignal
 		c.Override += on.Override
 		c.MonitorOverride += on.MonitorOverride
+		c.Notify += on.Notify
+		c.MonitorNotify += on.MonitorNotify
 	}
 	return c, nil
 }

@@ -44,17 +44,21 @@ type shape struct {
 	reads []compile.Read
 	// words of rule bits that the programs look at.
 	words int
+	// notifies: some rule leaves notices for enforcers.
+	notifies bool
 }
 
-func (s shape) equal(o shape) bool { return s.words == o.words && slices.Equal(s.reads, o.reads) }
+func (s shape) equal(o shape) bool {
+	return s.words == o.words && s.notifies == o.notifies && slices.Equal(s.reads, o.reads)
+}
 
 // shape is what the site's programs have to be now. They are not replaced to look
 // at less.
 func (s *site) shape() shape {
-	last := 0
+	last, notifies := 0, s.program != nil && s.program.notifies
 	for bit := range compile.MaxRules {
 		if _, r := s.table.Rule(bit); r != nil {
-			last = bit
+			last, notifies = bit, notifies || r.Notifies
 		}
 	}
 	words := 1
@@ -64,7 +68,7 @@ func (s *site) shape() shape {
 	if s.program != nil {
 		words = max(words, s.program.words)
 	}
-	return shape{reads: s.table.Reads(), words: words}
+	return shape{reads: s.table.Reads(), words: words, notifies: notifies}
 }
 
 // attached loads and attaches programs of the shape that the site needs, beside
@@ -176,6 +180,7 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 		config.RegsOffset, config.ResultOffset = s.hook.RegsOffset, s.hook.ResultOffset
 		config.Indirect = byteOf(s.hook.Indirect)
 	}
+	config.Notifies = byteOf(shape.notifies)
 	config.Denies = byteOf(s.name.Kind.Denies())
 	config.IsExec = byteOf(s.name.IsExec())
 	buffers := map[compile.Read]uint8{}

@@ -88,7 +88,7 @@ func (e *Enricher) publishSite(of *event.Site) {
 			continue
 		}
 		response := &tetragon.GetEventsResponse{}
-		args, did := e.siteArgs(of, r.Args), action(r, of.Signalled.Has(bit), of.Overridden.Has(bit))
+		args, did := e.siteArgs(of, r.Args), action(r, of.Signalled.Has(bit), of.Overridden.Has(bit), of.Notified.Has(bit))
 		switch r.Section {
 		case policy.LSMHooks:
 			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: &tetragon.ProcessLsm{
@@ -114,7 +114,7 @@ func (e *Enricher) publishSite(of *event.Site) {
 // policy is not enforced, or when its signal could not be sent. Of what both kills
 // and denies the kill is told, since nothing is left to see the error; of what
 // denies and sends another signal, the denial.
-func action(r *Rule, signalled, overridden bool) tetragon.KprobeAction {
+func action(r *Rule, signalled, overridden, notified bool) tetragon.KprobeAction {
 	switch {
 	case signalled && r.Signal == uint8(unix.SIGKILL):
 		return tetragon.KprobeAction_KPROBE_ACTION_SIGKILL
@@ -122,6 +122,8 @@ func action(r *Rule, signalled, overridden bool) tetragon.KprobeAction {
 		return tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE
 	case signalled:
 		return tetragon.KprobeAction_KPROBE_ACTION_SIGNAL
+	case notified:
+		return tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER
 	}
 	return tetragon.KprobeAction_KPROBE_ACTION_POST
 }

@@ -71,26 +71,31 @@ func TestSiteMakesOneMessageForEachPostedRule(t *testing.T) {
 func TestActionIsWhatWasDone(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		name                  string
-		signal                uint8
-		signalled, overridden []int
-		want                  tetragon.KprobeAction
+		name                            string
+		signal                          uint8
+		signalled, overridden, notified []int
+		want                            tetragon.KprobeAction
 	}{
-		{"posts", 0, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
-		{"kills", 9, []int{1}, nil, tetragon.KprobeAction_KPROBE_ACTION_SIGKILL},
-		{"signals", 15, []int{1}, nil, tetragon.KprobeAction_KPROBE_ACTION_SIGNAL},
-		{"denies", 0, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE},
-		{"kills and denies", 9, []int{1}, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_SIGKILL},
-		{"signals and denies", 15, []int{1}, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE},
-		{"denies and could not kill", 9, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE},
-		{"is monitored", 9, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
-		{"is monitored beside one that kills and denies", 9, []int{2}, []int{2}, tetragon.KprobeAction_KPROBE_ACTION_POST},
+		{"posts", 0, nil, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
+		{"kills", 9, []int{1}, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_SIGKILL},
+		{"signals", 15, []int{1}, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_SIGNAL},
+		{"denies", 0, nil, []int{1}, nil, tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE},
+		{"kills and denies", 9, []int{1}, []int{1}, nil, tetragon.KprobeAction_KPROBE_ACTION_SIGKILL},
+		{"signals and denies", 15, []int{1}, []int{1}, nil, tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE},
+		{"denies and could not kill", 9, nil, []int{1}, nil, tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE},
+		{"is monitored", 9, nil, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
+		{"is monitored beside one that kills and denies", 9, []int{2}, []int{2}, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
+		{"notifies", 0, nil, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER},
+		{"notifies and signals", 15, []int{1}, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_SIGNAL},
 	} {
 		w := newWorld(t)
 		w.rules.known[ruleKey{3, 4, 1}] = Rule{Signal: test.signal, Override: true}
 		e := siteEvent([]int{1}, test.signalled)
 		for _, bit := range test.overridden {
 			e.Overridden[bit/64] |= 1 << (bit % 64)
+		}
+		for _, bit := range test.notified {
+			e.Notified[bit/64] |= 1 << (bit % 64)
 		}
 		w.Handle(e)
 		if got := w.sink.take(t)[0].GetProcessTracepoint().GetAction(); got != test.want {

@@ -23,7 +23,7 @@ const (
 	forkSize   = headerSize + 16
 	execSize   = headerSize + 32
 	exitSize   = headerSize + 8
-	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 8 + 3*rulesSize
+	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 8 + 4*rulesSize
 
 	pathSize  = int(bpf.WireLimitsPATH_KEY_MAX) + 1
 	rulesSize = 8 * int(bpf.WireLimitsRULE_WORDS)
@@ -168,6 +168,7 @@ func decodeSite(h Header, c cursor) (Event, error) {
 	c.rules(&e.Posted)
 	c.rules(&e.Signalled)
 	c.rules(&e.Overridden)
+	c.rules(&e.Notified)
 	if err := c.rest(sum); err != nil {
 		return nil, err
 	}

@@ -121,8 +121,9 @@ type Site struct {
 	// AtExit tells that the strings were read when the call returned.
 	AtExit bool
 	// Posted are the rules that ask for an event, Signalled those whose signal
-	// was sent, Overridden those whose error was returned.
-	Posted, Signalled, Overridden RuleBits
+	// was sent, Overridden those whose error was returned, Notified those that left
+	// something for enforcers.
+	Posted, Signalled, Overridden, Notified RuleBits
 }
 
 // StringStatus tells whether a string could be read.

@@ -17,6 +17,9 @@ const (
 	Kprobes
 	LSMHooks
 	Fentries
+	// Enforcers is where what NotifyEnforcer asks for is done. It has calls, and no
+	// hooks of its own.
+	Enforcers
 )
 
 // String is the section's key in spec.
@@ -30,6 +33,8 @@ func (s Section) String() string {
 		return "lsmhooks"
 	case Fentries:
 		return "fentries"
+	case Enforcers:
+		return "enforcers"
 	}
 	return fmt.Sprintf("Section(%d)", uint8(s))
 }

@@ -142,6 +142,7 @@ func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
 		bpf.WireKernelErrorKERR_PATH_DEPTH:  "path_depth",
 		bpf.WireKernelErrorKERR_GUARDED:     "guarded",
 		bpf.WireKernelErrorKERR_EXEC_MISSED: "exec_missed",
+		bpf.WireKernelErrorKERR_NOTICE:      "notice",
 	}
 }
 

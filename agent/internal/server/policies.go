@@ -130,12 +130,14 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 		FilterId:          p.ID,
 		Sensors:           p.Sites,
 		Stats: &tetragon.TracingPolicyStats{ActionCounters: &tetragon.TracingPolicyActionCounters{
-			Post:            p.Counters.Post,
-			Nopost:          p.Counters.NoPost,
-			Signal:          p.Counters.Signal,
-			MonitorSignal:   p.Counters.MonitorSignal,
-			Override:        p.Counters.Override,
-			MonitorOverride: p.Counters.MonitorOverride,
+			Post:                  p.Counters.Post,
+			Nopost:                p.Counters.NoPost,
+			Signal:                p.Counters.Signal,
+			MonitorSignal:         p.Counters.MonitorSignal,
+			Override:              p.Counters.Override,
+			MonitorOverride:       p.Counters.MonitorOverride,
+			NotifyEnforcer:        p.Counters.Notify,
+			MonitorNotifyEnforcer: p.Counters.MonitorNotify,
 		}},
 	}
 	for _, h := range p.Hooks {

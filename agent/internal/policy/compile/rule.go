@@ -60,10 +60,20 @@ type Rule struct {
 	// Overrides: what the hook decides about returns Error when the policy enforces.
 	Overrides bool
 	Error     int32
+	// Notifies: NoticeSignal and NoticeError, of which 0 is none, are left for the
+	// policy's enforcers when the policy enforces.
+	Notifies     bool
+	NoticeSignal uint8
+	NoticeError  int32
+	// Noticed: what was left is done. The rule is an enforcer's.
+	Noticed bool
+	// Notice is the number of the policy among those with enforcers, see
+	// Policy.WithNotice.
+	Notice uint8
 }
 
 // Enforces tells whether the rule acts on the process.
-func (r *Rule) Enforces() bool { return r.Signal != 0 || r.Overrides }
+func (r *Rule) Enforces() bool { return r.Signal != 0 || r.Overrides || r.Notifies || r.Noticed }
 
 // Hook is one hook of a policy, ready for its site.
 type Hook struct {
@@ -92,7 +102,7 @@ type Hook struct {
 
 // Guarantee is what enforcing the hook promises, in words for users.
 func (h *Hook) Guarantee() string {
-	overrides := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Overrides })
+	overrides := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Overrides || r.Noticed && h.Site.Kind.Denies() })
 	kills := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal == sigkill })
 	signals := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal != 0 })
 	switch {
@@ -104,6 +114,10 @@ func (h *Hook) Guarantee() string {
 		return "the process is killed; what it asked for may have happened"
 	case signals:
 		return "the process is signaled; what it asked for happens"
+	case slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Notifies }):
+		return "left to the policy's enforcers"
+	case slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Noticed }):
+		return "the process is signaled as the policy's enforcers are told; what it asked for may have happened"
 	}
 	return "reported"
 }
@@ -132,9 +146,11 @@ func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
 			compiled.Hooks = append(compiled.Hooks, *hook)
 		}
 	}
-	if err := faults.join(); err != nil {
+	enforcers, err := compileEnforcers(p, k)
+	if err := errors.Join(faults.join(), err); err != nil {
 		return nil, err
 	}
+	compiled.Hooks = append(compiled.Hooks, enforcers...)
 	return compiled, nil
 }
 
@@ -209,7 +225,9 @@ func callOf(h policy.Hook) string {
 
 func signals(h policy.Hook) bool {
 	return slices.ContainsFunc(h.Selectors, func(s policy.Selector) bool {
-		return slices.ContainsFunc(s.Actions, func(a policy.Action) bool { return a.Kind == policy.Sigkill || a.Kind == policy.Signal })
+		return slices.ContainsFunc(s.Actions, func(a policy.Action) bool {
+			return a.Kind == policy.Sigkill || a.Kind == policy.Signal || a.Kind == policy.NotifyEnforcer && a.Signal != 0
+		})
 	})
 }
 
@@ -366,7 +384,10 @@ func (r *Rule) addAction(a policy.Action) error {
 		}
 		r.Overrides, r.Error = true, a.Error
 	case policy.NotifyEnforcer:
-		return fmt.Errorf("%s: %w", a.Kind, policy.ErrUnsupported)
+		if r.Notifies && (r.NoticeSignal != a.Signal || r.NoticeError != a.Error) {
+			return errSecond
+		}
+		r.Notifies, r.NoticeSignal, r.NoticeError = true, a.Signal, a.Error
 	}
 	return nil
 }

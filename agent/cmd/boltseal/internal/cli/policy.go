@@ -89,7 +89,7 @@ func (a *app) policyListCommand() *cobra.Command {
 			rows = append(rows, []string{
 				quote.Word(p.GetName()), quote.Word(p.GetNamespace()), policyState(p), policyMode(p.GetMode()),
 				fmt.Sprint(n.GetPost()), fmt.Sprint(n.GetOverride()), fmt.Sprint(n.GetSignal()),
-				fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride()), size(p.GetKernelMemoryBytes()),
+				fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer()), size(p.GetKernelMemoryBytes()),
 			})
 		}
 		return table(a.Stdout, rows)
@@ -173,7 +173,8 @@ func (a *app) showPolicy(p *tetragon.TracingPolicyStatus) error {
 		[]string{"not posted", fmt.Sprint(n.GetNopost())},
 		[]string{"denied", fmt.Sprint(n.GetOverride())},
 		[]string{"signaled", fmt.Sprint(n.GetSignal())},
-		[]string{"monitored", fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride())},
+		[]string{"notified", fmt.Sprint(n.GetNotifyEnforcer())},
+		[]string{"monitored", fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer())},
 		[]string{"memory", size(p.GetKernelMemoryBytes())},
 	)
 	return table(a.Stdout, rows)
