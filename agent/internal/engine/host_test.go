@@ -132,8 +132,14 @@ type actor struct {
 // the host's.
 func (h *host) actor(in *testenv.Cgroup, namespaces uintptr) *actor {
 	h.t.Helper()
+	return h.actorWith(in, namespaces, "BOLTSEAL_TEST_ACTS="+h.marker)
+}
+
+// actorWith is actor for the one that an environment variable chooses.
+func (h *host) actorWith(in *testenv.Cgroup, namespaces uintptr, variable string) *actor {
+	h.t.Helper()
 	cmd := exec.CommandContext(h.t.Context(), "/proc/self/exe")
-	cmd.Env = append(os.Environ(), "BOLTSEAL_TEST_ACTS="+h.marker)
+	cmd.Env = append(os.Environ(), variable)
 	if in != nil {
 		in.Born(cmd)
 		cmd.SysProcAttr.Cloneflags = namespaces

@@ -3,18 +3,17 @@
 package engine
 
 import (
-	"fmt"
-	"regexp"
-	"strconv"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel"
+	"github.com/boltseal/boltseal/agent/internal/kernel/kerneltest"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
 	"github.com/boltseal/boltseal/bpf"
+	"github.com/boltseal/boltseal/test/testenv"
 )
 
 // verifierLimit is how many instructions the verifier may walk of a program; the
@@ -41,12 +40,21 @@ func TestLargestSiteLoads(t *testing.T) {
 	for _, name := range []string{
 		bpf.SiteProgTracepointEvent, bpf.SiteProgSyscallExit, bpf.SiteProgExecDone,
 	} {
-		walked, took := verify(t, e, s, config, name)
-		t.Logf("report: %s: the verifier walks %d instructions in %v", name, walked, took.Round(time.Millisecond))
-		if walked > verifierLimit {
-			t.Errorf("%s: the verifier walks %d instructions, want at most %d", name, walked, verifierLimit)
-		}
+		verify(t, e, s, config, name)
 	}
+}
+
+// The same of programs that decide, where there are some.
+func TestLargestVerdictLoads(t *testing.T) {
+	testenv.Require(t, testenv.Optional("fmod_ret", func() error { return probed().Err(kernel.ModifyReturn) }))
+	e := openBare(t, unattached{})
+	s, err := e.site(compile.Site{Kind: compile.ModifyReturn, Name: "security_file_open"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := siteConfig(s, s.shape())
+	config.Words, config.Read = uint32(bpf.WireLimitsRULE_WORDS), widest()
+	verify(t, e, s, config, bpf.SiteProgFunctionVerdict)
 }
 
 // widest is the reads that cost the verifier most: text of each kind that a record
@@ -81,28 +89,20 @@ func widest() (reads [bpf.WireLimitsREADS_MAX]bpf.WireReadConfig) {
 	return reads
 }
 
-// verify loads one program of a site and tells what the verifier did.
-func verify(t *testing.T, e *Engine, s *site, config bpf.WireSiteConfig, name string) (walked int, took time.Duration) {
+// verify loads one program of a site and checks what it costs the verifier.
+func verify(t *testing.T, e *Engine, s *site, config bpf.WireSiteConfig, name string) {
 	t.Helper()
 	spec, options, err := s.programSpec(e.maps, config, []string{name})
 	if err != nil {
 		t.Fatal(err)
 	}
 	options.Programs.LogLevel = ebpf.LogLevelStats
-	start := time.Now()
 	coll, err := ebpf.NewCollectionWithOptions(spec, options)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 	defer coll.Close()
-	took = time.Since(start)
-	log := coll.Programs[name].VerifierLog
-	found := regexp.MustCompile(`processed (\d+) insns`).FindStringSubmatch(log)
-	if found == nil {
-		t.Fatalf("%s: the verifier does not tell what it did: %s", name, log)
+	if n := kerneltest.CheckBudget(t, name, coll.Programs[name]); n > verifierLimit {
+		t.Errorf("%s: the verifier walks %d instructions, want at most %d", name, n, verifierLimit)
 	}
-	if walked, err = strconv.Atoi(found[1]); err != nil {
-		t.Fatal(fmt.Errorf("%s: %w", name, err))
-	}
-	return walked, took
 }

@@ -44,6 +44,8 @@ type Options struct {
 	// missesExecs is for tests: as Preempted, with every exec missed, and with the
 	// program at forks that all kernels can have.
 	missesExecs bool
+	// verifier is what the verifier tells of the programs, in tests.
+	verifier ebpf.LogLevel
 }
 
 // pattern is the kernel's struct pattern.
@@ -91,7 +93,7 @@ func load(o Options) (p *programs, err error) {
 	if o.seals > 0 {
 		spec.Maps[bpf.CgroupMapSeals].MaxEntries = o.seals
 	}
-	if opened.cgroup, err = ebpf.NewCollection(spec); err != nil {
+	if opened.cgroup, err = ebpf.NewCollectionWithOptions(spec, o.loading(nil)); err != nil {
 		return nil, fmt.Errorf("load cgroup programs: %w", err)
 	}
 	opened.processes = o.atProcesses()
@@ -99,6 +101,11 @@ func load(o Options) (p *programs, err error) {
 		return nil, err
 	}
 	return opened, nil
+}
+
+// loading is how programs are loaded over maps that there are.
+func (o Options) loading(shared map[string]*ebpf.Map) ebpf.CollectionOptions {
+	return ebpf.CollectionOptions{MapReplacements: shared, Programs: ebpf.ProgramOptions{LogLevel: o.verifier}}
 }
 
 // atProcesses names the programs at the events of processes, in the order in
@@ -144,7 +151,7 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 			spec.Maps[name].MaxEntries = m.MaxEntries()
 		}
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	coll, err := ebpf.NewCollectionWithOptions(spec, o.loading(shared))
 	if err != nil {
 		return nil, fmt.Errorf("load process programs: %w", err)
 	}

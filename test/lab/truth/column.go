@@ -31,6 +31,9 @@ type Column struct {
 	index int // in a fact's list
 }
 
+// Kernel is the name of the kernel, however it was booted.
+func (c Column) Kernel() string { return strings.TrimSuffix(c.Name, withoutBPF) }
+
 // Fact is something known of a kernel.
 type Fact struct {
 	// Feature is what it is about, by the name that the probes have for it.
