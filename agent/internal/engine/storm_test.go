@@ -162,6 +162,9 @@ func (h *host) enforced(slots []uint32, id engine.PolicyID) {
 		}
 		return err
 	})
+	if h.t.Failed() {
+		h.t.FailNow()
+	}
 }
 
 // wholeEvents reads events until the context ends: each must have the two rules of

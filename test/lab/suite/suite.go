@@ -85,7 +85,7 @@ func allParts() []Part {
 		{Package: "agent/internal/seal", Skip: "^" + otherFlavour + "$"},
 		{
 			Package: enginePackage,
-			Skip:    "^(" + otherFlavour + "|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestResolve|TestProgramIsReplacedWithoutGap)$",
+			Skip:    "^(" + otherFlavour + "|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestModeStorm|TestResolve|TestProgramIsReplacedWithoutGap)$",
 			Args:    []string{"-boltseal.pairs=2000"},
 		},
 		// Each way in which the kernel comes to know a container; the forms of paths
