@@ -233,11 +233,14 @@ func (c *churn) faults() int {
 	return len(c.wrong)
 }
 
-// threads act on all processors, two on each, until they are stopped.
+// threads act on all processors until they are stopped: on each two that do
+// nothing else, and one that wakes up in between and goes before them, in the
+// middle of an evaluation where the kernel lets it.
 func (c *churn) threads(act func(*byte)) (stop func()) {
 	var ended atomic.Bool
 	var done sync.WaitGroup
-	for i := range 2 * runtime.NumCPU() {
+	cpus := runtime.NumCPU()
+	for i := range 3 * cpus {
 		names := make([]*byte, len(c.paths))
 		for j, path := range c.paths {
 			names[j], _ = unix.BytePtrFromString(path)
@@ -245,13 +248,23 @@ func (c *churn) threads(act func(*byte)) (stop func()) {
 		done.Go(func() {
 			runtime.LockOSThread() // and never unlocked: the thread ends with its affinity
 			var one unix.CPUSet
-			one.Set(i % runtime.NumCPU())
+			one.Set(i % cpus)
 			if err := unix.SchedSetaffinity(0, &one); err != nil {
 				c.t.Error(err)
 			}
+			first := i >= 2*cpus
+			if first {
+				err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}, 0)
+				if err != nil {
+					c.t.Logf("no thread goes before others: %v", err)
+				}
+			}
 			for n := i; !ended.Load(); n++ {
 				act(names[n%len(names)])
-				if n%64 == 0 {
+				if first {
+					pause := unix.NsecToTimespec(int64(50 * time.Microsecond))
+					_ = unix.Nanosleep(&pause, nil)
+				} else if n%64 == 0 {
 					runtime.Gosched() // to who reads the events
 				}
 			}
