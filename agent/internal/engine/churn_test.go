@@ -262,7 +262,7 @@ func (c *churn) threads(act func(*byte)) (stop func()) {
 			for n := i; !ended.Load(); n++ {
 				act(names[n%len(names)])
 				if first {
-					pause := unix.NsecToTimespec(int64(50 * time.Microsecond))
+					pause := unix.NsecToTimespec(int64(2 * time.Millisecond))
 					_ = unix.Nanosleep(&pause, nil)
 				} else if n%64 == 0 {
 					runtime.Gosched() // to who reads the events
