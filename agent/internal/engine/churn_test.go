@@ -187,9 +187,16 @@ func (c *churn) apply(set []Member, wait bool) {
 func (c *churn) run(act func(*byte)) {
 	c.apply([]Member{{Policy: c.base}}, true)
 	stop := c.threads(act)
-	judged := make(chan error, 1)
+	judged := make(chan struct{})
 	var ended atomic.Bool
-	go func() { judged <- c.judge(&ended) }()
+	go func() {
+		defer close(judged)
+		if err := c.judge(&ended); err != nil {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.wrong = append(c.wrong, err.Error())
+		}
+	}()
 	var loaded []PolicyID
 	begin := time.Now()
 	for c.compared.Load() < *evaluations && !c.t.Failed() && c.faults() == 0 {
@@ -217,9 +224,7 @@ func (c *churn) run(act func(*byte)) {
 	}
 	stop()
 	ended.Store(true)
-	if err := <-judged; err != nil {
-		c.t.Error(err)
-	}
+	<-judged
 	for _, fault := range c.wrong {
 		c.t.Error(fault)
 	}
