@@ -23,6 +23,8 @@ import (
 type Options struct {
 	// Columns are names of columns; all if empty.
 	Columns []string
+	// Long chooses among LongColumns.
+	Long bool
 	// Jobs is how many columns run at the same time. A machine of the lab keeps
 	// one processor busy.
 	Jobs int
@@ -32,7 +34,7 @@ type Options struct {
 // the report. It reports whether all is well.
 func Run(ctx context.Context, w io.Writer, options Options) (ok bool, err error) {
 	begin := time.Now()
-	columns, err := choose(options.Columns)
+	columns, err := choose(options)
 	if err != nil {
 		return false, err
 	}
@@ -63,19 +65,23 @@ func Run(ctx context.Context, w io.Writer, options Options) (ok bool, err error)
 		}
 	}
 	outcomes := all(ctx, w, l, dir, disk, columns, options.Jobs)
-	return Report(w, outcomes, time.Since(begin)), ctx.Err()
+	return Report(w, outcomes, options.Long, time.Since(begin)), ctx.Err()
 }
 
-func choose(names []string) ([]Column, error) {
-	if len(names) == 0 {
-		return Columns(), nil
+func choose(options Options) ([]Column, error) {
+	all := Columns()
+	if options.Long {
+		all = LongColumns()
+	}
+	if len(options.Columns) == 0 {
+		return all, nil
 	}
 	byName := map[string]Column{}
-	for _, c := range Columns() {
+	for _, c := range all {
 		byName[c.Name] = c
 	}
 	var chosen []Column
-	for _, name := range names {
+	for _, name := range options.Columns {
 		c, found := byName[name]
 		if !found {
 			return nil, fmt.Errorf("no column is called %q", name)

@@ -62,6 +62,20 @@ func Columns() []Column {
 	return columns
 }
 
+// LongColumns are what takes hours in all: on each kernel every act by every
+// mechanism, and evaluations under changes for minutes.
+func LongColumns() []Column {
+	parts := func(evaluations int) []Part {
+		churn := Part{Package: enginePackage, Run: "^TestChurn$", Args: []string{fmt.Sprintf("-boltseal.evaluations=%d", evaluations)}}
+		return []Part{verdictPart(), churn}
+	}
+	columns := []Column{{Name: host, Parts: parts(10_000_000)}}
+	for _, k := range lab.Kernels() {
+		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: parts(1_000_000)})
+	}
+	return columns
+}
+
 const (
 	kernelPackage    = "agent/internal/kernel"
 	mechanismPackage = "agent/internal/kernel/mechanism"
@@ -86,7 +100,7 @@ func allParts() []Part {
 		{
 			Package: enginePackage,
 			Skip:    "^(" + otherFlavour + "|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestModeStorm|TestResolve|TestProgramIsReplacedWithoutGap)$",
-			Args:    []string{"-boltseal.pairs=2000"},
+			Args:    []string{"-boltseal.pairs=2000", "-boltseal.evaluations=20000"},
 		},
 		// Each way in which the kernel comes to know a container; the forms of paths
 		// are read by the agent alone.
@@ -114,7 +128,8 @@ func partsOf(k lab.Kernel) []Part {
 		{Package: kernelPackage},
 		{Package: mechanismPackage},
 		{Package: enginePackage, Run: "^(TestRulesAreForTheSelectedContainer|TestKillOnlyWhileInForce|TestExecThatEndsSetUp|" +
-			"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargestSiteLoads)$"},
+			"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargest.*|TestEnforcers.*|TestChurn)$",
+			Args: []string{"-boltseal.evaluations=20000"}},
 		verdictPart(),
 	}
 }

@@ -150,7 +150,7 @@ func TestTable(t *testing.T) {
 		ran(t, "5.10"+withoutBPF, part, []string{result(passes)}, []int{0}),
 	}
 	var out bytes.Buffer
-	Report(&out, outcomes, 0)
+	Report(&out, outcomes, false, 0)
 	for _, line := range []string{
 		`(?m)^ +this machine +5\.10$`,
 		`(?m)^fmod_ret denies, per container, without bpf in lsm= +- +ok$`,
@@ -179,12 +179,12 @@ func TestColumns(t *testing.T) {
 			t.Errorf("kernel %s is not in %q", k.Name, names)
 		}
 	}
-	for _, r := range rows() {
+	for _, r := range slices.Concat(rows(), longRows()) {
 		if !packages[r.pkg] {
 			t.Errorf("row %q is about %s, which is not run", r.promise, r.pkg)
 		}
 	}
-	if _, err := choose([]string{"2.4"}); err == nil {
+	if _, err := choose(Options{Columns: []string{"2.4"}}); err == nil {
 		t.Error("an unknown column was chosen")
 	}
 }

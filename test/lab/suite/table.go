@@ -29,7 +29,7 @@ type row struct {
 
 func rows() []row {
 	const kernel, mechanism, runtimes = kernelPackage, mechanismPackage, runtimesPackage
-	return []row{
+	return append([]row{
 		{promise: "every probe tells the truth", pkg: kernel, test: "TestProbesMatchTruth"},
 		{promise: "the same, without bpf in lsm=", pkg: kernel, test: "TestProbesMatchTruth", without: true},
 		{promise: "kernel features, tracepoints, tracefs", pkg: kernel},
@@ -44,17 +44,40 @@ func rows() []row {
 		{promise: "a policy denies a system call by fmod_ret", pkg: enginePackage, test: "TestOpenIsDenied/syscall"},
 		{promise: "a policy denies by kprobe override", pkg: enginePackage, test: "TestOpenIsDenied/override"},
 		{promise: "policies at functions", pkg: enginePackage, test: "TestFunctionsAreSeen"},
+		{promise: "an enforcer denies what a rule leaves to it", pkg: enginePackage, test: "TestEnforcersDeny/security_function"},
+		churnRow("system_call"),
+		churnRow("security_hook"),
 		{promise: "sealed before the first task and exec, killed when selected", pkg: "test/e2e", test: "TestSealOrder", some: true},
-		{promise: "BPF LSM denies seven acts in the selected container only", pkg: "test/e2e", test: "TestVerdicts/lsm", some: true},
-		{promise: "fmod_ret denies them", pkg: "test/e2e", test: "TestVerdicts/fmod_ret", some: true},
-		{promise: "fmod_ret or kprobe override denies them as system calls", pkg: "test/e2e", test: "TestVerdicts/system_call_override", some: true},
-		{promise: "a signal kills by kprobe", pkg: "test/e2e", test: "TestVerdicts/kprobe_kill", some: true},
-		{promise: "a signal kills by tracepoint", pkg: "test/e2e", test: "TestVerdicts/tracepoint_kill", some: true},
+	}, slices.Concat(verdictRows(true), []row{
 		{promise: "runc", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/runc"},
 		{promise: "crun", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/crun"},
 		{promise: "podman", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/podman"},
 		{promise: "containerd with NRI", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/containerd"},
+	})...)
+}
+
+// verdictRows are about every act by each mechanism.
+func verdictRows(some bool) []row {
+	const e2e = "test/e2e"
+	return []row{
+		{promise: "BPF LSM denies seven acts in the selected container only", pkg: e2e, test: "TestVerdicts/lsm", some: some},
+		{promise: "fmod_ret denies them", pkg: e2e, test: "TestVerdicts/fmod_ret", some: some},
+		{promise: "fmod_ret or kprobe override denies them as system calls", pkg: e2e, test: "TestVerdicts/system_call_override", some: some},
+		{promise: "a signal kills by kprobe", pkg: e2e, test: "TestVerdicts/kprobe_kill", some: some},
+		{promise: "a signal kills by tracepoint", pkg: e2e, test: "TestVerdicts/tracepoint_kill", some: some},
 	}
+}
+
+func churnRow(where string) row {
+	return row{
+		promise: "while rules change, verdicts at a " + strings.ReplaceAll(where, "_", " ") + " are those of one version",
+		pkg:     enginePackage, test: "TestChurn/" + where,
+	}
+}
+
+// longRows are the promises that LongColumns are about.
+func longRows() []row {
+	return append(verdictRows(false), churnRow("system_call"), churnRow("security_hook"))
 }
 
 // unheard is the cell of what did not run.
@@ -82,7 +105,10 @@ func (r row) cell(o *Outcome) string {
 
 // Report writes the table, what every column came to, what was skipped and why,
 // and what failed, and reports whether all is well.
-func Report(w io.Writer, outcomes []*Outcome, took time.Duration) bool {
+func Report(w io.Writer, outcomes []*Outcome, long bool, took time.Duration) bool {
+	if long {
+		return report(w, longRows(), outcomes, took)
+	}
 	return report(w, rows(), outcomes, took)
 }
 

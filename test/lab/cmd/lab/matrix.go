@@ -85,6 +85,7 @@ func testCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVar(&options.Columns, "column", nil, "only these columns of the table")
+	cmd.Flags().BoolVar(&options.Long, "long", false, "what takes long: every act by every mechanism, and rules that change, on every kernel")
 	cmd.Flags().IntVar(&options.Jobs, "jobs", runtime.NumCPU(), "machines at the same time; each keeps a processor busy")
 	return cmd
 }
