@@ -337,21 +337,12 @@ func (c *Controller) register(next container.Container, slot uint32) (*container
 	delete(c.guesses, slot)
 	if s := c.subjects[slot]; s != nil {
 		s.container = made
-		if keys := c.keysFor(s); !sameKeys(keys, s.keys) {
+		if keys := c.keysFor(s); keys != s.keys {
 			s.keys = keys
 			return made, c.apply([]*subject{s}, false)
 		}
 	}
 	return made, nil
-}
-
-func sameKeys(a, b map[string]bool) bool {
-	for key := range a {
-		if !b[key] {
-			return false
-		}
-	}
-	return len(a) == len(b)
 }
 
 // expect lets the kernel seal the container as its cgroup is made.

@@ -84,6 +84,7 @@ type Controller struct {
 
 	mu       sync.Mutex
 	policies map[string]*held
+	sets     keySets
 	// subjects is the containers' slots; host and idle are the two others.
 	subjects map[uint32]*subject
 	host     *subject
@@ -95,7 +96,7 @@ type Controller struct {
 // subject is what policies are for.
 type subject struct {
 	container *container.Container
-	keys      map[string]bool
+	keys      *keySet
 	slots     func() []uint32
 }
 
@@ -104,11 +105,13 @@ func New(o Options) *Controller {
 	c := &Controller{
 		Options:  o,
 		policies: map[string]*held{},
+		sets:     keySets{},
 		subjects: map[uint32]*subject{},
 		guesses:  map[uint32]string{},
 	}
-	c.host = &subject{keys: map[string]bool{}, slots: func() []uint32 { return []uint32{seal.Host} }}
-	c.idle = &subject{keys: map[string]bool{}, slots: c.idleSlots}
+	none := c.sets.of(map[string]bool{})
+	c.host = &subject{keys: none, slots: func() []uint32 { return []uint32{seal.Host} }}
+	c.idle = &subject{keys: none, slots: c.idleSlots}
 	return c
 }
 
@@ -148,20 +151,20 @@ func (c *Controller) wants(s *subject, h *held) bool {
 }
 
 // keysFor is the policies that are for a subject.
-func (c *Controller) keysFor(s *subject) map[string]bool {
+func (c *Controller) keysFor(s *subject) *keySet {
 	keys := map[string]bool{}
 	for key, h := range c.policies {
 		if c.wants(s, h) {
 			keys[key] = true
 		}
 	}
-	return keys
+	return c.sets.of(keys)
 }
 
 // set is what the engine puts in force for keys.
-func (c *Controller) set(keys map[string]bool) []engine.Member {
-	members := make([]engine.Member, 0, len(keys))
-	for key := range keys {
+func (c *Controller) set(s *keySet) []engine.Member {
+	members := make([]engine.Member, 0, len(s.keys))
+	for key := range s.keys {
 		h := c.policies[key]
 		members = append(members, engine.Member{Policy: h.id, Enforce: h.enforce})
 	}
@@ -170,9 +173,13 @@ func (c *Controller) set(keys map[string]bool) []engine.Member {
 
 // apply puts subjects' keys in force.
 func (c *Controller) apply(subjects []*subject, wait bool) error {
-	assignments := make([]engine.Assignment, 0, len(subjects))
+	slots := map[*keySet][]uint32{}
 	for _, s := range subjects {
-		assignments = append(assignments, engine.Assignment{Slots: s.slots(), Set: c.set(s.keys)})
+		slots[s.keys] = append(slots[s.keys], s.slots()...)
+	}
+	assignments := make([]engine.Assignment, 0, len(slots))
+	for keys, of := range slots {
+		assignments = append(assignments, engine.Assignment{Slots: of, Set: c.set(keys)})
 	}
 	return c.Engine.Apply(assignments, wait)
 }

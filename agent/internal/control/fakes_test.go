@@ -30,7 +30,7 @@ type world struct {
 	inForce map[uint32][]engine.Member
 	refuse  error // of the next call that can fail
 
-	slots    [20]bpf.WireSlot
+	slots    []bpf.WireSlot
 	free     []uint32
 	held     map[uint32]bool
 	seals    map[uint64]bpf.WireCgroupSeal
@@ -47,10 +47,16 @@ func newWorld() *world {
 		held: map[uint32]bool{}, seals: map[uint64]bpf.WireCgroupSeal{}, expected: map[string]uint32{},
 		paths: map[string]uint64{}, pids: map[int]string{},
 	}
-	for slot := seal.NoRoom + 1; int(slot) < len(w.slots); slot++ {
+	w.makeSlots(20)
+	return w
+}
+
+// makeSlots gives the world so many slots.
+func (w *world) makeSlots(n int) {
+	w.slots, w.free = make([]bpf.WireSlot, n), nil
+	for slot := seal.NoRoom + 1; int(slot) < n; slot++ {
 		w.free = append(w.free, slot)
 	}
-	return w
 }
 
 func (w *world) fail() error {

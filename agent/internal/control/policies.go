@@ -54,15 +54,26 @@ func (c *Controller) AddPolicy(yaml []byte) (*policy.Policy, error) {
 func (c *Controller) exchange(key string, next *held) error {
 	old := c.policies[key]
 	var changed []*subject
-	before := map[*subject]map[string]bool{}
+	before := map[*subject]*keySet{}
+	used := map[*keySet]bool{}
+	type step struct {
+		from *keySet
+		in   bool
+	}
+	after := map[step]*keySet{}
 	for _, s := range c.everySubject() {
 		wanted := next != nil && c.wants(s, next)
-		if !wanted && !s.keys[key] {
-			continue
+		if wanted || s.keys.has(key) {
+			before[s] = s.keys
+			to, known := after[step{s.keys, wanted}]
+			if !known {
+				to = c.sets.with(s.keys, key, wanted)
+				after[step{s.keys, wanted}] = to
+			}
+			s.keys = to
+			changed = append(changed, s)
 		}
-		before[s] = s.keys
-		s.keys = withKey(s.keys, key, wanted)
-		changed = append(changed, s)
+		used[s.keys] = true
 	}
 	c.put(key, next)
 	err := c.apply(changed, true)
@@ -71,8 +82,10 @@ func (c *Controller) exchange(key string, next *held) error {
 		for s, keys := range before {
 			s.keys = keys
 		}
+		return err
 	}
-	return err
+	c.sets.keep(used)
+	return nil
 }
 
 func (c *Controller) put(key string, h *held) {
@@ -81,19 +94,6 @@ func (c *Controller) put(key string, h *held) {
 		return
 	}
 	c.policies[key] = h
-}
-
-func withKey(keys map[string]bool, key string, in bool) map[string]bool {
-	next := make(map[string]bool, len(keys)+1)
-	for k := range keys {
-		next[k] = true
-	}
-	if in {
-		next[key] = true
-	} else {
-		delete(next, key)
-	}
-	return next
 }
 
 func policyKey(namespace, name string) string {
@@ -194,7 +194,7 @@ func (c *Controller) Policies() ([]PolicyStatus, error) {
 			})
 		}
 		for _, subject := range c.subjects {
-			if subject.keys[key] {
+			if subject.keys.has(key) {
 				s.Containers++
 			}
 		}
@@ -212,8 +212,8 @@ func (c *Controller) PoliciesOf(slot uint32) []string {
 	if s == nil {
 		return nil
 	}
-	keys := make([]string, 0, len(s.keys))
-	for key := range s.keys {
+	keys := make([]string, 0, len(s.keys.keys))
+	for key := range s.keys.keys {
 		keys = append(keys, key)
 	}
 	slices.Sort(keys)

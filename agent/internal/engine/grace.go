@@ -12,6 +12,10 @@ import (
 
 const membarrierGlobal = 1 // MEMBARRIER_CMD_GLOBAL
 
+// GracePeriod returns when every evaluation that was under way has ended: what a
+// change that withdraws something takes at least.
+func GracePeriod() error { return gracePeriod() }
+
 // gracePeriod returns when every evaluation that was under way has ended. The
 // global command of membarrier is synchronize_rcu, which since Linux 4.20 waits
 // for code that runs with preemption disabled too, as tracepoint programs do.

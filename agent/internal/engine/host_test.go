@@ -84,6 +84,15 @@ func newHostWhere(t testing.TB, preempted bool) *host {
 // policy compiles and loads a policy; $M is the test's path.
 func (h *host) policy(tracepoints string) engine.PolicyID {
 	h.t.Helper()
+	id, err := h.Load(h.compiled(tracepoints))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return id
+}
+
+func (h *host) compiled(tracepoints string) *compile.Policy {
+	h.t.Helper()
 	text := "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: p}\nspec:\n  tracepoints:\n" + tracepoints
 	p, err := policy.Parse([]byte(strings.ReplaceAll(text, "$M", h.marker)))
 	if err != nil {
@@ -93,11 +102,7 @@ func (h *host) policy(tracepoints string) engine.PolicyID {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	id, err := h.Load(compiled)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return id
+	return compiled
 }
 
 func (h *host) apply(slot uint32, set ...engine.Member) {

@@ -44,6 +44,10 @@ func (h *host) stormy(in *testenv.Cgroup) (stop func() uint64) {
 // storm is a policy of two rules at each of the sites, that signal to no effect.
 func (h *host) storm() engine.PolicyID {
 	h.t.Helper()
+	return h.policy(stormPolicy())
+}
+
+func stormPolicy() string {
 	var text strings.Builder
 	for _, c := range engine.StormCalls() {
 		index := 5 + c.Path
@@ -53,7 +57,7 @@ func (h *host) storm() engine.PolicyID {
 				c.Name, index, index, op, unix.SIGWINCH)
 		}
 	}
-	return h.policy(text.String())
+	return text.String()
 }
 
 // Ten thousand changes at twenty sites while four containers act: every act is
