@@ -22,6 +22,9 @@ type Points struct {
 	// unsafe is why programs that can be preempted would be, to each other's harm;
 	// nil where they are not.
 	unsafe error
+	// trampolines and raw: the kernel skips programs of trampolines, and of raw
+	// tracepoints, while a task is preempted in them.
+	trampolines, raw bool
 }
 
 // Open opens the lists of hooks of the running kernel, which can do what features
@@ -36,10 +39,35 @@ func Open(features kernel.Features) (*Points, error) {
 		return nil, errors.Join(fmt.Errorf("read types of the kernel: %w", err), tracefs.Close())
 	}
 	p := &Points{tracefs: tracefs, features: features, types: types, symbols: sync.OnceValues(readSymbols)}
-	if p.unsafe, err = preempts(); err != nil {
+	if err := p.askPreemption(); err != nil {
 		return nil, errors.Join(err, tracefs.Close())
 	}
 	return p, nil
+}
+
+func (p *Points) askPreemption() (err error) {
+	if p.unsafe, err = preempts(); err != nil {
+		return err
+	}
+	if p.trampolines, err = kernel.Preemptible(); err != nil {
+		return err
+	}
+	p.raw, err = kernel.RawTracepointsPreempted()
+	return err
+}
+
+// Misses is compile.Kernel. The kernel counts who is in a program for each
+// processor, and takes somebody who comes meanwhile for a recursion; it does not
+// for programs of security hooks, and others run with preemption off.
+func (p *Points) Misses(kind compile.SiteKind) bool {
+	switch kind {
+	case compile.Fentry, compile.ModifyReturn:
+		return p.trampolines
+	case compile.RawTracepoint:
+		return p.raw
+	default:
+		return false
+	}
 }
 
 // Close closes the lists. What is attached stays.

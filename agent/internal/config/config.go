@@ -32,6 +32,10 @@ type Config struct {
 	CgroupRoot string `yaml:"cgroup-root"`
 	// NodeName is the host's name in events; empty = the host name.
 	NodeName string `yaml:"node-name"`
+	// NodeLabels are the labels of this node, each KEY=VALUE, that a policy's
+	// nodeSelector asks for. kubernetes.io/hostname is the node's name, unless it
+	// is among them.
+	NodeLabels []string `yaml:"node-labels"`
 	// RuntimeNames are the process names of container runtimes: a cgroup that one
 	// of them makes is taken for a container's. At most 16 of at most 15 bytes.
 	RuntimeNames []string `yaml:"runtime-names"`

@@ -58,6 +58,7 @@ policy-file: [/a.yaml, b.yaml]
 policy-dir: /policies
 cgroup-root: /cgroup
 node-name: file
+node-labels: [a=b, "c/d="]
 runtime-names: [mine]
 cgroup-prefixes: []
 max-containers: 5
@@ -76,7 +77,7 @@ func TestFile(t *testing.T) {
 	}
 	want := Config{
 		ServerAddress: "/run/other.sock", LogLevel: "debug", LogFormat: "json", PolicyFiles: []string{"/a.yaml", "b.yaml"},
-		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
+		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -188,6 +189,9 @@ func TestValidate(t *testing.T) {
 		{"cgroup-root", func(c *Config) { c.CgroupRoot = "cgroup" }},
 		{"node-name", func(c *Config) { c.NodeName = "a b" }},
 		{"node-name", func(c *Config) { c.NodeName = strings.Repeat("n", 254) }},
+		{"node-labels", func(c *Config) { c.NodeLabels = []string{"a"} }},
+		{"node-labels", func(c *Config) { c.NodeLabels = []string{"=a"} }},
+		{"node-labels", func(c *Config) { c.NodeLabels = []string{"a=1", "b=1", "a=2"} }},
 		{"runtime-names", func(c *Config) { c.RuntimeNames = make([]string, 17) }},
 		{"runtime-names", func(c *Config) { c.RuntimeNames = []string{""} }},
 		{"runtime-names", func(c *Config) { c.RuntimeNames = []string{strings.Repeat("r", 16)} }},

@@ -40,6 +40,7 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.StringVar(&c.PolicyDir, "policy-dir", c.PolicyDir, "directory of policies (*.yaml) to load at start")
 	flags.StringVar(&c.CgroupRoot, "cgroup-root", c.CgroupRoot, "mount point of the cgroup2 hierarchy (default: find out)")
 	flags.StringVar(&c.NodeName, "node-name", c.NodeName, "name of this host in events (default: $"+nodeNameEnv+", or the host name)")
+	flags.StringSliceVar(&c.NodeLabels, "node-labels", c.NodeLabels, "labels of this node, KEY=VALUE, for the nodeSelector of policies")
 	flags.StringSliceVar(&c.RuntimeNames, "runtime-names", c.RuntimeNames, "process names of container runtimes, whose cgroups are taken for containers")
 	flags.StringSliceVar(&c.CgroupPrefixes, "cgroup-prefixes", c.CgroupPrefixes, "what may stand before the id in the name of a container's cgroup")
 	flags.IntVar(&c.MaxContainers, "max-containers", c.MaxContainers, "containers alive at once")

@@ -52,6 +52,7 @@ func (c Config) Validate() error {
 	check("policy-dir", absolute(c.PolicyDir, true))
 	check("cgroup-root", absolute(c.CgroupRoot, true))
 	check("node-name", nodeName(c.NodeName))
+	check("node-labels", labels(c.NodeLabels))
 	check("runtime-names", patterns(c.RuntimeNames))
 	check("cgroup-prefixes", patterns(c.CgroupPrefixes))
 	check("max-containers", between(c.MaxContainers, 1, maxContainers))
@@ -99,6 +100,21 @@ func absolute(path string, optional bool) string {
 func names(paths []string) string {
 	if slices.Contains(paths, "") {
 		return "has an empty name"
+	}
+	return ""
+}
+
+func labels(all []string) string {
+	seen := map[string]bool{}
+	for _, label := range all {
+		key, _, ok := strings.Cut(label, "=")
+		switch {
+		case !ok || key == "":
+			return fmt.Sprintf("%q is no label: write KEY=VALUE", label)
+		case seen[key]:
+			return fmt.Sprintf("has two labels with the key %q", key)
+		}
+		seen[key] = true
 	}
 	return ""
 }

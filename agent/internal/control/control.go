@@ -75,6 +75,9 @@ type Options struct {
 	ExpectFor time.Duration
 	// RemovedGrace is how long a removed container is remembered.
 	RemovedGrace time.Duration
+	// NodeLabels are those of this node, which nodeSelectors ask for; nil: they are
+	// not known, and a policy that has one is refused.
+	NodeLabels match.NodeLabels
 }
 
 // Controller holds policies and containers together. It is safe for concurrent
@@ -138,7 +141,7 @@ func (c *Controller) everySubject() []*subject {
 
 // wants tells whether a policy is for a subject.
 func (c *Controller) wants(s *subject, h *held) bool {
-	if !h.enabled {
+	if !h.enabled || !match.SelectsNode(h.compiled.Policy, c.NodeLabels) {
 		return false
 	}
 	switch s {

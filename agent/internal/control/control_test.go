@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/boltseal/boltseal/agent/internal/container"
+	"github.com/boltseal/boltseal/agent/internal/match"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/bpf"
@@ -61,6 +62,27 @@ func TestPoliciesAndContainersMeetInEitherOrder(t *testing.T) {
 	wantInForce(t, w, web.Slot, "every p")
 	// What nobody announced is born with the default set.
 	wantInForce(t, w, w.free[0], "every")
+}
+
+// A policy is for the nodes that it names; where nobody knows the node's labels it
+// is refused rather than guessed at.
+func TestNodeSelector(t *testing.T) {
+	t.Parallel()
+	c, w := start(t)
+	w.run("/a", 10, 100)
+	web := admit(t, c, "web", 100)
+	here := policyText("here", "nodeSelector: {matchLabels: {zone: a}}\ncontainerSelector: {}")
+	if _, err := c.AddPolicy(here); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "spec.nodeSelector") {
+		t.Errorf("on a node without labels: %v", err)
+	}
+	wantInForce(t, w, web.Slot, "")
+	c.NodeLabels = match.NodeLabels{"zone": "a"}
+	add(t, c, here)
+	add(t, c, policyText("elsewhere", "nodeSelector: {matchLabels: {zone: b}}"))
+	add(t, c, policyText("not-there", "nodeSelector: {matchExpressions: [{key: zone, operator: NotIn, values: [b]}]}"))
+	wantInForce(t, w, web.Slot, "here not-there")
+	wantInForce(t, w, seal.Host, "not-there")
+	wantInForce(t, w, w.free[0], "here not-there")
 }
 
 func TestPolicyChangesAreOneStepAndWhole(t *testing.T) {

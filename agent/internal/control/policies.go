@@ -29,6 +29,9 @@ func (c *Controller) AddPolicy(yaml []byte) (*policy.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w policy: %w", ErrInvalid, err)
 	}
+	if p.NodeSelector != nil && c.NodeLabels == nil {
+		return nil, fmt.Errorf("%w policy %s: spec.nodeSelector: the labels of this node are not known: tell them to the agent with --node-labels", ErrInvalid, p.Key())
+	}
 	compiled, err := compile.Compile(p, c.Kernel)
 	if err != nil {
 		return nil, fmt.Errorf("%w policy %s: %w", ErrInvalid, p.Key(), err)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/control"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
+	"github.com/boltseal/boltseal/agent/internal/match"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/agent/internal/server"
@@ -100,6 +102,20 @@ func (a *agent) stop(group *errgroup.Group) error {
 
 var errStopped = errors.New("stopped")
 
+// nodeLabels are the labels that the node is known to have; nil when none were
+// told.
+func nodeLabels(told []string, node string) match.NodeLabels {
+	if len(told) == 0 {
+		return nil
+	}
+	all := match.NodeLabels{"kubernetes.io/hostname": node}
+	for _, label := range told {
+		key, value, _ := strings.Cut(label, "=")
+		all[key] = value
+	}
+	return all
+}
+
 // open opens what the agent works with, up to attached base programs.
 func (a *agent) open(ctx context.Context) (err error) {
 	hostname, err := os.Hostname()
@@ -150,6 +166,7 @@ func (a *agent) open(ctx context.Context) (err error) {
 		Registry: a.registry, Engine: a.engine, Seals: a.seals, Cgroups: a.cgroups, Kernel: a.points,
 		Log: a.log.With("component", "control"), CgroupPrefixes: a.config.CgroupPrefixes,
 		ExpectFor: expectFor, RemovedGrace: a.config.RemovedGrace,
+		NodeLabels: nodeLabels(a.config.NodeLabels, a.node),
 	})
 	a.spool = newSpool(a.config.SpoolDir, func(late control.Admission) error {
 		_, err := a.control.Admit(late)

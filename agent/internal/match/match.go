@@ -17,7 +17,21 @@ const (
 	repoKey = "repo"
 )
 
-// Selects tells whether p is for c. It allocates nothing, as it is asked for
+// NodeLabels are the labels of this node.
+type NodeLabels map[string]string
+
+// Lookup is policy.Labels.
+func (n NodeLabels) Lookup(key string) (string, bool) {
+	value, ok := n[key]
+	return value, ok
+}
+
+// SelectsNode tells whether p is for a node with certain labels.
+func SelectsNode(p *policy.Policy, labels NodeLabels) bool {
+	return p.NodeSelector == nil || p.NodeSelector.Matches(labels)
+}
+
+// Selects tells whether p is for c, on a node that it is for. It allocates nothing, as it is asked for
 // every policy with every container.
 func Selects(p *policy.Policy, c *container.Container) bool {
 	if p.Kind == policy.Namespaced && (c.Pod == nil || c.Pod.Namespace != p.Namespace) {

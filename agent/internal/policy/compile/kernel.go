@@ -39,6 +39,9 @@ type Kernel interface {
 	// Can is nil when the kernel has been seen to do it, and says otherwise why it
 	// does not.
 	Can(Mechanism) error
+	// Misses tells whether the kernel skips programs of a kind for tasks that come
+	// while another one is preempted in them.
+	Misses(SiteKind) bool
 	// Tracepoint finds the fields of a tracepoint. Its error names the event.
 	Tracepoint(subsystem, event string) ([]Field, error)
 	// Function, Hook and RawTracepoint find what a function, a security hook and

@@ -82,6 +82,8 @@ type Hook struct {
 	// are: the same for all hooks of a site.
 	Indirect                 bool
 	RegsOffset, ResultOffset uint16
+	// Missed: the kernel skips the site's program at times, see Kernel.Misses.
+	Missed bool
 	// Section and Index are the hook's place in the policy, Call what it names.
 	Section policy.Section
 	Index   int
@@ -102,6 +104,13 @@ type Hook struct {
 
 // Guarantee is what enforcing the hook promises, in words for users.
 func (h *Hook) Guarantee() string {
+	if h.Missed {
+		return h.promise() + "; but when the kernel preempts itself, as this one can, not while another task is preempted in the same program; lsmhooks have no such hole"
+	}
+	return h.promise()
+}
+
+func (h *Hook) promise() string {
 	overrides := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Overrides || r.Noticed && h.Site.Kind.Denies() })
 	kills := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal == sigkill })
 	signals := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal != 0 })
@@ -133,9 +142,6 @@ type Policy struct {
 func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
 	compiled := &Policy{Policy: p}
 	var faults faults
-	if p.NodeSelector != nil {
-		faults.add("spec.nodeSelector", fmt.Errorf("the labels of this node are not known: %w", policy.ErrUnsupported))
-	}
 	for _, h := range apart(p.Hooks) {
 		hook, err := compileHook(p, h, k)
 		if err != nil {
@@ -193,6 +199,7 @@ func compileHook(p *policy.Policy, h policy.Hook, k Kernel) (*Hook, error) {
 	}
 	hook := &Hook{
 		Site: at.Site, Indirect: at.Indirect, RegsOffset: at.RegsOffset, ResultOffset: at.ResultOffset,
+		Missed:  k.Misses(at.Kind),
 		Section: h.Section, Index: h.Index, Call: callOf(h), Message: h.Message, Tags: h.Tags,
 	}
 	if err := hook.compileArgs(path, h.Args, at); err != nil {

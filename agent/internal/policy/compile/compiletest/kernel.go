@@ -17,6 +17,8 @@ import (
 type Kernel struct {
 	// Cannot is what it cannot do, and why.
 	Cannot map[compile.Mechanism]error
+	// Preempts are the kinds of which it skips programs at times.
+	Preempts map[compile.SiteKind]bool
 	// Events are the fields of tracepoints besides the one, by "subsystem/event".
 	Events map[string][]compile.Field
 	// Prototypes are those of functions; of hooks as "lsm/NAME" and of raw
@@ -26,6 +28,9 @@ type Kernel struct {
 
 // Can is nil for what is not named in Cannot.
 func (k Kernel) Can(m compile.Mechanism) error { return k.Cannot[m] }
+
+// Misses tells whether the kind is in Preempts.
+func (k Kernel) Misses(kind compile.SiteKind) bool { return k.Preempts[kind] }
 
 // Tracepoint finds one of Events, or [Fields].
 func (k Kernel) Tracepoint(subsystem, event string) ([]compile.Field, error) {
