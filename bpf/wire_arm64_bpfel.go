@@ -196,7 +196,8 @@ const (
 	WireKernelErrorKERR_GUARDED     WireKernelError = 8
 	WireKernelErrorKERR_EXEC_MISSED WireKernelError = 9
 	WireKernelErrorKERR_NOTICE      WireKernelError = 10
-	WireKernelErrorKERR_MAX         WireKernelError = 11
+	WireKernelErrorKERR_MISSED      WireKernelError = 11
+	WireKernelErrorKERR_MAX         WireKernelError = 12
 )
 
 type WireLimits uint32

@@ -408,7 +408,8 @@ enum kernel_error {
 	KERR_GUARDED = 8,         /* a rule would have signalled init or the agent */
 	KERR_EXEC_MISSED = 9,     /* the program at sched_process_exec was skipped, and a later one made up for it */
 	KERR_NOTICE = 10,         /* no storage for a notice to enforcers */
-	KERR_MAX = 11,
+	KERR_MISSED = 11,         /* the kernel skipped a base program, see lib/exec.h; it counts that itself */
+	KERR_MAX = 12,
 };
 
 #endif

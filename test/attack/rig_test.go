@@ -38,11 +38,12 @@ func (r *rig) signals(t *testing.T) uint64 {
 }
 
 // noErrors compares what the kernel programs could not do with what it was
-// before. Lost events are none of it: enforcement does not depend on them.
+// before. Lost events are none of it: enforcement does not depend on them; nor is
+// what the agent makes up for where the kernel skips programs, from Linux 7.0.
 func (r *rig) noErrors(t *testing.T, before *boltseal.GetStatusResponse) {
 	t.Helper()
 	for name, n := range r.agent.Status(t).GetKernelErrors() {
-		if n != before.GetKernelErrors()[name] && name != "ring_full" {
+		if n != before.GetKernelErrors()[name] && name != "ring_full" && name != "missed" && name != "exec_missed" {
 			t.Errorf("kernel errors: %d of %s, were %d", n, name, before.GetKernelErrors()[name])
 		}
 	}

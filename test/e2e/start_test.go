@@ -224,7 +224,8 @@ func (s *starter) checkAgent(t *testing.T, before *boltseal.GetStatusResponse, a
 	}
 	after := s.agent.Status(t)
 	for name, n := range after.GetKernelErrors() {
-		if n != before.GetKernelErrors()[name] {
+		// From Linux 7.0 the kernel skips programs at times, which the agent makes up for.
+		if n != before.GetKernelErrors()[name] && name != "missed" && name != "exec_missed" {
 			t.Errorf("kernel errors: %d of %s", n, name)
 		}
 	}

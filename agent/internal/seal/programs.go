@@ -213,6 +213,21 @@ func (p *programs) attach() error {
 	return nil
 }
 
+// missed is how often the kernel has skipped a program, which it tells since
+// Linux 5.12; before, it skips none.
+func (p *programs) missed() (n uint64, err error) {
+	for _, coll := range []*ebpf.Collection{p.cgroup, p.process} {
+		for name, prog := range coll.Programs {
+			stats, err := prog.Stats()
+			if err != nil {
+				return 0, fmt.Errorf("read statistics of program %s: %w", name, err)
+			}
+			n += stats.RecursionMisses
+		}
+	}
+	return n, nil
+}
+
 // Close detaches and unloads everything, the last attached first.
 func (p *programs) Close() error {
 	var errs []error

@@ -256,5 +256,6 @@ func (s *Seals) Errors() (counts [bpf.WireKernelErrorKERR_MAX]uint64, err error)
 			counts[i] += n
 		}
 	}
-	return counts, nil
+	counts[bpf.WireKernelErrorKERR_MISSED], err = s.programs.missed()
+	return counts, err
 }

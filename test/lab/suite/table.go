@@ -45,7 +45,6 @@ func rows() []row {
 		{promise: "a policy denies by kprobe override", pkg: enginePackage, test: "TestOpenIsDenied/override"},
 		{promise: "policies at functions", pkg: enginePackage, test: "TestFunctionsAreSeen"},
 		{promise: "an enforcer denies what a rule leaves to it", pkg: enginePackage, test: "TestEnforcersDeny/security_function"},
-		churnRow("system_call"),
 		churnRow("security_hook"),
 		{promise: "sealed before the first task and exec, killed when selected", pkg: "test/e2e", test: "TestSealOrder", some: true},
 	}, slices.Concat(verdictRows(true), []row{
