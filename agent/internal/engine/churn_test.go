@@ -321,12 +321,30 @@ func (c *churn) judge(ended *atomic.Bool) error {
 			c.mu.Lock()
 			c.wrong = append(c.wrong, fmt.Sprintf("%s in version %d: posted %x and signalled %x, want %x and %x",
 				text, e.Version, e.Posted.Word, e.Signalled.Word, want[0].Word, want[1].Word))
+			c.explain(e, want)
 			enough := len(c.wrong) >= 5
 			c.mu.Unlock()
 			if enough {
 				return nil
 			}
 		}
+	}
+}
+
+// explain tells of the bits in which a verdict differs whose they were.
+func (c *churn) explain(e *bpf.WireEventSite, want [2]compile.Bits) {
+	for bit := range compile.MaxRules {
+		if compile.Has(e.Posted, bit) == compile.Has(want[0], bit) && compile.Has(e.Signalled, bit) == compile.Has(want[1], bit) {
+			continue
+		}
+		inSet := false
+		for _, j := range c.history[e.Version] {
+			inSet = inSet || bit >= j.first && bit < j.first+len(j.hook.Rules)
+		}
+		of, ok := c.Resolve(e.Site, e.Version, bit)
+		act := c.maps.acts.Load(int(e.Site)*compile.MaxRules + bit)
+		c.wrong = append(c.wrong, fmt.Sprintf("rule %d: in the version %v, known %v: %+v; it does %+v now; event of thread %d of %d, level-word regs %x",
+			bit, inSet, ok, of.Rule, act, e.H.Tid, e.H.Tgid, e.Regs[:2]))
 	}
 }
 

@@ -64,14 +64,22 @@ func Columns() []Column {
 
 // LongColumns are what takes hours in all: on each kernel every act by every
 // mechanism, and evaluations under changes for minutes.
+//
+// The latter not on the kernel with error injection. When tasks there are
+// preempted all the time, the emulated processor goes wrong outside of the kernel
+// about twice a minute: the test's own Go code, asked the same twice, gives two
+// answers. Debian's kernels run it for minutes without.
 func LongColumns() []Column {
-	parts := func(evaluations int) []Part {
-		churn := Part{Package: enginePackage, Run: "^TestChurn$", Args: []string{fmt.Sprintf("-boltseal.evaluations=%d", evaluations)}}
-		return []Part{verdictPart(), churn}
+	churn := func(evaluations int) Part {
+		return Part{Package: enginePackage, Run: "^TestChurn$", Args: []string{fmt.Sprintf("-boltseal.evaluations=%d", evaluations)}}
 	}
-	columns := []Column{{Name: host, Parts: parts(10_000_000)}}
+	columns := []Column{{Name: host, Parts: []Part{verdictPart(), churn(10_000_000)}}}
 	for _, k := range lab.Kernels() {
-		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: parts(1_000_000)})
+		c := Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: []Part{verdictPart()}}
+		if k.Package != "" {
+			c.Parts = append(c.Parts, churn(1_000_000))
+		}
+		columns = append(columns, c)
 	}
 	return columns
 }
@@ -128,8 +136,7 @@ func partsOf(k lab.Kernel) []Part {
 		{Package: kernelPackage},
 		{Package: mechanismPackage},
 		{Package: enginePackage, Run: "^(TestRulesAreForTheSelectedContainer|TestKillOnlyWhileInForce|TestExecThatEndsSetUp|" +
-			"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargest.*|TestEnforcers.*|TestTooManyEnforcers|TestChurn)$",
-			Args: []string{"-boltseal.evaluations=20000"}},
+			"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargest.*|TestEnforcers.*|TestTooManyEnforcers)$"},
 		verdictPart(),
 	}
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // callTime is how long an agent may take for a call on a busy machine.
-const callTime = 20 * time.Second
+const callTime = 60 * time.Second
 
 // Agent is a running agent and its API. Its methods may be called at the same
 // time, but for those of the process.
