@@ -5,11 +5,12 @@
 #include "maps.h"
 
 /*
- * Per-CPU working memory in levels. Programs of tracepoints and kprobes run with
- * preemption disabled and nest only as interrupts do: task, soft interrupt, hard
- * interrupt, NMI. Those of security hooks stay on their CPU but can be preempted
- * there, so that a task can take a level while another is in the middle of its
- * own: levels are taken and given back one by one, in any order.
+ * Per-CPU working memory in levels. Programs of kprobes and of trace events run
+ * with preemption disabled and nest only as interrupts do: task, soft interrupt,
+ * hard interrupt, NMI. Those of trampolines and security hooks, and from Linux 7.0
+ * of raw tracepoints, stay on their CPU but can be preempted there, so that a task
+ * can take a level while another is in the middle of its own: levels are taken and
+ * given back one by one, in any order.
  */
 #define SCRATCH_LEVELS 4
 

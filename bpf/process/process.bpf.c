@@ -296,11 +296,6 @@ int adopt_tasks(struct bpf_iter__task *ctx)
 	init.slot = cgroup->slot;
 	if (slot->state == SLOT_MAPPED)
 		init.state = TASK_SETUP;
-	/*
-	 * The only program here that can be preempted. Those that preempt it
-	 * end before it goes on, and the agent runs one pass at a time, so the
-	 * levels still nest.
-	 */
 	level = scratch_enter();
 	if (level >= SCRATCH_LEVELS)
 		return 0;
