@@ -64,22 +64,14 @@ func Columns() []Column {
 
 // LongColumns are what takes hours in all: on each kernel every act by every
 // mechanism, and evaluations under changes for minutes.
-//
-// The latter not on the kernel with error injection. When tasks there are
-// preempted all the time, the emulated processor goes wrong outside of the kernel
-// about twice a minute: the test's own Go code, asked the same twice, gives two
-// answers. Debian's kernels run it for minutes without.
 func LongColumns() []Column {
-	churn := func(evaluations int) Part {
-		return Part{Package: enginePackage, Run: "^TestChurn$", Args: []string{fmt.Sprintf("-boltseal.evaluations=%d", evaluations)}}
+	parts := func(evaluations int) []Part {
+		churn := Part{Package: enginePackage, Run: "^TestChurn$", Args: []string{fmt.Sprintf("-boltseal.evaluations=%d", evaluations)}}
+		return []Part{verdictPart(), churn}
 	}
-	columns := []Column{{Name: host, Parts: []Part{verdictPart(), churn(10_000_000)}}}
+	columns := []Column{{Name: host, Parts: parts(10_000_000)}}
 	for _, k := range lab.Kernels() {
-		c := Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: []Part{verdictPart()}}
-		if k.Package != "" {
-			c.Parts = append(c.Parts, churn(1_000_000))
-		}
-		columns = append(columns, c)
+		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: parts(1_000_000)})
 	}
 	return columns
 }
