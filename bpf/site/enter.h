@@ -38,13 +38,18 @@ struct subject {
 	__u32 version;
 };
 
-/* The slot of a task without a seal: the host's, unless sealing it failed once. */
+#define PF_IO_WORKER 0x00000010 /* include/linux/sched.h */
+
+/*
+ * The slot of a task without a seal: the host's, unless sealing one failed once. A
+ * worker of io_uring without a seal is one whose thread group leader has ended.
+ */
 static __always_inline __u32 unsealed_slot(struct task_struct *task)
 {
 	struct slot *host = slot_get(SLOT_HOST);
 	struct cgroup_seal *seal;
 
-	if (!host || !host->init_pid)
+	if ((!host || !host->init_pid) && !(BPF_CORE_READ(task, flags) & PF_IO_WORKER))
 		return SLOT_HOST;
 	seal = cgroup_seal(task_cgroup(task));
 	return seal ? seal->slot : SLOT_HOST;
@@ -54,7 +59,8 @@ static __always_inline __u32 unsealed_slot(struct task_struct *task)
 static __always_inline struct set_rules *rules_for(struct subject *subject)
 {
 	struct task_struct *task = task_current();
-	struct task_seal *seal = task_seal(task);
+	/* Workers of io_uring are threads that no fork event has told of. */
+	struct task_seal *seal = thread_group_seal(task);
 	struct set_key key = { .site = config.id };
 	struct set_rules *rules;
 	struct slot *slot;

@@ -60,7 +60,7 @@ func newHostWhere(t testing.TB, preempted bool) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.points, err = attach.Open(kernel.NewFeatures(kernel.Answer{Feature: kernel.Signal})); err != nil {
+	if h.points, err = attach.Open(hostFeatures(t)); err != nil {
 		t.Fatal(err)
 	}
 	closing(h.points)
@@ -84,16 +84,27 @@ func newHostWhere(t testing.TB, preempted bool) *host {
 // policy compiles and loads a policy; $M is the test's path.
 func (h *host) policy(tracepoints string) engine.PolicyID {
 	h.t.Helper()
-	id, err := h.Load(h.compiled(tracepoints))
+	return h.load("tracepoints", tracepoints)
+}
+
+func (h *host) compiled(tracepoints string) *compile.Policy {
+	h.t.Helper()
+	return h.compiledOf("tracepoints", tracepoints)
+}
+
+// load is policy for the hooks of a section.
+func (h *host) load(section, hooks string) engine.PolicyID {
+	h.t.Helper()
+	id, err := h.Load(h.compiledOf(section, hooks))
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	return id
 }
 
-func (h *host) compiled(tracepoints string) *compile.Policy {
+func (h *host) compiledOf(section, hooks string) *compile.Policy {
 	h.t.Helper()
-	text := "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: p}\nspec:\n  tracepoints:\n" + tracepoints
+	text := "apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: p}\nspec:\n  " + section + ":\n" + hooks
 	p, err := policy.Parse([]byte(strings.ReplaceAll(text, "$M", h.marker)))
 	if err != nil {
 		h.t.Fatal(err)

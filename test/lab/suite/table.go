@@ -46,6 +46,7 @@ func rows() []row {
 		{promise: "policies at functions", pkg: enginePackage, test: "TestFunctionsAreSeen"},
 		{promise: "an enforcer denies what a rule leaves to it", pkg: enginePackage, test: "TestEnforcersDeny/security_function"},
 		churnRow("security_hook", true),
+		{promise: "what io_uring does for a process is denied to it", pkg: enginePackage, test: "TestWorkersOfIOUring", some: true},
 		{promise: "sealed before the first task and exec, killed when selected", pkg: "test/e2e", test: "TestSealOrder", some: true},
 	}, slices.Concat(verdictRows(true), []row{
 		{promise: "runc", pkg: runtimes, test: "TestSealedBeforeTheFirstExec/runc"},
