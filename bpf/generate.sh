@@ -15,3 +15,4 @@ go tool bpf2go -target amd64,arm64 -no-global-types $types Wire include/export.b
 go tool bpf2go -target amd64,arm64 -no-global-types Cgroup cgroup/cgroup.bpf.c
 go tool bpf2go -target amd64,arm64 -no-global-types Process process/process.bpf.c
 go tool bpf2go -target amd64,arm64 -no-global-types Site site/site.bpf.c
+go tool bpf2go -target amd64,arm64 -no-global-types Lineage lineage/lineage.bpf.c

@@ -24,6 +24,7 @@ const (
 	SiteMapExpectations      = "expectations"
 	SiteMapFreeSlots         = "free_slots"
 	SiteMapKernelErrors      = "kernel_errors"
+	SiteMapLineages          = "lineages"
 	SiteMapLostEvents        = "lost_events"
 	SiteMapMatchValues       = "match_values"
 	SiteMapNotices           = "notices"
@@ -128,6 +129,7 @@ type SiteMapSpecs struct {
 	Expectations   *ebpf.MapSpec `ebpf:"expectations"`
 	FreeSlots      *ebpf.MapSpec `ebpf:"free_slots"`
 	KernelErrors   *ebpf.MapSpec `ebpf:"kernel_errors"`
+	Lineages       *ebpf.MapSpec `ebpf:"lineages"`
 	LostEvents     *ebpf.MapSpec `ebpf:"lost_events"`
 	MatchValues    *ebpf.MapSpec `ebpf:"match_values"`
 	Notices        *ebpf.MapSpec `ebpf:"notices"`
@@ -186,6 +188,7 @@ type SiteMaps struct {
 	Expectations   *ebpf.Map `ebpf:"expectations"`
 	FreeSlots      *ebpf.Map `ebpf:"free_slots"`
 	KernelErrors   *ebpf.Map `ebpf:"kernel_errors"`
+	Lineages       *ebpf.Map `ebpf:"lineages"`
 	LostEvents     *ebpf.Map `ebpf:"lost_events"`
 	MatchValues    *ebpf.Map `ebpf:"match_values"`
 	Notices        *ebpf.Map `ebpf:"notices"`
@@ -211,6 +214,7 @@ func (m *SiteMaps) Close() error {
 		m.Expectations,
 		m.FreeSlots,
 		m.KernelErrors,
+		m.Lineages,
 		m.LostEvents,
 		m.MatchValues,
 		m.Notices,

@@ -149,7 +149,7 @@ type WireEventSite struct {
 	H          WireEventHeader
 	Site       uint32
 	Version    uint32
-	Regs       [24]uint64
+	Regs       [32]uint64
 	StringLen  [6]uint32
 	Mode       [6]uint32
 	Pad        uint32
@@ -197,7 +197,8 @@ const (
 	WireKernelErrorKERR_EXEC_MISSED WireKernelError = 9
 	WireKernelErrorKERR_NOTICE      WireKernelError = 10
 	WireKernelErrorKERR_MISSED      WireKernelError = 11
-	WireKernelErrorKERR_MAX         WireKernelError = 12
+	WireKernelErrorKERR_LINEAGE     WireKernelError = 12
+	WireKernelErrorKERR_MAX         WireKernelError = 13
 )
 
 type WireLimits uint32
@@ -205,7 +206,7 @@ type WireLimits uint32
 const (
 	WireLimitsRULES_MAX    WireLimits = 512
 	WireLimitsRULE_WORDS   WireLimits = 8
-	WireLimitsREADS_MAX    WireLimits = 24
+	WireLimitsREADS_MAX    WireLimits = 32
 	WireLimitsSTRINGS_MAX  WireLimits = 6
 	WireLimitsSTRING_MAX   WireLimits = 4096
 	WireLimitsPREFIX_MAX   WireLimits = 256
@@ -217,6 +218,27 @@ const (
 	WireLimitsSLOTS_MAX    WireLimits = 16384
 	WireLimitsPOLICIES_MAX WireLimits = 2048
 	WireLimitsNOTICES_MAX  WireLimits = 16
+	WireLimitsLINEAGE_SITE WireLimits = 255
+)
+
+type WireLineage struct {
+	_         structs.HostLayout
+	Own       WireRuleBits
+	Inherited WireRuleBits
+}
+
+type WireLineageControl struct {
+	_       structs.HostLayout
+	Stale   WireRuleBits
+	Changed uint64
+}
+
+type WireLineageDimension uint32
+
+const (
+	WireLineageDimensionLINEAGE_BINARY        WireLineageDimension = 0
+	WireLineageDimensionLINEAGE_PID           WireLineageDimension = 1
+	WireLineageDimensionLINEAGE_NAMESPACE_PID WireLineageDimension = 2
 )
 
 type WireMatchKind uint32
@@ -307,6 +329,7 @@ const (
 	WireReadKindREAD_CAPABILITIES   WireReadKind = 31
 	WireReadKindREAD_SYSCALL        WireReadKind = 32
 	WireReadKindREAD_NOTICES        WireReadKind = 33
+	WireReadKindREAD_LINEAGE        WireReadKind = 34
 )
 
 type WireReservedSlots uint32
@@ -345,7 +368,7 @@ type WireSetRules struct {
 
 type WireSite struct {
 	_    structs.HostLayout
-	Dims [24]WireDimension
+	Dims [32]WireDimension
 }
 
 type WireSiteConfig struct {
@@ -361,7 +384,7 @@ type WireSiteConfig struct {
 	ResultOffset uint16
 	Notifies     uint8
 	Pad          [3]uint8
-	Read         [24]WireReadConfig
+	Read         [32]WireReadConfig
 }
 
 type WireSlot struct {
@@ -454,45 +477,48 @@ type WireValueKey struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	WireVarExportAct            = "export_act"
-	WireVarExportActionFlags    = "export_action_flags"
-	WireVarExportBound          = "export_bound"
-	WireVarExportCapabilityKind = "export_capability_kind"
-	WireVarExportCgroupPath     = "export_cgroup_path"
-	WireVarExportCgroupSeal     = "export_cgroup_seal"
-	WireVarExportCredInfo       = "export_cred_info"
-	WireVarExportDimension      = "export_dimension"
-	WireVarExportEventCgroup    = "export_event_cgroup"
-	WireVarExportEventExec      = "export_event_exec"
-	WireVarExportEventExit      = "export_event_exit"
-	WireVarExportEventFork      = "export_event_fork"
-	WireVarExportEventHeader    = "export_event_header"
-	WireVarExportEventSite      = "export_event_site"
-	WireVarExportEventType      = "export_event_type"
-	WireVarExportExecFlags      = "export_exec_flags"
-	WireVarExportKernelError    = "export_kernel_error"
-	WireVarExportLimits         = "export_limits"
-	WireVarExportMatchKind      = "export_match_kind"
-	WireVarExportNamespaceKind  = "export_namespace_kind"
-	WireVarExportPolicyCounters = "export_policy_counters"
-	WireVarExportReadConfig     = "export_read_config"
-	WireVarExportReadKind       = "export_read_kind"
-	WireVarExportReservedSlots  = "export_reserved_slots"
-	WireVarExportRuleBits       = "export_rule_bits"
-	WireVarExportSealedBy       = "export_sealed_by"
-	WireVarExportSetKey         = "export_set_key"
-	WireVarExportSetRules       = "export_set_rules"
-	WireVarExportSite           = "export_site"
-	WireVarExportSiteConfig     = "export_site_config"
-	WireVarExportSlot           = "export_slot"
-	WireVarExportSlotState      = "export_slot_state"
-	WireVarExportSockInfo       = "export_sock_info"
-	WireVarExportStringHash     = "export_string_hash"
-	WireVarExportStringStatus   = "export_string_status"
-	WireVarExportSyscallAbi     = "export_syscall_abi"
-	WireVarExportTaskSeal       = "export_task_seal"
-	WireVarExportTaskState      = "export_task_state"
-	WireVarExportValueKey       = "export_value_key"
+	WireVarExportAct              = "export_act"
+	WireVarExportActionFlags      = "export_action_flags"
+	WireVarExportBound            = "export_bound"
+	WireVarExportCapabilityKind   = "export_capability_kind"
+	WireVarExportCgroupPath       = "export_cgroup_path"
+	WireVarExportCgroupSeal       = "export_cgroup_seal"
+	WireVarExportCredInfo         = "export_cred_info"
+	WireVarExportDimension        = "export_dimension"
+	WireVarExportEventCgroup      = "export_event_cgroup"
+	WireVarExportEventExec        = "export_event_exec"
+	WireVarExportEventExit        = "export_event_exit"
+	WireVarExportEventFork        = "export_event_fork"
+	WireVarExportEventHeader      = "export_event_header"
+	WireVarExportEventSite        = "export_event_site"
+	WireVarExportEventType        = "export_event_type"
+	WireVarExportExecFlags        = "export_exec_flags"
+	WireVarExportKernelError      = "export_kernel_error"
+	WireVarExportLimits           = "export_limits"
+	WireVarExportLineage          = "export_lineage"
+	WireVarExportLineageControl   = "export_lineage_control"
+	WireVarExportLineageDimension = "export_lineage_dimension"
+	WireVarExportMatchKind        = "export_match_kind"
+	WireVarExportNamespaceKind    = "export_namespace_kind"
+	WireVarExportPolicyCounters   = "export_policy_counters"
+	WireVarExportReadConfig       = "export_read_config"
+	WireVarExportReadKind         = "export_read_kind"
+	WireVarExportReservedSlots    = "export_reserved_slots"
+	WireVarExportRuleBits         = "export_rule_bits"
+	WireVarExportSealedBy         = "export_sealed_by"
+	WireVarExportSetKey           = "export_set_key"
+	WireVarExportSetRules         = "export_set_rules"
+	WireVarExportSite             = "export_site"
+	WireVarExportSiteConfig       = "export_site_config"
+	WireVarExportSlot             = "export_slot"
+	WireVarExportSlotState        = "export_slot_state"
+	WireVarExportSockInfo         = "export_sock_info"
+	WireVarExportStringHash       = "export_string_hash"
+	WireVarExportStringStatus     = "export_string_status"
+	WireVarExportSyscallAbi       = "export_syscall_abi"
+	WireVarExportTaskSeal         = "export_task_seal"
+	WireVarExportTaskState        = "export_task_state"
+	WireVarExportValueKey         = "export_value_key"
 )
 
 // LoadWire returns the embedded CollectionSpec for Wire.
@@ -549,45 +575,48 @@ type WireMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WireVariableSpecs struct {
-	ExportAct            *ebpf.VariableSpec `ebpf:"export_act"`
-	ExportActionFlags    *ebpf.VariableSpec `ebpf:"export_action_flags"`
-	ExportBound          *ebpf.VariableSpec `ebpf:"export_bound"`
-	ExportCapabilityKind *ebpf.VariableSpec `ebpf:"export_capability_kind"`
-	ExportCgroupPath     *ebpf.VariableSpec `ebpf:"export_cgroup_path"`
-	ExportCgroupSeal     *ebpf.VariableSpec `ebpf:"export_cgroup_seal"`
-	ExportCredInfo       *ebpf.VariableSpec `ebpf:"export_cred_info"`
-	ExportDimension      *ebpf.VariableSpec `ebpf:"export_dimension"`
-	ExportEventCgroup    *ebpf.VariableSpec `ebpf:"export_event_cgroup"`
-	ExportEventExec      *ebpf.VariableSpec `ebpf:"export_event_exec"`
-	ExportEventExit      *ebpf.VariableSpec `ebpf:"export_event_exit"`
-	ExportEventFork      *ebpf.VariableSpec `ebpf:"export_event_fork"`
-	ExportEventHeader    *ebpf.VariableSpec `ebpf:"export_event_header"`
-	ExportEventSite      *ebpf.VariableSpec `ebpf:"export_event_site"`
-	ExportEventType      *ebpf.VariableSpec `ebpf:"export_event_type"`
-	ExportExecFlags      *ebpf.VariableSpec `ebpf:"export_exec_flags"`
-	ExportKernelError    *ebpf.VariableSpec `ebpf:"export_kernel_error"`
-	ExportLimits         *ebpf.VariableSpec `ebpf:"export_limits"`
-	ExportMatchKind      *ebpf.VariableSpec `ebpf:"export_match_kind"`
-	ExportNamespaceKind  *ebpf.VariableSpec `ebpf:"export_namespace_kind"`
-	ExportPolicyCounters *ebpf.VariableSpec `ebpf:"export_policy_counters"`
-	ExportReadConfig     *ebpf.VariableSpec `ebpf:"export_read_config"`
-	ExportReadKind       *ebpf.VariableSpec `ebpf:"export_read_kind"`
-	ExportReservedSlots  *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
-	ExportRuleBits       *ebpf.VariableSpec `ebpf:"export_rule_bits"`
-	ExportSealedBy       *ebpf.VariableSpec `ebpf:"export_sealed_by"`
-	ExportSetKey         *ebpf.VariableSpec `ebpf:"export_set_key"`
-	ExportSetRules       *ebpf.VariableSpec `ebpf:"export_set_rules"`
-	ExportSite           *ebpf.VariableSpec `ebpf:"export_site"`
-	ExportSiteConfig     *ebpf.VariableSpec `ebpf:"export_site_config"`
-	ExportSlot           *ebpf.VariableSpec `ebpf:"export_slot"`
-	ExportSlotState      *ebpf.VariableSpec `ebpf:"export_slot_state"`
-	ExportSockInfo       *ebpf.VariableSpec `ebpf:"export_sock_info"`
-	ExportStringHash     *ebpf.VariableSpec `ebpf:"export_string_hash"`
-	ExportStringStatus   *ebpf.VariableSpec `ebpf:"export_string_status"`
-	ExportSyscallAbi     *ebpf.VariableSpec `ebpf:"export_syscall_abi"`
-	ExportTaskSeal       *ebpf.VariableSpec `ebpf:"export_task_seal"`
-	ExportTaskState      *ebpf.VariableSpec `ebpf:"export_task_state"`
-	ExportValueKey       *ebpf.VariableSpec `ebpf:"export_value_key"`
+	ExportAct              *ebpf.VariableSpec `ebpf:"export_act"`
+	ExportActionFlags      *ebpf.VariableSpec `ebpf:"export_action_flags"`
+	ExportBound            *ebpf.VariableSpec `ebpf:"export_bound"`
+	ExportCapabilityKind   *ebpf.VariableSpec `ebpf:"export_capability_kind"`
+	ExportCgroupPath       *ebpf.VariableSpec `ebpf:"export_cgroup_path"`
+	ExportCgroupSeal       *ebpf.VariableSpec `ebpf:"export_cgroup_seal"`
+	ExportCredInfo         *ebpf.VariableSpec `ebpf:"export_cred_info"`
+	ExportDimension        *ebpf.VariableSpec `ebpf:"export_dimension"`
+	ExportEventCgroup      *ebpf.VariableSpec `ebpf:"export_event_cgroup"`
+	ExportEventExec        *ebpf.VariableSpec `ebpf:"export_event_exec"`
+	ExportEventExit        *ebpf.VariableSpec `ebpf:"export_event_exit"`
+	ExportEventFork        *ebpf.VariableSpec `ebpf:"export_event_fork"`
+	ExportEventHeader      *ebpf.VariableSpec `ebpf:"export_event_header"`
+	ExportEventSite        *ebpf.VariableSpec `ebpf:"export_event_site"`
+	ExportEventType        *ebpf.VariableSpec `ebpf:"export_event_type"`
+	ExportExecFlags        *ebpf.VariableSpec `ebpf:"export_exec_flags"`
+	ExportKernelError      *ebpf.VariableSpec `ebpf:"export_kernel_error"`
+	ExportLimits           *ebpf.VariableSpec `ebpf:"export_limits"`
+	ExportLineage          *ebpf.VariableSpec `ebpf:"export_lineage"`
+	ExportLineageControl   *ebpf.VariableSpec `ebpf:"export_lineage_control"`
+	ExportLineageDimension *ebpf.VariableSpec `ebpf:"export_lineage_dimension"`
+	ExportMatchKind        *ebpf.VariableSpec `ebpf:"export_match_kind"`
+	ExportNamespaceKind    *ebpf.VariableSpec `ebpf:"export_namespace_kind"`
+	ExportPolicyCounters   *ebpf.VariableSpec `ebpf:"export_policy_counters"`
+	ExportReadConfig       *ebpf.VariableSpec `ebpf:"export_read_config"`
+	ExportReadKind         *ebpf.VariableSpec `ebpf:"export_read_kind"`
+	ExportReservedSlots    *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
+	ExportRuleBits         *ebpf.VariableSpec `ebpf:"export_rule_bits"`
+	ExportSealedBy         *ebpf.VariableSpec `ebpf:"export_sealed_by"`
+	ExportSetKey           *ebpf.VariableSpec `ebpf:"export_set_key"`
+	ExportSetRules         *ebpf.VariableSpec `ebpf:"export_set_rules"`
+	ExportSite             *ebpf.VariableSpec `ebpf:"export_site"`
+	ExportSiteConfig       *ebpf.VariableSpec `ebpf:"export_site_config"`
+	ExportSlot             *ebpf.VariableSpec `ebpf:"export_slot"`
+	ExportSlotState        *ebpf.VariableSpec `ebpf:"export_slot_state"`
+	ExportSockInfo         *ebpf.VariableSpec `ebpf:"export_sock_info"`
+	ExportStringHash       *ebpf.VariableSpec `ebpf:"export_string_hash"`
+	ExportStringStatus     *ebpf.VariableSpec `ebpf:"export_string_status"`
+	ExportSyscallAbi       *ebpf.VariableSpec `ebpf:"export_syscall_abi"`
+	ExportTaskSeal         *ebpf.VariableSpec `ebpf:"export_task_seal"`
+	ExportTaskState        *ebpf.VariableSpec `ebpf:"export_task_state"`
+	ExportValueKey         *ebpf.VariableSpec `ebpf:"export_value_key"`
 }
 
 // WireObjects contains all objects after they have been loaded into the kernel.
@@ -620,45 +649,48 @@ func (m *WireMaps) Close() error {
 //
 // It can be passed to LoadWireObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WireVariables struct {
-	ExportAct            *ebpf.Variable `ebpf:"export_act"`
-	ExportActionFlags    *ebpf.Variable `ebpf:"export_action_flags"`
-	ExportBound          *ebpf.Variable `ebpf:"export_bound"`
-	ExportCapabilityKind *ebpf.Variable `ebpf:"export_capability_kind"`
-	ExportCgroupPath     *ebpf.Variable `ebpf:"export_cgroup_path"`
-	ExportCgroupSeal     *ebpf.Variable `ebpf:"export_cgroup_seal"`
-	ExportCredInfo       *ebpf.Variable `ebpf:"export_cred_info"`
-	ExportDimension      *ebpf.Variable `ebpf:"export_dimension"`
-	ExportEventCgroup    *ebpf.Variable `ebpf:"export_event_cgroup"`
-	ExportEventExec      *ebpf.Variable `ebpf:"export_event_exec"`
-	ExportEventExit      *ebpf.Variable `ebpf:"export_event_exit"`
-	ExportEventFork      *ebpf.Variable `ebpf:"export_event_fork"`
-	ExportEventHeader    *ebpf.Variable `ebpf:"export_event_header"`
-	ExportEventSite      *ebpf.Variable `ebpf:"export_event_site"`
-	ExportEventType      *ebpf.Variable `ebpf:"export_event_type"`
-	ExportExecFlags      *ebpf.Variable `ebpf:"export_exec_flags"`
-	ExportKernelError    *ebpf.Variable `ebpf:"export_kernel_error"`
-	ExportLimits         *ebpf.Variable `ebpf:"export_limits"`
-	ExportMatchKind      *ebpf.Variable `ebpf:"export_match_kind"`
-	ExportNamespaceKind  *ebpf.Variable `ebpf:"export_namespace_kind"`
-	ExportPolicyCounters *ebpf.Variable `ebpf:"export_policy_counters"`
-	ExportReadConfig     *ebpf.Variable `ebpf:"export_read_config"`
-	ExportReadKind       *ebpf.Variable `ebpf:"export_read_kind"`
-	ExportReservedSlots  *ebpf.Variable `ebpf:"export_reserved_slots"`
-	ExportRuleBits       *ebpf.Variable `ebpf:"export_rule_bits"`
-	ExportSealedBy       *ebpf.Variable `ebpf:"export_sealed_by"`
-	ExportSetKey         *ebpf.Variable `ebpf:"export_set_key"`
-	ExportSetRules       *ebpf.Variable `ebpf:"export_set_rules"`
-	ExportSite           *ebpf.Variable `ebpf:"export_site"`
-	ExportSiteConfig     *ebpf.Variable `ebpf:"export_site_config"`
-	ExportSlot           *ebpf.Variable `ebpf:"export_slot"`
-	ExportSlotState      *ebpf.Variable `ebpf:"export_slot_state"`
-	ExportSockInfo       *ebpf.Variable `ebpf:"export_sock_info"`
-	ExportStringHash     *ebpf.Variable `ebpf:"export_string_hash"`
-	ExportStringStatus   *ebpf.Variable `ebpf:"export_string_status"`
-	ExportSyscallAbi     *ebpf.Variable `ebpf:"export_syscall_abi"`
-	ExportTaskSeal       *ebpf.Variable `ebpf:"export_task_seal"`
-	ExportTaskState      *ebpf.Variable `ebpf:"export_task_state"`
-	ExportValueKey       *ebpf.Variable `ebpf:"export_value_key"`
+	ExportAct              *ebpf.Variable `ebpf:"export_act"`
+	ExportActionFlags      *ebpf.Variable `ebpf:"export_action_flags"`
+	ExportBound            *ebpf.Variable `ebpf:"export_bound"`
+	ExportCapabilityKind   *ebpf.Variable `ebpf:"export_capability_kind"`
+	ExportCgroupPath       *ebpf.Variable `ebpf:"export_cgroup_path"`
+	ExportCgroupSeal       *ebpf.Variable `ebpf:"export_cgroup_seal"`
+	ExportCredInfo         *ebpf.Variable `ebpf:"export_cred_info"`
+	ExportDimension        *ebpf.Variable `ebpf:"export_dimension"`
+	ExportEventCgroup      *ebpf.Variable `ebpf:"export_event_cgroup"`
+	ExportEventExec        *ebpf.Variable `ebpf:"export_event_exec"`
+	ExportEventExit        *ebpf.Variable `ebpf:"export_event_exit"`
+	ExportEventFork        *ebpf.Variable `ebpf:"export_event_fork"`
+	ExportEventHeader      *ebpf.Variable `ebpf:"export_event_header"`
+	ExportEventSite        *ebpf.Variable `ebpf:"export_event_site"`
+	ExportEventType        *ebpf.Variable `ebpf:"export_event_type"`
+	ExportExecFlags        *ebpf.Variable `ebpf:"export_exec_flags"`
+	ExportKernelError      *ebpf.Variable `ebpf:"export_kernel_error"`
+	ExportLimits           *ebpf.Variable `ebpf:"export_limits"`
+	ExportLineage          *ebpf.Variable `ebpf:"export_lineage"`
+	ExportLineageControl   *ebpf.Variable `ebpf:"export_lineage_control"`
+	ExportLineageDimension *ebpf.Variable `ebpf:"export_lineage_dimension"`
+	ExportMatchKind        *ebpf.Variable `ebpf:"export_match_kind"`
+	ExportNamespaceKind    *ebpf.Variable `ebpf:"export_namespace_kind"`
+	ExportPolicyCounters   *ebpf.Variable `ebpf:"export_policy_counters"`
+	ExportReadConfig       *ebpf.Variable `ebpf:"export_read_config"`
+	ExportReadKind         *ebpf.Variable `ebpf:"export_read_kind"`
+	ExportReservedSlots    *ebpf.Variable `ebpf:"export_reserved_slots"`
+	ExportRuleBits         *ebpf.Variable `ebpf:"export_rule_bits"`
+	ExportSealedBy         *ebpf.Variable `ebpf:"export_sealed_by"`
+	ExportSetKey           *ebpf.Variable `ebpf:"export_set_key"`
+	ExportSetRules         *ebpf.Variable `ebpf:"export_set_rules"`
+	ExportSite             *ebpf.Variable `ebpf:"export_site"`
+	ExportSiteConfig       *ebpf.Variable `ebpf:"export_site_config"`
+	ExportSlot             *ebpf.Variable `ebpf:"export_slot"`
+	ExportSlotState        *ebpf.Variable `ebpf:"export_slot_state"`
+	ExportSockInfo         *ebpf.Variable `ebpf:"export_sock_info"`
+	ExportStringHash       *ebpf.Variable `ebpf:"export_string_hash"`
+	ExportStringStatus     *ebpf.Variable `ebpf:"export_string_status"`
+	ExportSyscallAbi       *ebpf.Variable `ebpf:"export_syscall_abi"`
+	ExportTaskSeal         *ebpf.Variable `ebpf:"export_task_seal"`
+	ExportTaskState        *ebpf.Variable `ebpf:"export_task_state"`
+	ExportValueKey         *ebpf.Variable `ebpf:"export_value_key"`
 }
 
 // WirePrograms contains all programs after they have been loaded into the kernel.

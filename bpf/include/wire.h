@@ -14,7 +14,7 @@
 enum limits {
 	RULES_MAX = 512,                /* rules of one site */
 	RULE_WORDS = RULES_MAX / 64,
-	READS_MAX = 24,                 /* values that one site looks at; each is a dimension */
+	READS_MAX = 32,                 /* values that one site looks at; each is a dimension */
 	STRINGS_MAX = 6,                /* of them, those that take a buffer: texts and structures */
 	STRING_MAX = 4096,              /* bytes with the closing NUL */
 	PREFIX_MAX = 256,
@@ -26,6 +26,7 @@ enum limits {
 	SLOTS_MAX = 16384,
 	POLICIES_MAX = 2048,
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
+	LINEAGE_SITE = SITES_MAX - 1,   /* no place in the kernel: its rules are what tasks are asked to descend from */
 };
 
 /* Slots that are not a container's. */
@@ -139,6 +140,25 @@ struct site {
 	struct dimension dims[READS_MAX];
 };
 
+/* What LINEAGE_SITE looks up. */
+enum lineage_dimension {
+	LINEAGE_BINARY = 0,
+	LINEAGE_PID = 1,
+	LINEAGE_NAMESPACE_PID = 2,
+};
+
+/* Rules of LINEAGE_SITE that a task satisfies: with those that it has inherited, and these alone. */
+struct lineage {
+	struct rule_bits own;
+	struct rule_bits inherited;
+};
+
+/* What the agent and the iterators of lineages tell each other. */
+struct lineage_control {
+	struct rule_bits stale; /* to be taken from every task */
+	__u64 changed;          /* tasks that a pass has changed */
+};
+
 /* Key of a matched value: site << 16 | dimension << 8 | kind. */
 struct value_key {
 	__u32 tag;
@@ -236,6 +256,7 @@ enum read_kind {
 	READ_CAPABILITIES = 31, /* the offset says which set, as in enum capability_kind */
 	READ_SYSCALL = 32,      /* number of a system call in the context, with SYSCALL_COMPAT */
 	READ_NOTICES = 33,      /* of the current task: bit per policy whose enforcers were notified */
+	READ_LINEAGE = 34,      /* a word of the current task's struct lineage, which the offset counts */
 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */
@@ -409,7 +430,8 @@ enum kernel_error {
 	KERR_EXEC_MISSED = 9,     /* the program at sched_process_exec was skipped, and a later one made up for it */
 	KERR_NOTICE = 10,         /* no storage for a notice to enforcers */
 	KERR_MISSED = 11,         /* the kernel skipped a base program, see lib/exec.h; it counts that itself */
-	KERR_MAX = 12,
+	KERR_LINEAGE = 12,        /* no storage for what a task descends from */
+	KERR_MAX = 13,
 };
 
 #endif

@@ -45,21 +45,9 @@ static __always_inline void keep(struct evaluation *e, const struct rule_bits *m
 		e->matching.word[i] &= delta ? miss->word[i] ^ delta->word[i] : miss->word[i];
 }
 
-static __always_inline struct rule_bits *class_get(__u32 class)
-{
-	return bpf_map_lookup_elem(&classes, &class);
-}
-
 static __always_inline __u32 value_tag(__u32 dim, __u32 kind)
 {
 	return config.id << 16 | dim << 8 | kind;
-}
-
-static __always_inline struct rule_bits *value_class(const struct value_key *key)
-{
-	__u32 *class = bpf_map_lookup_elem(&match_values, key);
-
-	return class ? class_get(*class) : NULL;
 }
 
 static __always_inline void match_exact(struct evaluation *e, struct dimension *d, __u32 dim)

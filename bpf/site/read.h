@@ -5,6 +5,7 @@
 #include "match.h"
 #include "notice.h"
 #include "sock.h"
+#include "../lib/lineage.h"
 
 /* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
 #define STRING_READ (STRING_MAX + 1)
@@ -269,6 +270,8 @@ static __always_inline __u64 read_part(const struct evaluation *e, const struct 
 		return process_capabilities(read.offset);
 	case READ_NOTICES:
 		return notices_pending();
+	case READ_LINEAGE:
+		return lineage_word(read.offset);
 	}
 	return 0;
 }

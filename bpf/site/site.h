@@ -4,6 +4,7 @@
 
 #include "../lib/exec.h"
 #include "../lib/hash.h"
+#include "../lib/values.h"
 
 /*
  * One program serves all policies of its site. Each rule is a bit; each
@@ -35,28 +36,6 @@ struct {
 	__type(key, struct set_key);
 	__type(value, struct set_rules);
 } set_rules SEC(".maps");
-
-/*
- * Value -> class. Elements are never replaced, for the kernel reuses them at
- * once and a reader would see another value's class: reclass changes the one
- * word in place.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 262144);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct value_key);
-	__type(value, __u32); /* class */
-} match_values SEC(".maps");
-
-/* Class -> the rules whose answer is not the one of a miss. Immutable while anything names the class. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 32768);
-	__type(key, __u32);
-	__type(value, struct rule_bits);
-} classes SEC(".maps");
 
 /* Range tables, one after the other; dimension.bounds names one. */
 struct {

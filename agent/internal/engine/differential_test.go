@@ -49,6 +49,7 @@ func judge(t *testing.T, seed uint64, sets int) (matched int) {
 	d := &differential{source: compiletest.New(seed)}
 	d.rig = newRig(t, d.source)
 	d.source.Paths = append(d.source.Paths, d.rig.binary)
+	d.source.Process.Lineage = d.rig.lineage
 	for set := range sets {
 		d.change()
 		for range pairsOfOne {

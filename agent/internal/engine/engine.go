@@ -72,6 +72,8 @@ type Engine struct {
 	// notices says which numbers policies with enforcers have.
 	notices  [compile.MaxNotices]bool
 	versions versions
+	// lineages is what rules ask of a process's ancestors.
+	lineages *lineages
 	// release is what changes made free; it is called after a grace period.
 	release []func()
 	// deleted: values were deleted since the last one.
@@ -90,6 +92,8 @@ type loaded struct {
 	values int
 	// notice is the policy's number among those with enforcers, -1 without.
 	notice int
+	// lineages is what its rules ask of a process's ancestors.
+	lineages []compile.Lineage
 }
 
 type loadedHook struct {
@@ -107,7 +111,7 @@ func Open(o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{
+	e := &Engine{
 		options:  o,
 		maps:     m,
 		pools:    compile.NewPools(uint32(m.classes.Len()), uint32(m.bounds.Len())),
@@ -115,7 +119,13 @@ func Open(o Options) (*Engine, error) {
 		policies: map[PolicyID]*loaded{},
 		versions: newVersions(),
 		grace:    gracePeriod,
-	}, nil
+	}
+	if e.lineages, err = newLineages(o.Keys, e.pools); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	e.byID[e.lineages.site.id] = e.lineages.site
+	m.sites.Store(int(e.lineages.site.id), e.lineages.site.table.Initial())
+	return e, nil
 }
 
 // Close detaches all sites: enforcement ends.
@@ -127,6 +137,9 @@ func (e *Engine) Close() error {
 		if s.program != nil {
 			errs = append(errs, s.program.Close())
 		}
+	}
+	if e.lineages.program != nil {
+		errs = append(errs, e.lineages.program.Close())
 	}
 	return errors.Join(append(errs, e.maps.Close())...)
 }
@@ -153,6 +166,17 @@ func (e *Engine) Load(p *compile.Policy) (id PolicyID, err error) {
 		p = p.WithNotice(l.notice)
 	}
 	l.policy = p
+	if wanted := p.Lineages(); len(wanted) > 0 {
+		if err := e.follow(wanted); err != nil {
+			return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
+		}
+		l.lineages = wanted
+		for _, lineage := range wanted {
+			l.values += len(lineage.Binaries) + len(lineage.PIDs)
+		}
+		p = p.WithLineages(e.lineages.bits)
+		l.policy = p
+	}
 	for i := range p.Hooks {
 		if err := e.loadHook(l, &p.Hooks[i]); err != nil {
 			return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
@@ -314,6 +338,9 @@ func (e *Engine) unload(l *loaded) error {
 			h.site.table.Retract(h.hook)
 		}
 		errs = append(errs, e.detachIdle(h.site))
+	}
+	if len(l.lineages) > 0 {
+		errs = append(errs, e.unfollow(l.lineages))
 	}
 	e.counters[l.counters] = false
 	if l.notice >= 0 {

@@ -42,24 +42,24 @@ func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read site programs: %w", err)
 	}
-	if err := kernel.ReplaceTaskStorage(spec, m.options.TaskRoom); err != nil {
+	if err := m.adapt(spec, programs); err != nil {
 		return nil, err
 	}
-	if err := kernel.Preallocate(spec); err != nil {
-		return nil, err
-	}
-	if err := kernel.DropAtomics(spec); err != nil {
-		return nil, err
-	}
-	if err := kernel.SetPreempted(spec, m.options.Preempted); err != nil {
-		return nil, err
-	}
+	return spec, nil
+}
+
+// adapt makes a collection one of the programs named, as this kernel takes them.
+func (m *maps) adapt(spec *ebpf.CollectionSpec, programs []string) error {
+	err := errors.Join(
+		kernel.ReplaceTaskStorage(spec, m.options.TaskRoom), kernel.Preallocate(spec),
+		kernel.DropAtomics(spec), kernel.SetPreempted(spec, m.options.Preempted),
+	)
 	for name := range spec.Programs {
 		if !slices.Contains(programs, name) {
 			delete(spec.Programs, name)
 		}
 	}
-	return spec, nil
+	return err
 }
 
 // openMaps creates the maps of policies beside those of the base programs.
@@ -79,6 +79,8 @@ func openMaps(o Options) (opened *maps, err error) {
 	}
 	if o.TaskRoom == 0 {
 		delete(spec.Maps, bpf.SiteMapRetries)
+	} else {
+		spec.Maps[bpf.SiteMapLineages].MaxEntries = 1 // see placeholder
 	}
 	replace := map[string]*ebpf.Map{}
 	for name := range spec.Maps {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,12 +83,14 @@ type rig struct {
 	site   *site
 	ring   *ringbuf.Reader
 	memory map[int]*region
+	// ancestors are this process and those that it descends from.
+	ancestors []ancestor
 }
 
 // newRig makes a rig whose site reads all that hooks of the source can.
 func newRig(t testing.TB, source *compiletest.Source) *rig {
 	t.Helper()
-	r := &rig{t: t, Engine: openBare(t, unattached{}), memory: map[int]*region{}}
+	r := &rig{t: t, Engine: openBare(t, unattached{}), memory: map[int]*region{}, ancestors: ancestry(t)}
 	r.pin()
 	// Of all the kinds of programs, test runs take those of raw tracepoints.
 	r.maps.entry = func(compile.SiteKind) string { return bpf.SiteProgRawEvent }
@@ -140,6 +144,62 @@ func (r *rig) process() (p compiletest.Process) {
 		}
 	}
 	return p
+}
+
+// lineage is a word of this process's lineage, by the files of its ancestors.
+func (r *rig) lineage(word uint16) (bits uint64) {
+	r.t.Helper()
+	for _, l := range r.policies {
+		for _, wanted := range l.lineages {
+			bit := r.lineages.bits[wanted.Key()]
+			if bit/64 == int(word) && slices.ContainsFunc(r.ancestors, func(a ancestor) bool { return a.begins(wanted) }) {
+				bits |= 1 << (bit % 64)
+			}
+		}
+	}
+	return bits
+}
+
+// ancestor is a process that this one descends from, or itself.
+type ancestor struct {
+	binary            string
+	pid, namespacePID uint32
+}
+
+func (a ancestor) begins(l compile.Lineage) bool {
+	pid := a.pid
+	if l.NamespacePIDs {
+		pid = a.namespacePID
+	}
+	return slices.Contains(l.Binaries, a.binary) || slices.Contains(l.PIDs, pid)
+}
+
+// ancestry is this process and those that it descends from.
+func ancestry(t testing.TB) (all []ancestor) {
+	t.Helper()
+	for pid := os.Getpid(); pid > 0; {
+		a := ancestor{pid: uint32(pid)}
+		a.binary, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)) // one that has ended has none
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(status)) {
+			key, rest, _ := strings.Cut(line, ":")
+			switch fields := strings.Fields(rest); key {
+			case "PPid":
+				if pid, err = strconv.Atoi(fields[0]); err != nil {
+					t.Fatal(err)
+				}
+			case "NSpid":
+				if _, err := fmt.Sscan(fields[len(fields)-1], &a.namespacePID); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
 func (r *rig) pin() {

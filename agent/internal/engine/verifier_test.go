@@ -57,6 +57,22 @@ func TestLargestVerdictLoads(t *testing.T) {
 	verify(t, e, s, config, bpf.SiteProgFunctionVerdict)
 }
 
+// So are those that follow tasks.
+func TestFollowersLoad(t *testing.T) {
+	e := openBare(t, unattached{})
+	names := []string{
+		bpf.LineageProgLineageExec, e.maps.birth(), bpf.LineageProgLineageClear, bpf.LineageProgLineageMark,
+	}
+	coll, err := e.maps.loadLineage(names, ebpf.LogLevelStats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer coll.Close()
+	for _, name := range names {
+		kerneltest.CheckBudget(t, name, coll.Programs[name])
+	}
+}
+
 // widest is the reads that cost the verifier most: text of each kind that a record
 // has, then of the kernel's structures, all parts of a socket and of the process.
 func widest() (reads [bpf.WireLimitsREADS_MAX]bpf.WireReadConfig) {
@@ -67,7 +83,7 @@ func widest() (reads [bpf.WireLimitsREADS_MAX]bpf.WireReadConfig) {
 		bpf.WireReadKindREAD_SOURCE_PORT, bpf.WireReadKindREAD_TARGET_PORT, bpf.WireReadKindREAD_PROTOCOL,
 		bpf.WireReadKindREAD_FAMILY, bpf.WireReadKindREAD_STATE, bpf.WireReadKindREAD_PID,
 		bpf.WireReadKindREAD_NAMESPACE_PID, bpf.WireReadKindREAD_NAMESPACE, bpf.WireReadKindREAD_CAPABILITIES,
-		bpf.WireReadKindREAD_SYSCALL,
+		bpf.WireReadKindREAD_SYSCALL, bpf.WireReadKindREAD_LINEAGE,
 	}
 	strings := uint8(0)
 	for i := range reads {
@@ -80,7 +96,7 @@ func widest() (reads [bpf.WireLimitsREADS_MAX]bpf.WireReadConfig) {
 		case read.Buffer():
 			reads[i].String = strings
 			strings++
-		case kinds[i] == bpf.WireReadKindREAD_NAMESPACE || kinds[i] == bpf.WireReadKindREAD_CAPABILITIES:
+		case kinds[i] == bpf.WireReadKindREAD_NAMESPACE, kinds[i] == bpf.WireReadKindREAD_CAPABILITIES, kinds[i] == bpf.WireReadKindREAD_LINEAGE:
 			reads[i].Offset = 0
 		default:
 			reads[i].String = strings - 1

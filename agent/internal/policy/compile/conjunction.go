@@ -158,11 +158,12 @@ func (c *conjunction) addMask(read int, mask uint64) {
 	}
 }
 
-// addProcess adds the filters on the process.
-func (c *conjunction) addProcess(path string, s policy.Selector, k Kernel, faults *faults) {
-	for i, f := range s.PIDs {
+// addPIDs adds the filters on process ids, and returns those that are about
+// children too.
+func (c *conjunction) addPIDs(filters []policy.PIDFilter) (followed []LineageFilter) {
+	for _, f := range filters {
 		if f.FollowForks {
-			faults.add(fmt.Sprintf("%s.matchPIDs[%d].followForks", path, i), policy.ErrUnsupported)
+			followed = append(followed, LineageFilter{Lineage{PIDs: f.Values, NamespacePIDs: f.NamespacePID}, f.Negated})
 			continue
 		}
 		kind := bpf.WireReadKindREAD_PID
@@ -171,6 +172,11 @@ func (c *conjunction) addProcess(path string, s policy.Selector, k Kernel, fault
 		}
 		c.addIntegers(c.hook.filterRead(Read{Kind: kind}), points(f.Values), f.Negated, false)
 	}
+	return followed
+}
+
+// addProcess adds the filters on the process but for its ids.
+func (c *conjunction) addProcess(path string, s policy.Selector, k Kernel, faults *faults) {
 	for i, f := range s.Namespaces {
 		values := f.Values
 		if f.Host {

@@ -248,7 +248,7 @@ func TestRulesAreWhatSelectorsSay(t *testing.T) {
 	for seed := range uint64(150) {
 		source := compiletest.New(seed, "/the/binary")
 		point := source.Hook(8)
-		hook := compileHook(t, point)
+		hook := followed(t, source, point)
 		for range 30 {
 			record := source.Record("/the/binary")
 			values := record.Values(hook)
@@ -274,6 +274,30 @@ func TestRulesAreWhatSelectorsSay(t *testing.T) {
 	if held < 3000 || failed < 3000 {
 		t.Errorf("%d held, %d did not: too few of one", held, failed)
 	}
+}
+
+// followed compiles a hook for a process that descends from itself alone.
+func followed(t *testing.T, source *compiletest.Source, point policy.Hook) *compile.Hook {
+	t.Helper()
+	p, err := compile.Compile(&policy.Policy{Name: "p", Hooks: []policy.Hook{point}}, compiletest.Kernel{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bits := map[string]int{}
+	var has [2 * bpf.WireLimitsRULE_WORDS]uint64
+	for i, l := range p.Lineages() {
+		bit := 60 + i // in more than one word
+		bits[l.Key()] = bit
+		pid := source.Process.PID
+		if l.NamespacePIDs {
+			pid = source.Process.NamespacePID
+		}
+		if slices.Contains(l.Binaries, "/the/binary") || slices.Contains(l.PIDs, pid) {
+			has[bit/64] |= 1 << (bit % 64)
+		}
+	}
+	source.Process.Lineage = func(word uint16) uint64 { return has[word] }
+	return &p.WithLineages(bits).Hooks[0]
 }
 
 // readable tells whether all that a selector asks for could be read: what cannot is

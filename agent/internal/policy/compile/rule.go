@@ -53,6 +53,9 @@ type Rule struct {
 	// Selector is its index in the hook.
 	Selector int
 	Filters  []Filter
+	// Lineages are what is asked of the process's lineage: Policy.WithLineages makes
+	// filters of them.
+	Lineages []LineageFilter
 	// Post tells whether a match makes an event.
 	Post bool
 	// Signal is sent when the policy enforces; 0: none.
@@ -355,9 +358,9 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 			faults.add(fmt.Sprintf("%s.matchArgs[%d].operator", path, i), err)
 		}
 	}
-	for i, f := range s.Binaries {
+	for _, f := range s.Binaries {
 		if f.FollowChildren {
-			faults.add(fmt.Sprintf("%s.matchBinaries[%d].followChildren", path, i), policy.ErrUnsupported)
+			rule.Lineages = append(rule.Lineages, LineageFilter{Lineage{Binaries: f.Values}, f.Op.Negated()})
 			continue
 		}
 		read := Read{Kind: bpf.WireReadKindREAD_BINARY_PATH, Size: 8}
@@ -366,6 +369,7 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 		}
 		c.addStrings(hook.filterRead(read), f.Op, f.Values)
 	}
+	rule.Lineages = append(rule.Lineages, c.addPIDs(s.PIDs)...)
 	c.addProcess(path, s, k, &faults)
 	if err := faults.join(); err != nil {
 		return nil, err

@@ -192,6 +192,7 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 				f.Values = []string{path[s.IntN(len(path)):]}
 			}
 		}
+		f.FollowChildren = f.Op.Positive() == policy.OpEqual && s.IntN(2) == 0
 		sel.Binaries = append(sel.Binaries, f)
 	}
 	s.processFilters(&sel)

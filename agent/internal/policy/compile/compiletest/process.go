@@ -18,6 +18,8 @@ type Process struct {
 	Namespaces [policy.NamespaceUser + 1]uint32
 	// Capabilities are masks, in the order of policy.CapabilitySet.
 	Capabilities [policy.CapabilityPermitted + 1]uint64
+	// Lineage is a word of the process's lineage, as a read's offset counts them.
+	Lineage func(word uint16) uint64
 }
 
 func (p *Process) value(read compile.Read) (compile.Value, bool) {
@@ -30,6 +32,8 @@ func (p *Process) value(read compile.Read) (compile.Value, bool) {
 		return compile.Value{Number: uint64(p.Namespaces[read.Offset])}, true
 	case bpf.WireReadKindREAD_CAPABILITIES:
 		return compile.Value{Number: p.Capabilities[read.Offset]}, true
+	case bpf.WireReadKindREAD_LINEAGE:
+		return compile.Value{Number: p.Lineage(read.Offset)}, true
 	}
 	return compile.Value{}, false
 }
@@ -41,7 +45,9 @@ func (s *Source) processFilters(sel *policy.Selector) {
 	namespaces := []policy.Namespace{policy.NamespaceMnt}
 	sets := []policy.CapabilitySet{policy.CapabilityEffective, policy.CapabilityPermitted}
 	if s.IntN(12) == 0 {
-		f := policy.PIDFilter{Negated: s.IntN(2) == 0, NamespacePID: s.IntN(2) == 0, Values: []uint32{s.Process.PID, 3}}
+		f := policy.PIDFilter{
+			Negated: s.IntN(2) == 0, NamespacePID: s.IntN(2) == 0, FollowForks: s.IntN(2) == 0, Values: []uint32{s.Process.PID, 3},
+		}
 		if f.NamespacePID {
 			f.Values[0] = s.Process.NamespacePID
 		}
@@ -70,6 +76,7 @@ func (s *Source) Reads(args []compile.Read) []compile.Read {
 		{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(policy.NamespaceMnt)},
 		{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(policy.CapabilityEffective)},
 		{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(policy.CapabilityPermitted)},
+		{Kind: bpf.WireReadKindREAD_LINEAGE}, {Kind: bpf.WireReadKindREAD_LINEAGE, Copy: 1},
 	}
 	for _, whole := range args {
 		if whole.Kind != bpf.WireReadKindREAD_USER_SOCKADDR {
