@@ -3,6 +3,7 @@
 #define BOLTSEAL_SCRATCH_H
 
 #include "maps.h"
+#include "verifier.h"
 
 /*
  * Per-CPU working memory in levels. Programs of kprobes and of trace events run
@@ -40,12 +41,17 @@ static __always_inline __u64 *scratch_word(void)
 
 #define SCRATCH_TRIES 8 /* each failure is another task that came between */
 
-/* The level to use, or SCRATCH_LEVELS when all are taken, which is counted. */
-static __always_inline __u32 scratch_enter(void)
+/*
+ * The level to use, or SCRATCH_LEVELS when all are taken, which is counted. A
+ * function of its own so that the verifier takes the level for any number: it would
+ * walk all that follows once for each one, and once for each try.
+ */
+__noinline int scratch_take(__u32 unused)
 {
 	__u64 *taken = scratch_word(), before;
 	__u32 level;
 
+	keep_argument(unused);
 	if (!taken)
 		return SCRATCH_LEVELS;
 	for (int i = 0; i < SCRATCH_TRIES; i++) {
@@ -64,6 +70,11 @@ static __always_inline __u32 scratch_enter(void)
 	}
 	kernel_error(KERR_SCRATCH);
 	return SCRATCH_LEVELS;
+}
+
+static __always_inline __u32 scratch_enter(void)
+{
+	return scratch_take(0);
 }
 
 static __always_inline void scratch_leave(__u32 level)
