@@ -38,6 +38,7 @@ const (
 	LineageProgLineageWakeup    = "lineage_wakeup"
 	LineageVarHashKeys          = "hash_keys"
 	LineageVarProgramsPreempted = "programs_preempted"
+	LineageVarReadersPause      = "readers_pause"
 	LineageVarScratchAtomic     = "scratch_atomic"
 	LineageVarTaskStorage       = "task_storage"
 )
@@ -118,6 +119,7 @@ type LineageMapSpecs struct {
 type LineageVariableSpecs struct {
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
+	ReadersPause      *ebpf.VariableSpec `ebpf:"readers_pause"`
 	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.VariableSpec `ebpf:"task_storage"`
 }
@@ -183,6 +185,7 @@ func (m *LineageMaps) Close() error {
 type LineageVariables struct {
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
+	ReadersPause      *ebpf.Variable `ebpf:"readers_pause"`
 	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.Variable `ebpf:"task_storage"`
 }

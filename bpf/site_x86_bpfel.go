@@ -57,6 +57,7 @@ const (
 	SiteVarNoNotices         = "no_notices"
 	SiteVarNoRetry           = "no_retry"
 	SiteVarProgramsPreempted = "programs_preempted"
+	SiteVarReadersPause      = "readers_pause"
 	SiteVarScratchAtomic     = "scratch_atomic"
 	SiteVarTaskStorage       = "task_storage"
 )
@@ -156,6 +157,7 @@ type SiteVariableSpecs struct {
 	NoNotices         *ebpf.VariableSpec `ebpf:"no_notices"`
 	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
+	ReadersPause      *ebpf.VariableSpec `ebpf:"readers_pause"`
 	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.VariableSpec `ebpf:"task_storage"`
 }
@@ -242,6 +244,7 @@ type SiteVariables struct {
 	NoNotices         *ebpf.Variable `ebpf:"no_notices"`
 	NoRetry           *ebpf.Variable `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
+	ReadersPause      *ebpf.Variable `ebpf:"readers_pause"`
 	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.Variable `ebpf:"task_storage"`
 }

@@ -295,41 +295,43 @@ type WireReadConfig struct {
 type WireReadKind uint32
 
 const (
-	WireReadKindREAD_NONE           WireReadKind = 0
-	WireReadKindREAD_INT            WireReadKind = 1
-	WireReadKindREAD_USER_STRING    WireReadKind = 2
-	WireReadKindREAD_KERNEL_STRING  WireReadKind = 3
-	WireReadKindREAD_DATA_LOC       WireReadKind = 4
-	WireReadKindREAD_INLINE_STRING  WireReadKind = 5
-	WireReadKindREAD_FILE           WireReadKind = 6
-	WireReadKindREAD_PATH           WireReadKind = 7
-	WireReadKindREAD_DENTRY         WireReadKind = 8
-	WireReadKindREAD_FD             WireReadKind = 9
-	WireReadKindREAD_BINPRM         WireReadKind = 10
-	WireReadKindREAD_USER_BYTES     WireReadKind = 11
-	WireReadKindREAD_KERNEL_BYTES   WireReadKind = 12
-	WireReadKindREAD_BINARY_PATH    WireReadKind = 13
-	WireReadKindREAD_BINARY         WireReadKind = 14
-	WireReadKindREAD_SOCK           WireReadKind = 15
-	WireReadKindREAD_SOCKET         WireReadKind = 16
-	WireReadKindREAD_SOCKADDR       WireReadKind = 17
-	WireReadKindREAD_USER_SOCKADDR  WireReadKind = 18
-	WireReadKindREAD_SKB            WireReadKind = 19
-	WireReadKindREAD_CRED           WireReadKind = 20
-	WireReadKindREAD_SOURCE_ADDRESS WireReadKind = 21
-	WireReadKindREAD_TARGET_ADDRESS WireReadKind = 22
-	WireReadKindREAD_SOURCE_PORT    WireReadKind = 23
-	WireReadKindREAD_TARGET_PORT    WireReadKind = 24
-	WireReadKindREAD_PROTOCOL       WireReadKind = 25
-	WireReadKindREAD_FAMILY         WireReadKind = 26
-	WireReadKindREAD_STATE          WireReadKind = 27
-	WireReadKindREAD_PID            WireReadKind = 28
-	WireReadKindREAD_NAMESPACE_PID  WireReadKind = 29
-	WireReadKindREAD_NAMESPACE      WireReadKind = 30
-	WireReadKindREAD_CAPABILITIES   WireReadKind = 31
-	WireReadKindREAD_SYSCALL        WireReadKind = 32
-	WireReadKindREAD_NOTICES        WireReadKind = 33
-	WireReadKindREAD_LINEAGE        WireReadKind = 34
+	WireReadKindREAD_NONE               WireReadKind = 0
+	WireReadKindREAD_INT                WireReadKind = 1
+	WireReadKindREAD_USER_STRING        WireReadKind = 2
+	WireReadKindREAD_KERNEL_STRING      WireReadKind = 3
+	WireReadKindREAD_DATA_LOC           WireReadKind = 4
+	WireReadKindREAD_INLINE_STRING      WireReadKind = 5
+	WireReadKindREAD_FILE               WireReadKind = 6
+	WireReadKindREAD_PATH               WireReadKind = 7
+	WireReadKindREAD_DENTRY             WireReadKind = 8
+	WireReadKindREAD_FD                 WireReadKind = 9
+	WireReadKindREAD_BINPRM             WireReadKind = 10
+	WireReadKindREAD_USER_BYTES         WireReadKind = 11
+	WireReadKindREAD_KERNEL_BYTES       WireReadKind = 12
+	WireReadKindREAD_BINARY_PATH        WireReadKind = 13
+	WireReadKindREAD_BINARY             WireReadKind = 14
+	WireReadKindREAD_SOCK               WireReadKind = 15
+	WireReadKindREAD_SOCKET             WireReadKind = 16
+	WireReadKindREAD_SOCKADDR           WireReadKind = 17
+	WireReadKindREAD_USER_SOCKADDR      WireReadKind = 18
+	WireReadKindREAD_SKB                WireReadKind = 19
+	WireReadKindREAD_CRED               WireReadKind = 20
+	WireReadKindREAD_SOURCE_ADDRESS     WireReadKind = 21
+	WireReadKindREAD_TARGET_ADDRESS     WireReadKind = 22
+	WireReadKindREAD_SOURCE_PORT        WireReadKind = 23
+	WireReadKindREAD_TARGET_PORT        WireReadKind = 24
+	WireReadKindREAD_PROTOCOL           WireReadKind = 25
+	WireReadKindREAD_FAMILY             WireReadKind = 26
+	WireReadKindREAD_STATE              WireReadKind = 27
+	WireReadKindREAD_PID                WireReadKind = 28
+	WireReadKindREAD_NAMESPACE_PID      WireReadKind = 29
+	WireReadKindREAD_NAMESPACE          WireReadKind = 30
+	WireReadKindREAD_CAPABILITIES       WireReadKind = 31
+	WireReadKindREAD_SYSCALL            WireReadKind = 32
+	WireReadKindREAD_NOTICES            WireReadKind = 33
+	WireReadKindREAD_LINEAGE            WireReadKind = 34
+	WireReadKindREAD_PARENT_BINARY      WireReadKind = 35
+	WireReadKindREAD_PARENT_BINARY_PATH WireReadKind = 36
 )
 
 type WireReservedSlots uint32
@@ -456,6 +458,7 @@ type WireTaskSeal struct {
 	Tid    uint32
 	ExecId uint64
 	Binary WireStringHash
+	Parent WireStringHash
 }
 
 type WireTaskState uint32

@@ -99,6 +99,7 @@ struct task_seal {
 	__u32 tid;   /* initial pid namespace */
 	__u64 exec_id; /* the task's self_exec_id when it last executed a program as far as this tells */
 	struct string_hash binary; /* executed file, taken at exec: later PR_SET_MM_EXE_FILE changes nothing */
+	struct string_hash parent; /* the parent's, taken at birth: the parent can end before; length 0: not known */
 };
 
 /* Not lengths, but why there is no string. */
@@ -257,6 +258,8 @@ enum read_kind {
 	READ_SYSCALL = 32,      /* number of a system call in the context, with SYSCALL_COMPAT */
 	READ_NOTICES = 33,      /* of the current task: bit per policy whose enforcers were notified */
 	READ_LINEAGE = 34,      /* a word of the current task's struct lineage, which the offset counts */
+	READ_PARENT_BINARY = 35,      /* as READ_BINARY, of the current process's parent */
+	READ_PARENT_BINARY_PATH = 36, /* as READ_BINARY_PATH, of the parent */
 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */

@@ -3,6 +3,7 @@
 #define BOLTSEAL_VALUES_H
 
 #include "kernel.h"
+#include "verifier.h"
 #include "wire.h"
 
 /*
@@ -32,10 +33,28 @@ static __always_inline struct rule_bits *class_get(__u32 class)
 	return bpf_map_lookup_elem(&classes, &class);
 }
 
+/*
+ * Set by tests: readers stay some microseconds at an element that they have found.
+ * Else they are gone after 5 ns, which no test could be in time for.
+ */
+const volatile __u32 readers_pause = 0;
+
+#define PAUSE_STEPS 512
+
+__noinline int reader_pauses(__u32 unused)
+{
+	keep_argument(unused);
+	for (int i = 0; i < PAUSE_STEPS; i++)
+		bpf_ktime_get_ns();
+	return 0;
+}
+
 static __always_inline struct rule_bits *value_class(const struct value_key *key)
 {
 	__u32 *class = bpf_map_lookup_elem(&match_values, key);
 
+	if (readers_pause && class)
+		reader_pauses(0);
 	return class ? class_get(*class) : NULL;
 }
 

@@ -61,6 +61,8 @@ static __always_inline void follow_fork(struct task_struct *parent, struct task_
 	if (seal) {
 		init = *seal;
 		init.uses = 0;
+		if (BPF_CORE_READ(parent, tgid) != BPF_CORE_READ(child, tgid))
+			init.parent = seal->binary;
 		slot = init.slot;
 		task_seal_set(child, &init);
 	} else if (seal_of_birth(parent, child, &init)) {
@@ -301,6 +303,9 @@ int adopt_tasks(struct bpf_iter__task *ctx)
 		return 0;
 	file = BPF_CORE_READ(task, mm, exe_file);
 	path_hash(file ? &file->f_path : NULL, level, &init.binary);
+	file = BPF_CORE_READ(task, real_parent, mm, exe_file);
+	if (file)
+		path_hash(&file->f_path, level, &init.parent);
 	scratch_leave(level);
 	task_seal_set(task, &init);
 	return 0;

@@ -95,6 +95,37 @@ __noinline int evaluate_binary(__u32 level, __u32 dim)
 	return 0;
 }
 
+/* The same of the parent. One that executes nothing, as the kernel's threads, has an empty path. */
+__noinline int evaluate_parent_binary(__u32 level, __u32 dim)
+{
+	struct task_struct *task = task_current();
+	struct evaluation *e = evaluation_get(level);
+	struct dimension *d = dimension_get(dim);
+	struct task_seal *seal = thread_group_seal(task);
+	struct file *file;
+
+	if (!e || !d)
+		return -1;
+	if (!d->kinds)
+		return 0;
+	if (seal && seal->parent.len) {
+		e->hash = seal->parent;
+	} else {
+		file = BPF_CORE_READ(task, real_parent, mm, exe_file);
+		if (file)
+			path_hash(&file->f_path, level, &e->hash);
+		else
+			__builtin_memset(&e->hash, 0, sizeof(e->hash));
+	}
+	if (e->hash.len >= STRING_MAX) {
+		match_unreadable(e, d);
+		return 0;
+	}
+	if (d->kinds & (1 << MATCH_EXACT))
+		match_exact(e, d, dim);
+	return 0;
+}
+
 /* A structure that cannot be read, or is not there: its parts are as a text that cannot be read. */
 __noinline int evaluate_unreadable(__u32 level, __u32 dim)
 {
@@ -124,6 +155,8 @@ static __always_inline void evaluate_reads(struct evaluation *e, struct site_rec
 			evaluate_string(level, i, read.string, r->event.string_len[read.string]);
 		else if (read.kind == READ_BINARY)
 			evaluate_binary(level, i);
+		else if (read.kind == READ_PARENT_BINARY)
+			evaluate_parent_binary(level, i);
 		else if (read.kind == READ_INT || read.kind == READ_SYSCALL)
 			evaluate_number(level, i, r->event.regs[i], read.is_signed);
 		else if (is_part(read.kind) && r->event.string_len[read.string] == STRING_UNREADABLE)

@@ -108,6 +108,32 @@ static __always_inline __u32 read_binary(__u32 level, __u32 string)
 	return len;
 }
 
+/*
+ * The path of what the parent executes. That of a sealed task is what it was at the
+ * task's birth: of a parent that has ended, or become another program, nobody can
+ * tell it any more.
+ */
+static __always_inline __u32 read_parent_binary(__u32 level, __u32 string)
+{
+	struct task_struct *task = task_current();
+	struct task_seal *seal = thread_group_seal(task);
+	struct file *file = BPF_CORE_READ(task, real_parent, mm, exe_file);
+	struct path_walk *w;
+	__u32 len = 0;
+
+	if (file)
+		len = read_path(&file->f_path, level, string);
+	if (!seal || !seal->parent.len || len >= STRING_MAX)
+		return len;
+	w = bpf_map_lookup_elem(&path_walks, &level);
+	if (!w || !len || path_hash_walked(level) || seal->parent.len != len)
+		return STRING_UNREADABLE;
+	for (int l = 0; l < HASH_LANES; l++)
+		if (w->hash.lane[l] != seal->parent.lane[l])
+			return STRING_UNREADABLE;
+	return len;
+}
+
 static __always_inline struct file *file_of_descriptor(__u64 fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
@@ -164,6 +190,8 @@ static __always_inline __u32 read_buffer(struct evaluation *e, const struct read
 		return string_length(read_pointer_string(string, word));
 	case READ_BINARY_PATH:
 		return read_binary(level, read.string);
+	case READ_PARENT_BINARY_PATH:
+		return read_parent_binary(level, read.string);
 	case READ_USER_BYTES:
 	case READ_KERNEL_BYTES:
 		return read_bytes(string, context, read, word);
@@ -235,13 +263,13 @@ static __always_inline bool in_user_memory(__u8 kind)
 
 static __always_inline bool takes_buffer(__u8 kind)
 {
-	return kind > READ_INT && kind < READ_SOURCE_ADDRESS && kind != READ_BINARY;
+	return (kind > READ_INT && kind < READ_SOURCE_ADDRESS && kind != READ_BINARY) || kind == READ_PARENT_BINARY_PATH;
 }
 
 /* Whether filters compare what is read as text. */
 static __always_inline bool is_text(__u8 kind)
 {
-	return kind > READ_INT && kind < READ_BINARY;
+	return (kind > READ_INT && kind < READ_BINARY) || kind == READ_PARENT_BINARY_PATH;
 }
 
 /* A number that is a part of the structure in a buffer, or of the current process. */

@@ -29,6 +29,9 @@ import (
 
 var evaluations = flag.Uint64("boltseal.evaluations", 200_000, "how many evaluations under churn are compared")
 
+// pauseTakes is how many times longer an evaluation takes whose readers pause.
+const pauseTakes = 20
+
 // churn is policies that come and go at a site while threads on all processors
 // pass it, and a judge who knows of each version what it has to say.
 type churn struct {
@@ -45,6 +48,8 @@ type churn struct {
 	wrong   []string
 
 	compared, changes atomic.Uint64
+	// enough is how many evaluations are to be compared.
+	enough uint64
 }
 
 // judged is a hook whose rules have bits from first on.
@@ -61,18 +66,26 @@ func TestChurn(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		needs compile.Mechanism
+		pause bool
 		hook  policy.Hook
 		act   func(path *byte)
 	}{
 		{
-			"system call", 0,
+			"system call", 0, false,
 			policy.Hook{Section: policy.Tracepoints, Subsystem: "syscalls", Event: "sys_enter_chroot", Args: []policy.Arg{{Index: 5, Type: policy.ArgString}}},
 			func(path *byte) {
 				_, _, _ = unix.RawSyscall(unix.SYS_CHROOT, uintptr(unsafe.Pointer(path)), 0, 0)
 			},
 		},
 		{
-			"security hook", compile.CanLSM,
+			"system call, readers that pause", 0, true,
+			policy.Hook{Section: policy.Tracepoints, Subsystem: "syscalls", Event: "sys_enter_chroot", Args: []policy.Arg{{Index: 5, Type: policy.ArgString}}},
+			func(path *byte) {
+				_, _, _ = unix.RawSyscall(unix.SYS_CHROOT, uintptr(unsafe.Pointer(path)), 0, 0)
+			},
+		},
+		{
+			"security hook", compile.CanLSM, false,
 			policy.Hook{Section: policy.LSMHooks, Calls: []string{"file_open"}, Args: []policy.Arg{{Index: 0, Type: policy.ArgFile}}},
 			func(path *byte) {
 				cwd := unix.AT_FDCWD
@@ -88,12 +101,16 @@ func TestChurn(t *testing.T) {
 			if c.needs != 0 {
 				testenv.Require(t, able(c.needs, b))
 			}
+			b.maps.options.readersPause = c.pause
 			b.maps.options.Agent = 0 // this process is signalled as any other
 			seed := rand.Uint64()    //nolint:gosec // it chooses among policies
 			t.Logf("seed %d", seed)
 			churn := &churn{
-				bench: b, hook: c.hook, history: map[uint32][]judged{},
+				bench: b, hook: c.hook, enough: *evaluations, history: map[uint32][]judged{},
 				random: rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // see above
+			}
+			if c.pause {
+				churn.enough /= pauseTakes
 			}
 			churn.makePaths()
 			churn.run(c.act)
@@ -219,7 +236,7 @@ func (c *churn) run(act func(*byte)) {
 	}()
 	var loaded []PolicyID
 	begin := time.Now()
-	for c.compared.Load() < *evaluations && !c.t.Failed() && c.faults() == 0 {
+	for c.compared.Load() < c.enough && !c.t.Failed() && c.faults() == 0 {
 		if len(loaded) < 3 || c.random.IntN(3) == 0 {
 			loaded = append(loaded, c.loadHook(c.draw()))
 		}
@@ -239,7 +256,8 @@ func (c *churn) run(act func(*byte)) {
 					c.t.Error(err)
 				}
 			}
-			loaded = loaded[4:]
+			// What was deleted is reused at once, if anybody lets it.
+			loaded = append(loaded[4:], c.loadHook(c.draw()))
 		}
 	}
 	stop()

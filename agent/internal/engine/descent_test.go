@@ -3,7 +3,6 @@
 package engine_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +15,21 @@ import (
 	"github.com/boltseal/boltseal/test/testenv/probe"
 )
 
-// What a program of a container starts is killed for it, there and nowhere else.
+// What a program of a container starts is killed for it, there and nowhere else;
+// what it has started stays so when the program has ended.
 func TestChildrenInAContainerAreFollowed(t *testing.T) {
+	for _, filter := range []string{
+		"matchBinaries: [{operator: In, values: [$D/sh], followChildren: true}]",
+		"matchParentBinaries: [{operator: In, values: [$D/sh]}]",
+		"matchParentBinaries: [{operator: In, values: [$D/sh], followChildren: true}]",
+		// Of a parent that has ended nobody can tell the path: a rule that enforces takes it for one that fits.
+		"matchParentBinaries: [{operator: Postfix, values: [$D/sh]}]",
+	} {
+		t.Run(filter, func(t *testing.T) { childrenAreFollowed(t, filter) })
+	}
+}
+
+func childrenAreFollowed(t *testing.T, filter string) {
 	h := newHost(t)
 	dir := testenv.Dir(t)
 	box, err := probe.Busybox()
@@ -35,7 +47,7 @@ func TestChildrenInAContainerAreFollowed(t *testing.T) {
 	}
 	id := h.policy(`  - {subsystem: syscalls, event: sys_enter_chroot, args: [{index: 5, type: string}],
      selectors: [{matchArgs: [{index: 5, operator: Equal, values: ["$M"]}], matchActions: [{action: Sigkill}],
-       matchBinaries: [{operator: In, values: ["` + dir + `/sh"], followChildren: true}]}]}
+       ` + strings.ReplaceAll(filter, "$D", dir) + `}]}
 `)
 	a, slot := h.container("a")
 	b, _ := h.container("b")
@@ -43,24 +55,29 @@ func TestChildrenInAContainerAreFollowed(t *testing.T) {
 	for _, c := range []struct {
 		name, shell string
 		in          *testenv.Cgroup
-		killed      bool
+		command     string
+		kills       uint64
 	}{
-		{"a child of the program", "sh", a, true},
-		{"a child of another program", "ash", a, false},
-		{"a child of the program in another container", "sh", b, false},
+		{"a child of the program", "sh", a, "$ACT; true", 1},
+		{"a child of another program", "ash", a, "$ACT; true", 0},
+		{"a child of the program in another container", "sh", b, "$ACT; true", 0},
+		// It waits until it is an orphan: its parent is then the host's.
+		{"an orphan of the program", "sh", a, "(while read -r pid comm state parent rest </proc/self/stat && [ $parent = $MAIN ]; do sleep 0.1; done; exec $ACT) & exit 0", 1},
 	} {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, c.shell), "-c",
-			"("+dir+"/chroot "+h.marker+" /x 2>/dev/null; echo $?)")
+		before, err := h.Counters(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		command := strings.ReplaceAll(c.command, "$ACT", dir+"/chroot "+h.marker+" /x 2>/dev/null")
+		cmd := exec.CommandContext(t.Context(), filepath.Join(dir, c.shell), "-c", "MAIN=$$; "+command)
 		c.in.Born(cmd)
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUTS
-		out, err := cmd.CombinedOutput()
-		if err != nil {
+		// The output ends with the last process that has it.
+		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", c.name, err, out)
 		}
-		// 137 is death by SIGKILL; an act that is let through fails, as nothing is there.
-		killed := strings.HasSuffix(strings.TrimSpace(string(out)), fmt.Sprint(128+int(syscall.SIGKILL)))
-		if killed != c.killed {
-			t.Errorf("%s: killed %v, want %v: %s", c.name, killed, c.killed, out)
+		if after, err := h.Counters(id); err != nil || after.Signal-before.Signal != c.kills {
+			t.Errorf("%s: killed %d times (%v), want %d", c.name, after.Signal-before.Signal, err, c.kills)
 		}
 	}
 }

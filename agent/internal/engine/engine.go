@@ -49,6 +49,9 @@ type Options struct {
 	// Preempted tells that programs at raw tracepoints can be preempted (see
 	// kernel.RawTracepointsPreempted). The base programs have the same.
 	Preempted bool
+
+	// readersPause is for tests: programs stay at the values that they find.
+	readersPause bool
 }
 
 // PolicyID names a loaded policy; ids are not used again.

@@ -196,6 +196,43 @@ func TestChildrenAreFollowed(t *testing.T) {
 	}
 }
 
+func TestParentsAreAskedFor(t *testing.T) {
+	f := newFamily(t)
+	sh := filepath.Join(f.dir, "sh")
+	filters := []struct {
+		filter string
+		// want is whether it holds for a child of the shell, a grandchild whose parent is
+		// another shell, what the shell itself becomes, and a child of another shell.
+		want [4]bool
+	}{
+		{"operator: In, values: [" + sh + "]", [4]bool{true, false, false, false}},
+		{"operator: NotIn, values: [" + sh + "]", [4]bool{false, true, true, true}},
+		{"operator: Prefix, values: [" + f.dir + "/s]", [4]bool{true, false, false, false}},
+		{"operator: NotPostfix, values: [/sh]", [4]bool{false, true, true, true}},
+		{"operator: In, values: [" + sh + "], followChildren: true", [4]bool{true, true, false, false}},
+		{"operator: NotIn, values: [" + sh + "], followChildren: true", [4]bool{false, false, true, true}},
+	}
+	var ids []PolicyID
+	for _, c := range filters {
+		ids = append(ids, f.load(f.asks("matchParentBinaries: [{"+c.filter+"}]")))
+	}
+	f.hosts(ids...)
+	before := make([]uint64, len(ids))
+	for n, act := range []func(){
+		func() { f.script("sh", f.act()+"; true") },
+		func() { f.script("sh", f.dir+"/ash -c '"+f.act()+"; true'; true") },
+		func() { f.script("sh", "exec "+f.act()) },
+		func() { f.script("ash", f.act()+"; true") },
+	} {
+		act()
+		for i, c := range filters {
+			if got := f.seen(ids[i], &before[i]); (got == 1) != c.want[n] || got > 1 {
+				t.Errorf("%s: act %d is seen %d times, want %v", c.filter, n, got, c.want[n])
+			}
+		}
+	}
+}
+
 // A bit that is used again means nothing of whom it was given to before.
 func TestFollowedAnew(t *testing.T) {
 	f := newFamily(t)

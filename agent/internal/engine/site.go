@@ -145,6 +145,8 @@ func (s *site) programSpec(
 		bpf.SiteVarConfig:    config,
 		bpf.SiteVarHashKeys:  *m.options.Keys,
 		bpf.SiteVarAgentTgid: m.options.Agent,
+
+		bpf.SiteVarReadersPause: uint32(byteOf(m.options.readersPause)),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, options, fmt.Errorf("set %s: %w", name, err)

@@ -43,6 +43,9 @@ func (h hook) selector(v value) Selector {
 			"matchBinaries": func(v value) {
 				h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
 			},
+			"matchParentBinaries": func(v value) {
+				h.list(v, maxBinaries, func(item value) { s.ParentBinaries = append(s.ParentBinaries, h.binaryFilter(item)) })
+			},
 			"matchPIDs": func(v value) {
 				h.list(v, maxFilters, func(item value) { s.PIDs = append(s.PIDs, h.pidFilter(item)) })
 			},
@@ -57,7 +60,7 @@ func (h hook) selector(v value) Selector {
 			},
 		},
 		later: []string{
-			"label", "macros", "matchCapabilityChanges", "matchData", "matchNamespaceChanges", "matchParentBinaries",
+			"label", "macros", "matchCapabilityChanges", "matchData", "matchNamespaceChanges",
 			"matchReturnActions", "matchReturnArgs",
 		},
 		laterObjects: []string{"matchWorkloads"},

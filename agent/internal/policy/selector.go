@@ -13,6 +13,8 @@ type Selector struct {
 	Args []ArgFilter
 	// Binaries are the filters on the path of the process's binary, ANDed.
 	Binaries []BinaryFilter
+	// ParentBinaries are the same on the binary of the process's parent.
+	ParentBinaries []BinaryFilter
 	// PIDs, Namespaces and Capabilities are filters on the process, ANDed.
 	PIDs         []PIDFilter
 	Namespaces   []NamespaceFilter

@@ -99,7 +99,7 @@ func allParts() []Part {
 		{Package: "agent/internal/seal", Skip: "^" + otherFlavour + "$"},
 		{
 			Package: enginePackage,
-			Skip:    "^TestChurn$/^system_call$|^(" + otherFlavour + "|TestEnforcersSignal|TestTooManyEnforcers|TestMissedExecIsMadeUpForAtSites|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestModeStorm|TestResolve|TestProgramIsReplacedWithoutGap)$",
+			Skip:    "^TestChurn$/^system_call|^(" + otherFlavour + "|TestEnforcersSignal|TestTooManyEnforcers|TestMissedExecIsMadeUpForAtSites|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestModeStorm|TestResolve|TestProgramIsReplacedWithoutGap)$",
 			Args:    []string{"-boltseal.pairs=2000", "-boltseal.evaluations=20000"},
 		},
 		// Each way in which the kernel comes to know a container; the forms of paths

@@ -158,6 +158,27 @@ func (c *conjunction) addMask(read int, mask uint64) {
 	}
 }
 
+// addBinaries adds the filters on the path of the executed file, or that of the
+// parent, and returns those that are about children too.
+func (c *conjunction) addBinaries(filters []policy.BinaryFilter, parent bool) (followed []LineageFilter) {
+	hash, path := bpf.WireReadKindREAD_BINARY, bpf.WireReadKindREAD_BINARY_PATH
+	if parent {
+		hash, path = bpf.WireReadKindREAD_PARENT_BINARY, bpf.WireReadKindREAD_PARENT_BINARY_PATH
+	}
+	for _, f := range filters {
+		read := Read{Kind: path, Size: 8}
+		switch {
+		case f.FollowChildren:
+			followed = append(followed, LineageFilter{Lineage{Binaries: f.Values, Ancestors: parent}, f.Op.Negated()})
+			continue
+		case f.Op == policy.OpIn, f.Op == policy.OpNotIn:
+			read = Read{Kind: hash}
+		}
+		c.addStrings(c.hook.filterRead(read), f.Op, f.Values)
+	}
+	return followed
+}
+
 // addPIDs adds the filters on process ids, and returns those that are about
 // children too.
 func (c *conjunction) addPIDs(filters []policy.PIDFilter) (followed []LineageFilter) {

@@ -30,14 +30,15 @@ type Read struct {
 
 // Text tells whether filters compare what is read as text.
 func (r Read) Text() bool {
-	return r.Kind > bpf.WireReadKindREAD_INT && r.Kind <= bpf.WireReadKindREAD_BINARY
+	return r.Kind > bpf.WireReadKindREAD_INT && r.Kind <= bpf.WireReadKindREAD_BINARY ||
+		r.Kind == bpf.WireReadKindREAD_PARENT_BINARY || r.Kind == bpf.WireReadKindREAD_PARENT_BINARY_PATH
 }
 
 // Buffer tells whether what is read takes one of the site's buffers, of which
 // there are MaxStrings.
 func (r Read) Buffer() bool {
 	return r.Kind > bpf.WireReadKindREAD_INT && r.Kind < bpf.WireReadKindREAD_SOURCE_ADDRESS &&
-		r.Kind != bpf.WireReadKindREAD_BINARY
+		r.Kind != bpf.WireReadKindREAD_BINARY || r.Kind == bpf.WireReadKindREAD_PARENT_BINARY_PATH
 }
 
 // User tells whether what is read is in the memory of the process.

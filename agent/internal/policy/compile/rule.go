@@ -358,17 +358,8 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 			faults.add(fmt.Sprintf("%s.matchArgs[%d].operator", path, i), err)
 		}
 	}
-	for _, f := range s.Binaries {
-		if f.FollowChildren {
-			rule.Lineages = append(rule.Lineages, LineageFilter{Lineage{Binaries: f.Values}, f.Op.Negated()})
-			continue
-		}
-		read := Read{Kind: bpf.WireReadKindREAD_BINARY_PATH, Size: 8}
-		if f.Op == policy.OpIn || f.Op == policy.OpNotIn {
-			read.Kind, read.Size = bpf.WireReadKindREAD_BINARY, 0
-		}
-		c.addStrings(hook.filterRead(read), f.Op, f.Values)
-	}
+	rule.Lineages = append(rule.Lineages, c.addBinaries(s.Binaries, false)...)
+	rule.Lineages = append(rule.Lineages, c.addBinaries(s.ParentBinaries, true)...)
 	rule.Lineages = append(rule.Lineages, c.addPIDs(s.PIDs)...)
 	c.addProcess(path, s, k, &faults)
 	if err := faults.join(); err != nil {
