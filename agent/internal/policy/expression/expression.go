@@ -105,14 +105,33 @@ func Compile(text string, args []Type) (*Program, error) {
 		return nil, fmt.Errorf("is of type %s: write a condition", root.typ)
 	}
 	p := &Program{root: root}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Any is true when one of some programs over the same arguments is.
+func Any(programs []*Program) (*Program, error) {
+	any := programs[0]
+	for _, p := range programs[1:] {
+		any = &Program{root: node{typ: Bool, name: operators.LogicalOr, of: []node{any.root, p.root}}}
+	}
+	if err := any.check(); err != nil {
+		return nil, fmt.Errorf("together: %w", err)
+	}
+	return any, nil
+}
+
+func (p *Program) check() error {
 	code := p.Code()
 	switch {
 	case len(code) > MaxCode:
-		return nil, fmt.Errorf("takes %d steps, more than %d", len(code), MaxCode)
+		return fmt.Errorf("takes %d steps, more than %d", len(code), MaxCode)
 	case depth(code) > MaxStack:
-		return nil, fmt.Errorf("is nested too deeply: %d values are open at once, more than %d", depth(code), MaxStack)
+		return fmt.Errorf("is nested too deeply: %d values are open at once, more than %d", depth(code), MaxStack)
 	}
-	return p, nil
+	return nil
 }
 
 // oneLine is the first of the faults that CEL found, without its picture.
