@@ -213,8 +213,9 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 		switch {
 		case read.Kind == bpf.WireReadKindREAD_INT:
 			want.Regs[dim] = value.Number
-		case read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR:
+		case read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR, read.Kind == bpf.WireReadKindREAD_FD:
 			// What is in it is looked at where events are told of.
+			want.Mode[len(want.strings)] = value.Mode
 			want.StringLen[len(want.strings)] = got.StringLen[len(want.strings)]
 			want.strings = append(want.strings, got.strings[len(want.strings)])
 			continue

@@ -92,12 +92,14 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 	r.maps.entry = func(compile.SiteKind) string { return bpf.SiteProgRawEvent }
 	r.maps.options.Agent = 0 // this process is signalled as any other
 	source.Process = r.process()
+	source.Files = r.files()
 	var err error
 	if r.binary, err = os.Readlink("/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
 	wide := compilePoint(t, policy.Hook{
 		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
+		Selectors: []policy.Selector{source.Computed()},
 	})
 	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
 	if r.site, err = r.Engine.site(wide.Hooks[0].Site); err != nil {
@@ -140,6 +142,38 @@ func (r *rig) process() (p compiletest.Process) {
 		}
 	}
 	return p
+}
+
+// files are descriptors of this process and the modes of what they name.
+func (r *rig) files() map[uint32]uint32 {
+	r.t.Helper()
+	var fds []int
+	for path, flags := range map[string]int{"/": 0, "/dev/null": 0, "/proc/self/exe": 0, "/proc/self": unix.O_PATH | unix.O_NOFOLLOW} {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		fds = append(fds, fd)
+	}
+	pair := [2]int{}
+	if err := unix.Pipe2(pair[:], unix.O_CLOEXEC); err != nil {
+		r.t.Fatal(err)
+	}
+	fds = append(fds, pair[:]...)
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	modes := map[uint32]uint32{}
+	for _, fd := range append(fds, socket) {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			r.t.Fatal(err)
+		}
+		modes[uint32(fd)] = st.Mode
+		r.t.Cleanup(func() { _ = unix.Close(fd) })
+	}
+	return modes
 }
 
 func (r *rig) pin() {
