@@ -86,6 +86,17 @@ type rig struct {
 // newRig makes a rig whose site reads all that hooks of the source can.
 func newRig(t testing.TB, source *compiletest.Source) *rig {
 	t.Helper()
+	wide := compilePoint(t, policy.Hook{
+		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
+		Selectors: []policy.Selector{source.Computed()},
+	})
+	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
+	return newRigOf(t, source, &wide.Hooks[0])
+}
+
+// newRigOf makes a rig whose site reads what a hook does.
+func newRigOf(t testing.TB, source *compiletest.Source, wide *compile.Hook) *rig {
+	t.Helper()
 	r := &rig{t: t, Engine: openBare(t, unattached{}), memory: map[int]*region{}}
 	r.pin()
 	// Of all the kinds of programs, test runs take those of raw tracepoints.
@@ -97,18 +108,13 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 	if r.binary, err = os.Readlink("/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
-	wide := compilePoint(t, policy.Hook{
-		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
-		Selectors: []policy.Selector{source.Computed()},
-	})
-	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
-	if r.site, err = r.Engine.site(wide.Hooks[0].Site); err != nil {
+	if r.site, err = r.Engine.site(wide.Site); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.site.table.Extend(&wide.Hooks[0]); err != nil {
+	if err := r.site.table.Extend(wide); err != nil {
 		t.Fatal(err)
 	}
-	r.site.hook = &wide.Hooks[0]
+	r.site.hook = wide
 	if r.site.program, err = r.site.attached(r.maps); err != nil {
 		t.Fatalf("%+v", err)
 	}

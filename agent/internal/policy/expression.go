@@ -35,9 +35,14 @@ func (f *ArgFilter) Expressions(types []ArgType, report func(value int, reason s
 	for i, t := range types {
 		args[i] = t.Expression()
 	}
+	compiler, err := expression.NewCompiler(args)
+	if err != nil {
+		report(-1, err.Error())
+		return nil
+	}
 	programs := make([]*expression.Program, 0, len(f.Values))
 	for i, text := range f.Values {
-		p, err := expression.Compile(text, args)
+		p, err := compiler.Compile(text)
 		if err != nil {
 			report(i, err.Error())
 			continue

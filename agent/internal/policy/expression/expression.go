@@ -82,22 +82,33 @@ type Program struct {
 	root node
 }
 
-// Compile compiles an expression over arguments of these types; 0 is an argument
-// that is no integer, and cannot be used.
-func Compile(text string, args []Type) (*Program, error) {
+// Compiler compiles expressions over the same arguments. Safe for concurrent use.
+type Compiler struct {
+	env       *cel.Env
+	args      []Type
+	functions map[string][]signature
+}
+
+// NewCompiler is for arguments of these types; 0 is one that is no integer, and cannot
+// be used.
+func NewCompiler(args []Type) (*Compiler, error) {
+	c := &Compiler{args: args, functions: functions()}
+	var err error
+	c.env, err = c.environment()
+	return c, err
+}
+
+// Compile compiles an expression.
+func (c *Compiler) Compile(text string) (*Program, error) {
 	if len(text) > MaxText {
 		return nil, fmt.Errorf("is %d bytes long, more than %d", len(text), MaxText)
 	}
-	env, err := environment(args)
-	if err != nil {
-		return nil, err
-	}
-	checked, issues := env.Compile(text)
+	checked, issues := c.env.Compile(text)
 	if err := issues.Err(); err != nil {
 		return nil, oneLine(issues)
 	}
-	c := compiler{ast: checked.NativeRep(), args: args}
-	root, err := c.node(c.ast.Expr())
+	w := walk{Compiler: c, ast: checked.NativeRep()}
+	root, err := w.node(w.ast.Expr())
 	if err != nil {
 		return nil, err
 	}
@@ -144,16 +155,16 @@ func oneLine(issues *cel.Issues) error {
 }
 
 // environment declares what expressions know.
-func environment(args []Type) (*cel.Env, error) {
+func (c *Compiler) environment() (*cel.Env, error) {
 	options := []cel.EnvOption{
 		cel.ClearMacros(), cel.ParserRecursionLimit(maxNesting), cel.ParserExpressionSizeLimit(MaxText),
 	}
-	for i, t := range args {
+	for i, t := range c.args {
 		if t != 0 {
 			options = append(options, cel.Variable(argName(i), t.cel()))
 		}
 	}
-	for name, signatures := range functions() {
+	for name, signatures := range c.functions {
 		var overloads []cel.FunctionOpt
 		for _, s := range signatures {
 			takes := make([]*cel.Type, len(s.takes))
@@ -231,14 +242,15 @@ type node struct {
 	of    []node
 }
 
-type compiler struct {
-	ast  *ast.AST
-	args []Type
+// walk makes nodes of one expression.
+type walk struct {
+	*Compiler
+	ast *ast.AST
 }
 
 // node is an expression that CEL has checked: it is of declared functions and
 // variables, and of the types that they take.
-func (c *compiler) node(e ast.Expr) (node, error) {
+func (w walk) node(e ast.Expr) (node, error) {
 	switch e.Kind() {
 	case ast.LiteralKind:
 		switch v := e.AsLiteral().(type) {
@@ -254,31 +266,31 @@ func (c *compiler) node(e ast.Expr) (node, error) {
 			return node{typ: Uint64, value: uint64(v)}, nil
 		}
 	case ast.IdentKind:
-		for i, t := range c.args {
+		for i, t := range w.args {
 			if t != 0 && argName(i) == e.AsIdent() {
 				return node{typ: t, arg: i, isArg: true}, nil
 			}
 		}
 	case ast.CallKind:
-		return c.call(e.AsCall())
+		return w.call(e.AsCall())
 	}
-	return node{}, fmt.Errorf("has something other than integers, true, false and arguments (column %d)", c.column(e))
+	return node{}, fmt.Errorf("has something other than integers, true, false and arguments (column %d)", w.column(e))
 }
 
-func (c *compiler) column(e ast.Expr) int {
-	return c.ast.SourceInfo().GetStartLocation(e.ID()).Column() + 1
+func (w walk) column(e ast.Expr) int {
+	return w.ast.SourceInfo().GetStartLocation(e.ID()).Column() + 1
 }
 
-func (c *compiler) call(call ast.CallExpr) (node, error) {
+func (w walk) call(call ast.CallExpr) (node, error) {
 	n := node{name: call.FunctionName()}
 	for _, arg := range call.Args() {
-		of, err := c.node(arg)
+		of, err := w.node(arg)
 		if err != nil {
 			return n, err
 		}
 		n.of = append(n.of, of)
 	}
-	for _, s := range functions()[n.name] {
+	for _, s := range w.functions[n.name] {
 		if len(s.takes) != len(n.of) {
 			continue
 		}

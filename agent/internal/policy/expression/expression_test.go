@@ -55,6 +55,14 @@ func step(op Op, a, b uint64) uint64 {
 // fourTypes are arguments of each type, and the fifth is no integer.
 func fourTypes() []Type { return []Type{Int32, Uint32, Int64, Uint64, 0} }
 
+func compile(text string) (*Program, error) {
+	c, err := NewCompiler(fourTypes())
+	if err != nil {
+		return nil, err
+	}
+	return c.Compile(text)
+}
+
 func TestEvaluate(t *testing.T) {
 	t.Parallel()
 	minus := func(v int64) uint64 { return uint64(-v) }
@@ -89,7 +97,7 @@ func TestEvaluate(t *testing.T) {
 		{"(arg2 > 5) == (arg3 <= 5u)", [5]uint64{0, 0, 6, 5}, true},
 		{"(arg2 > 5) != (arg3 >= 5u)", [5]uint64{0, 0, 5, 5}, true},
 	} {
-		p, err := Compile(c.text, fourTypes())
+		p, err := compile(c.text)
 		if err != nil {
 			t.Errorf("%s: %v", c.text, err)
 			continue
@@ -132,7 +140,7 @@ func TestRefused(t *testing.T) {
 		strings.Repeat("arg2 == 1 || ", 50) + "true":                          "steps, more than 128",
 		strings.Repeat("1 + (", 17) + "1" + strings.Repeat(")", 17) + " == 1": "is nested too deeply: 18 values",
 	} {
-		_, err := Compile(text, fourTypes())
+		_, err := compile(text)
 		if err == nil || !strings.Contains(err.Error(), reason) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%.60s: %v, want %s", text, err, reason)
 		}
@@ -141,13 +149,33 @@ func TestRefused(t *testing.T) {
 
 func TestArgs(t *testing.T) {
 	t.Parallel()
-	p, err := Compile("arg3 > 1u || arg0 < int32(2) || arg3 == 7u", fourTypes())
+	p, err := compile("arg3 > 1u || arg0 < int32(2) || arg3 == 7u")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// In the order of the code: of a > b the second side comes first.
 	if got := p.Args(); len(got) != 2 || got[0] != 3 || got[1] != 0 {
 		t.Errorf("arguments %v", got)
+	}
+}
+
+// The arguments of any number of programs together are what one may have.
+func TestAny(t *testing.T) {
+	t.Parallel()
+	var programs []*Program
+	for range 40 {
+		p, err := compile("arg2 == 7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs = append(programs, p)
+	}
+	any, err := Any(programs[:20])
+	if err != nil || !any.Evaluate([]uint64{0, 0, 7}) || any.Evaluate([]uint64{0, 0, 8}) {
+		t.Errorf("20 programs: %v", err)
+	}
+	if _, err := Any(programs); err == nil || !strings.Contains(err.Error(), "together: takes 159 steps") {
+		t.Errorf("40 programs: %v", err)
 	}
 }
 
@@ -160,8 +188,12 @@ func FuzzCompile(f *testing.F) {
 	} {
 		f.Add(text, uint64(1))
 	}
+	c, err := NewCompiler(fourTypes())
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, text string, seed uint64) {
-		p, err := Compile(text, fourTypes())
+		p, err := c.Compile(text)
 		if err != nil {
 			if err.Error() == "" {
 				t.Error("an error without a text")
@@ -185,7 +217,7 @@ func FuzzCompile(f *testing.F) {
 
 func BenchmarkCompile(b *testing.B) {
 	for b.Loop() {
-		if _, err := Compile("arg0 == int32(-1) && arg2 >= 1024", fourTypes()); err != nil {
+		if _, err := compile("arg0 == int32(-1) && arg2 >= 1024"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -169,7 +169,7 @@ func (s *Source) Hook(n int) policy.Hook {
 // typeOf draws a type that a policy can give a field.
 func (s *Source) typeOf(f compile.Field) policy.ArgType {
 	switch {
-	case f.Offset == descriptorOffset && s.IntN(3) == 0:
+	case f.Offset == descriptorOffset && s.IntN(2) == 0:
 		return policy.ArgFD
 	case strings.Contains(f.Type, "sockaddr"):
 		return policy.ArgSockaddr

@@ -15,7 +15,7 @@ const (
 	descriptorOffset = 16
 	// integersLeft is how many integers hooks read: fields that are not read make room
 	// for what is computed.
-	integersLeft = 4
+	integersLeft = 3
 )
 
 // computed is a filter on something computed from arguments.
@@ -120,6 +120,28 @@ func (s *Source) integer(of []int, t string, depth int) string {
 		return t + "(" + s.integer(of, from, depth-1) + ")"
 	}
 	return []string{"and", "or", "xor"}[s.IntN(3)] + "(" + sub() + ", " + sub() + ")"
+}
+
+// Expressions draws a hook that reads integers alone, with n selectors that compute with
+// them.
+func (s *Source) Expressions(n int) policy.Hook {
+	h := policy.Hook{Section: policy.Tracepoints, Subsystem: Subsystem, Event: Event}
+	fields := Fields()
+	var all []int
+	for _, index := range s.Perm(len(fields)) {
+		arg := policy.Arg{Index: uint32(index), Type: s.typeOf(fields[index])}
+		if arg.Type.Integer() && len(h.Args) < 5 {
+			all = append(all, len(h.Args))
+			h.Args = append(h.Args, arg)
+		}
+	}
+	for range n {
+		c := s.expressions(all)
+		h.Selectors = append(h.Selectors, policy.Selector{
+			Args: []policy.ArgFilter{c.filter(c.of)}, Actions: []policy.Action{{Kind: policy.Post}},
+		})
+	}
+	return h
 }
 
 // addOperands adds the arguments of something computed to a hook, now and then.
