@@ -186,8 +186,7 @@ func (t ArgType) takes(op Operator) bool {
 	positive := op.Positive()
 	switch {
 	case t.Text():
-		return positive == OpEqual || positive == OpPrefix || positive == OpPostfix || positive == OpSubString ||
-			positive == OpSubStringIgnCase || positive == OpFileType && t.File()
+		return positive.ofText() || positive == OpFileType && t.File()
 	case positive == OpCapabilitiesGained:
 		return t.CapabilitySet()
 	case t.Integer(), t == ArgCapability:
@@ -197,6 +196,14 @@ func (t ArgType) takes(op Operator) bool {
 		return positive == OpEqual || positive == OpInMap
 	case t.Socket():
 		return t.takesPart(positive)
+	}
+	return false
+}
+
+func (o Operator) ofText() bool {
+	switch o {
+	case OpEqual, OpPrefix, OpPostfix, OpSubString, OpSubStringIgnCase:
+		return true
 	}
 	return false
 }

@@ -33,7 +33,7 @@ func TestAutomatonFindsSubstrings(t *testing.T) {
 	random := func(n, alphabet int) string {
 		b := make([]byte, n)
 		for i := range b {
-			b[i] = byte("aAbBzZ[@`{\xff\x01"[r.IntN(alphabet)])
+			b[i] = "aAbBzZ[@`{\xff\x01"[r.IntN(alphabet)]
 		}
 		return string(b)
 	}

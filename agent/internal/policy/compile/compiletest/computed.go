@@ -32,12 +32,13 @@ func again(op policy.Operator) bool {
 
 // drawComputed draws what is computed: few things, each of which is a read.
 func (s *Source) drawComputed() {
+	fields := Fields()
 	var integers, texts []int
 	for i, a := range s.Args {
 		switch {
 		case a.Type.Integer():
 			integers = append(integers, i)
-		case a.Type == policy.ArgString:
+		case a.Type == policy.ArgString && strings.Contains(fields[a.Index].Type, "*"): // the long ones
 			texts = append(texts, i)
 		}
 	}
