@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	SiteMapActs              = "acts"
+	SiteMapAutomata          = "automata"
 	SiteMapBounds            = "bounds"
 	SiteMapClasses           = "classes"
 	SiteMapEvaluations       = "evaluations"
@@ -53,6 +54,7 @@ const (
 	SiteVarAgentTgid         = "agent_tgid"
 	SiteVarBitPositions      = "bit_positions"
 	SiteVarConfig            = "config"
+	SiteVarExpressionCode    = "expression_code"
 	SiteVarHashKeys          = "hash_keys"
 	SiteVarNoNotices         = "no_notices"
 	SiteVarNoRetry           = "no_retry"
@@ -123,6 +125,7 @@ type SiteProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type SiteMapSpecs struct {
 	Acts           *ebpf.MapSpec `ebpf:"acts"`
+	Automata       *ebpf.MapSpec `ebpf:"automata"`
 	Bounds         *ebpf.MapSpec `ebpf:"bounds"`
 	Classes        *ebpf.MapSpec `ebpf:"classes"`
 	Evaluations    *ebpf.MapSpec `ebpf:"evaluations"`
@@ -153,6 +156,7 @@ type SiteVariableSpecs struct {
 	AgentTgid         *ebpf.VariableSpec `ebpf:"agent_tgid"`
 	BitPositions      *ebpf.VariableSpec `ebpf:"bit_positions"`
 	Config            *ebpf.VariableSpec `ebpf:"config"`
+	ExpressionCode    *ebpf.VariableSpec `ebpf:"expression_code"`
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
 	NoNotices         *ebpf.VariableSpec `ebpf:"no_notices"`
 	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
@@ -183,6 +187,7 @@ func (o *SiteObjects) Close() error {
 // It can be passed to LoadSiteObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SiteMaps struct {
 	Acts           *ebpf.Map `ebpf:"acts"`
+	Automata       *ebpf.Map `ebpf:"automata"`
 	Bounds         *ebpf.Map `ebpf:"bounds"`
 	Classes        *ebpf.Map `ebpf:"classes"`
 	Evaluations    *ebpf.Map `ebpf:"evaluations"`
@@ -209,6 +214,7 @@ type SiteMaps struct {
 func (m *SiteMaps) Close() error {
 	return _SiteClose(
 		m.Acts,
+		m.Automata,
 		m.Bounds,
 		m.Classes,
 		m.Evaluations,
@@ -240,6 +246,7 @@ type SiteVariables struct {
 	AgentTgid         *ebpf.Variable `ebpf:"agent_tgid"`
 	BitPositions      *ebpf.Variable `ebpf:"bit_positions"`
 	Config            *ebpf.Variable `ebpf:"config"`
+	ExpressionCode    *ebpf.Variable `ebpf:"expression_code"`
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
 	NoNotices         *ebpf.Variable `ebpf:"no_notices"`
 	NoRetry           *ebpf.Variable `ebpf:"no_retry"`

@@ -38,6 +38,11 @@ const (
 	WireActionFlagsACTION_NOTICED  WireActionFlags = 32
 )
 
+type WireAutomatonRow struct {
+	_     structs.HostLayout
+	Words [4]uint64
+}
+
 type WireBound struct {
 	_     structs.HostLayout
 	Bound uint64
@@ -88,6 +93,7 @@ type WireDimension struct {
 	PrefixLengths  [5]uint64
 	PostfixLengths [3]uint64
 	Bounds         uint64
+	Automaton      uint64
 	Uses           WireRuleBits
 	Miss           [8]WireRuleBits
 }
@@ -182,6 +188,33 @@ const (
 	WireExecFlagsEXEC_ARGS_UNREADABLE  WireExecFlags = 8
 )
 
+type WireExpressionOp uint32
+
+const (
+	WireExpressionOpEXPRESSION_CONSTANT          WireExpressionOp = 0
+	WireExpressionOpEXPRESSION_WORD              WireExpressionOp = 1
+	WireExpressionOpEXPRESSION_ADD               WireExpressionOp = 2
+	WireExpressionOpEXPRESSION_SUBTRACT          WireExpressionOp = 3
+	WireExpressionOpEXPRESSION_AND               WireExpressionOp = 4
+	WireExpressionOpEXPRESSION_OR                WireExpressionOp = 5
+	WireExpressionOpEXPRESSION_XOR               WireExpressionOp = 6
+	WireExpressionOpEXPRESSION_EQUAL             WireExpressionOp = 7
+	WireExpressionOpEXPRESSION_NOT_EQUAL         WireExpressionOp = 8
+	WireExpressionOpEXPRESSION_LESS              WireExpressionOp = 9
+	WireExpressionOpEXPRESSION_LESS_EQUAL        WireExpressionOp = 10
+	WireExpressionOpEXPRESSION_LESS_SIGNED       WireExpressionOp = 11
+	WireExpressionOpEXPRESSION_LESS_EQUAL_SIGNED WireExpressionOp = 12
+	WireExpressionOpEXPRESSION_SIGNED32          WireExpressionOp = 13
+	WireExpressionOpEXPRESSION_UNSIGNED32        WireExpressionOp = 14
+)
+
+type WireInstruction struct {
+	_     structs.HostLayout
+	Value uint64
+	Op    uint8
+	Pad   [7]uint8
+}
+
 type WireKernelError uint32
 
 const (
@@ -204,21 +237,25 @@ const (
 type WireLimits uint32
 
 const (
-	WireLimitsRULES_MAX    WireLimits = 512
-	WireLimitsRULE_WORDS   WireLimits = 8
-	WireLimitsREADS_MAX    WireLimits = 32
-	WireLimitsSTRINGS_MAX  WireLimits = 6
-	WireLimitsSTRING_MAX   WireLimits = 4096
-	WireLimitsPREFIX_MAX   WireLimits = 256
-	WireLimitsPOSTFIX_MAX  WireLimits = 128
-	WireLimitsHASH_LANES   WireLimits = 3
-	WireLimitsHASH_KEYS    WireLimits = 1030
-	WireLimitsSITES_MAX    WireLimits = 256
-	WireLimitsPATH_KEY_MAX WireLimits = 511
-	WireLimitsSLOTS_MAX    WireLimits = 16384
-	WireLimitsPOLICIES_MAX WireLimits = 2048
-	WireLimitsNOTICES_MAX  WireLimits = 16
-	WireLimitsLINEAGE_SITE WireLimits = 255
+	WireLimitsRULES_MAX        WireLimits = 512
+	WireLimitsRULE_WORDS       WireLimits = 8
+	WireLimitsREADS_MAX        WireLimits = 32
+	WireLimitsSTRINGS_MAX      WireLimits = 6
+	WireLimitsSTRING_MAX       WireLimits = 4096
+	WireLimitsPREFIX_MAX       WireLimits = 256
+	WireLimitsPOSTFIX_MAX      WireLimits = 128
+	WireLimitsHASH_LANES       WireLimits = 3
+	WireLimitsHASH_KEYS        WireLimits = 1030
+	WireLimitsSITES_MAX        WireLimits = 256
+	WireLimitsPATH_KEY_MAX     WireLimits = 511
+	WireLimitsSLOTS_MAX        WireLimits = 16384
+	WireLimitsPOLICIES_MAX     WireLimits = 2048
+	WireLimitsNOTICES_MAX      WireLimits = 16
+	WireLimitsLINEAGE_SITE     WireLimits = 255
+	WireLimitsAUTOMATON_ROWS   WireLimits = 65536
+	WireLimitsEXPRESSION_CODE  WireLimits = 512
+	WireLimitsEXPRESSION_MAX   WireLimits = 128
+	WireLimitsEXPRESSION_STACK WireLimits = 16
 )
 
 type WireLineage struct {
@@ -253,6 +290,7 @@ const (
 	WireMatchKindMATCH_MASK        WireMatchKind = 6
 	WireMatchKindMATCH_NOT_MASK    WireMatchKind = 7
 	WireMatchKindMATCH_KINDS       WireMatchKind = 8
+	WireMatchKindMATCH_SUBSTRING   WireMatchKind = 0
 )
 
 type WireNamespaceKind uint32
@@ -332,6 +370,11 @@ const (
 	WireReadKindREAD_LINEAGE            WireReadKind = 34
 	WireReadKindREAD_PARENT_BINARY      WireReadKind = 35
 	WireReadKindREAD_PARENT_BINARY_PATH WireReadKind = 36
+	WireReadKindREAD_SUBSTRING          WireReadKind = 80
+	WireReadKindREAD_SUBSTRING_FOLDED   WireReadKind = 81
+	WireReadKindREAD_FILE_TYPE          WireReadKind = 82
+	WireReadKindREAD_GAINED             WireReadKind = 83
+	WireReadKindREAD_EXPRESSION         WireReadKind = 84
 )
 
 type WireReservedSlots uint32
@@ -482,6 +525,7 @@ type WireValueKey struct {
 const (
 	WireVarExportAct              = "export_act"
 	WireVarExportActionFlags      = "export_action_flags"
+	WireVarExportAutomatonRow     = "export_automaton_row"
 	WireVarExportBound            = "export_bound"
 	WireVarExportCapabilityKind   = "export_capability_kind"
 	WireVarExportCgroupPath       = "export_cgroup_path"
@@ -496,6 +540,8 @@ const (
 	WireVarExportEventSite        = "export_event_site"
 	WireVarExportEventType        = "export_event_type"
 	WireVarExportExecFlags        = "export_exec_flags"
+	WireVarExportExpressionOp     = "export_expression_op"
+	WireVarExportInstruction      = "export_instruction"
 	WireVarExportKernelError      = "export_kernel_error"
 	WireVarExportLimits           = "export_limits"
 	WireVarExportLineage          = "export_lineage"
@@ -580,6 +626,7 @@ type WireMapSpecs struct {
 type WireVariableSpecs struct {
 	ExportAct              *ebpf.VariableSpec `ebpf:"export_act"`
 	ExportActionFlags      *ebpf.VariableSpec `ebpf:"export_action_flags"`
+	ExportAutomatonRow     *ebpf.VariableSpec `ebpf:"export_automaton_row"`
 	ExportBound            *ebpf.VariableSpec `ebpf:"export_bound"`
 	ExportCapabilityKind   *ebpf.VariableSpec `ebpf:"export_capability_kind"`
 	ExportCgroupPath       *ebpf.VariableSpec `ebpf:"export_cgroup_path"`
@@ -594,6 +641,8 @@ type WireVariableSpecs struct {
 	ExportEventSite        *ebpf.VariableSpec `ebpf:"export_event_site"`
 	ExportEventType        *ebpf.VariableSpec `ebpf:"export_event_type"`
 	ExportExecFlags        *ebpf.VariableSpec `ebpf:"export_exec_flags"`
+	ExportExpressionOp     *ebpf.VariableSpec `ebpf:"export_expression_op"`
+	ExportInstruction      *ebpf.VariableSpec `ebpf:"export_instruction"`
 	ExportKernelError      *ebpf.VariableSpec `ebpf:"export_kernel_error"`
 	ExportLimits           *ebpf.VariableSpec `ebpf:"export_limits"`
 	ExportLineage          *ebpf.VariableSpec `ebpf:"export_lineage"`
@@ -654,6 +703,7 @@ func (m *WireMaps) Close() error {
 type WireVariables struct {
 	ExportAct              *ebpf.Variable `ebpf:"export_act"`
 	ExportActionFlags      *ebpf.Variable `ebpf:"export_action_flags"`
+	ExportAutomatonRow     *ebpf.Variable `ebpf:"export_automaton_row"`
 	ExportBound            *ebpf.Variable `ebpf:"export_bound"`
 	ExportCapabilityKind   *ebpf.Variable `ebpf:"export_capability_kind"`
 	ExportCgroupPath       *ebpf.Variable `ebpf:"export_cgroup_path"`
@@ -668,6 +718,8 @@ type WireVariables struct {
 	ExportEventSite        *ebpf.Variable `ebpf:"export_event_site"`
 	ExportEventType        *ebpf.Variable `ebpf:"export_event_type"`
 	ExportExecFlags        *ebpf.Variable `ebpf:"export_exec_flags"`
+	ExportExpressionOp     *ebpf.Variable `ebpf:"export_expression_op"`
+	ExportInstruction      *ebpf.Variable `ebpf:"export_instruction"`
 	ExportKernelError      *ebpf.Variable `ebpf:"export_kernel_error"`
 	ExportLimits           *ebpf.Variable `ebpf:"export_limits"`
 	ExportLineage          *ebpf.Variable `ebpf:"export_lineage"`

@@ -27,6 +27,10 @@ enum limits {
 	POLICIES_MAX = 2048,
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
 	LINEAGE_SITE = SITES_MAX - 1,   /* no place in the kernel: its rules are what tasks are asked to descend from */
+	AUTOMATON_ROWS = 65536,         /* of all automata that search */
+	EXPRESSION_CODE = 512,          /* instructions of one site; a power of two, for the verifier */
+	EXPRESSION_MAX = 128,           /* of one expression */
+	EXPRESSION_STACK = 16,          /* words; a power of two, for the verifier */
 };
 
 /* Slots that are not a container's. */
@@ -119,6 +123,7 @@ enum match_kind {
 	MATCH_MASK = 6,     /* some bit of the value is in the rule's mask */
 	MATCH_NOT_MASK = 7,
 	MATCH_KINDS = 8, /* a power of two, for the verifier */
+	MATCH_SUBSTRING = MATCH_EXACT, /* dimensions that search do nothing else */
 };
 
 /* A set of rules of one site. */
@@ -133,6 +138,7 @@ struct dimension {
 	__u64 prefix_lengths[PREFIX_MAX / 64 + 1];   /* bit per length in use, 0..256: bytes, of addresses bits */
 	__u64 postfix_lengths[POSTFIX_MAX / 64 + 1];
 	__u64 bounds;              /* the range table: first element << 32 | number of elements */
+	__u64 automaton;           /* see struct automaton_row */
 	struct rule_bits uses;     /* rules that constrain this dimension */
 	struct rule_bits miss[MATCH_KINDS];
 };
@@ -172,6 +178,18 @@ struct bound {
 	__u64 bound; /* signed types: with the sign bit inverted, so that order is unsigned */
 	__u32 class;
 	__u32 pad;
+};
+
+/*
+ * An automaton that finds all of a dimension's substrings in one pass: a state
+ * has a row, with the number of another row for each high half of a byte, and that
+ * has the next state for each low half. dimension.automaton is the first row << 32 |
+ * number of the first row of classes << 16 | number of states that end a substring.
+ * These are 1 and up; 0 is where a search begins. The rest of the rows, read as words
+ * of 32 bits, are their classes. Numbers of rows count from the first.
+ */
+struct automaton_row {
+	__u64 words[4]; /* 16 numbers of 16 bits, or 8 classes */
 };
 
 /* Rules of one version of a set at one site; immutable once a slot names the version. */
@@ -260,6 +278,12 @@ enum read_kind {
 	READ_LINEAGE = 34,      /* a word of the current task's struct lineage, which the offset counts */
 	READ_PARENT_BINARY = 35,      /* as READ_BINARY, of the current process's parent */
 	READ_PARENT_BINARY_PATH = 36, /* as READ_BINARY_PATH, of the parent */
+	/* Computed from other reads. */
+	READ_SUBSTRING = 80,        /* what the text in a buffer has in it */
+	READ_SUBSTRING_FOLDED = 81, /* the same, where the automaton takes letters of both cases for one */
+	READ_FILE_TYPE = 82,        /* the highest four bits of the mode of the file in a buffer */
+	READ_GAINED = 83,           /* bits of the word of dimension offset that dimension size has not */
+	READ_EXPRESSION = 84,       /* size instructions from expression_code[offset] */
 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */
@@ -282,6 +306,31 @@ enum capability_kind {
 	CAPABILITIES_EFFECTIVE = 0,
 	CAPABILITIES_INHERITABLE = 1,
 	CAPABILITIES_PERMITTED = 2,
+};
+
+/* What an instruction does with the words on top of the stack: a below b. */
+enum expression_op {
+	EXPRESSION_CONSTANT = 0, /* pushes the value */
+	EXPRESSION_WORD = 1,     /* pushes the word of the dimension that the value says */
+	EXPRESSION_ADD = 2,      /* these take both and leave one */
+	EXPRESSION_SUBTRACT = 3,
+	EXPRESSION_AND = 4,
+	EXPRESSION_OR = 5,
+	EXPRESSION_XOR = 6,
+	EXPRESSION_EQUAL = 7,
+	EXPRESSION_NOT_EQUAL = 8,
+	EXPRESSION_LESS = 9,
+	EXPRESSION_LESS_EQUAL = 10,
+	EXPRESSION_LESS_SIGNED = 11,
+	EXPRESSION_LESS_EQUAL_SIGNED = 12,
+	EXPRESSION_SIGNED32 = 13, /* these change b */
+	EXPRESSION_UNSIGNED32 = 14,
+};
+
+struct instruction {
+	__u64 value;
+	__u8 op; /* enum expression_op */
+	__u8 pad[7];
 };
 
 struct read_config {

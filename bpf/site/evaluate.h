@@ -3,6 +3,8 @@
 #define BOLTSEAL_EVALUATE_H
 
 #include "read.h"
+#include "compute.h"
+#include "search.h"
 
 /* Takes away the rules that a number does not satisfy. */
 __noinline int evaluate_number(__u32 level, __u32 dim, __u64 value, __u32 is_signed)
@@ -126,6 +128,39 @@ __noinline int evaluate_parent_binary(__u32 level, __u32 dim)
 	return 0;
 }
 
+/* Takes away the rules that have no substring in a text. */
+__noinline int evaluate_substrings(__u32 level, __u32 dim, __u32 string, __u32 len)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct dimension *d = dimension_get(dim);
+
+	if (!e || !d || string >= STRINGS_MAX)
+		return -1;
+	if (!d->kinds)
+		return 0;
+	if (len >= STRING_MAX) {
+		match_unreadable(e, d);
+		return 0;
+	}
+	match_substrings(level, dim, string, len);
+	return 0;
+}
+
+/* Takes away the rules whose expression is false. */
+__noinline int evaluate_expression(__u32 level, __u32 dim, __u32 first, __u32 size)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct dimension *d = dimension_get(dim);
+
+	if (!e || !d)
+		return -1;
+	if (!d->kinds)
+		return 0;
+	run_expression(level, first, size);
+	evaluate_number(level, dim, e->stack[0], 0);
+	return 0;
+}
+
 /* A structure that cannot be read, or is not there: its parts are as a text that cannot be read. */
 __noinline int evaluate_unreadable(__u32 level, __u32 dim)
 {
@@ -137,6 +172,28 @@ __noinline int evaluate_unreadable(__u32 level, __u32 dim)
 	if (d->kinds)
 		match_unreadable(e, d);
 	return 0;
+}
+
+/* Takes away the rules that something computed from other reads does not satisfy. */
+static __always_inline void evaluate_computed(const struct site_record *r, __u32 level, __u32 dim,
+					      const struct read_config read)
+{
+	__u16 mode;
+
+	if (read.kind == READ_FILE_TYPE) {
+		mode = r->event.mode[read.string];
+		if (mode)
+			evaluate_number(level, dim, mode >> 12, 0);
+		else
+			evaluate_unreadable(level, dim);
+	} else if (read.kind == READ_GAINED) {
+		if (read.offset < READS_MAX && read.size < READS_MAX)
+			evaluate_number(level, dim, r->event.regs[read.offset] & ~r->event.regs[read.size], 0);
+	} else if (read.kind == READ_EXPRESSION) {
+		evaluate_expression(level, dim, read.offset, read.size);
+	} else {
+		evaluate_substrings(level, dim, read.string, r->event.string_len[read.string]);
+	}
 }
 
 static __always_inline bool is_part(__u8 kind)
@@ -163,6 +220,8 @@ static __always_inline void evaluate_reads(struct evaluation *e, struct site_rec
 			evaluate_unreadable(level, i);
 		else if (read.kind == READ_SOURCE_ADDRESS || read.kind == READ_TARGET_ADDRESS)
 			evaluate_address(level, i, read.string, read.kind == READ_TARGET_ADDRESS);
+		else if (is_computed(read.kind))
+			evaluate_computed(r, level, i, read);
 		else if (read.kind >= READ_SOURCE_PORT)
 			evaluate_number(level, i, read_part(e, read), 0);
 	}

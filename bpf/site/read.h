@@ -256,6 +256,12 @@ static __always_inline bool in_context(__u8 kind)
 	       (kind < READ_SOURCE_ADDRESS || kind == READ_SYSCALL);
 }
 
+/* Whether the value is computed from those of other reads. */
+static __always_inline bool is_computed(__u8 kind)
+{
+	return kind >= READ_SUBSTRING && kind <= READ_EXPRESSION;
+}
+
 static __always_inline bool in_user_memory(__u8 kind)
 {
 	return kind == READ_USER_STRING || kind == READ_USER_SOCKADDR || kind == READ_USER_BYTES;

@@ -46,6 +46,15 @@ struct {
 	__type(value, struct bound);
 } bounds SEC(".maps");
 
+/* Automata, one after the other; dimension.automaton names one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, AUTOMATON_ROWS);
+	__type(key, __u32);
+	__type(value, struct automaton_row);
+} automata SEC(".maps");
+
 /* site * RULES_MAX + rule -> what the rule does. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -75,6 +84,9 @@ struct evaluation {
 	__u32 posted_any;
 	__u32 denied;             /* some rule decided on error */
 	__s32 error;
+	__u32 search_state;
+	__u32 stack_depth;
+	__u64 stack[EXPRESSION_STACK];
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 

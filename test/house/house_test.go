@@ -21,7 +21,7 @@ const module = "github.com/boltseal/boltseal"
 // has a key of its own.
 func layers() map[string]int {
 	return map[string]int{
-		"api": 0, "bpf": 0,
+		"api": 0, "bpf": 0, "agent/internal/policy/expression": 0,
 
 		"agent/internal/bpfarray":  1,
 		"agent/internal/cgroup":    1,
@@ -57,7 +57,7 @@ func layers() map[string]int {
 // pure lists the packages that take values and return values.
 func pure() []string {
 	return []string{
-		"agent/internal/policy", "agent/internal/policy/compile", "agent/internal/match", "agent/internal/event",
+		"agent/internal/policy", "agent/internal/policy/compile", "agent/internal/policy/expression", "agent/internal/match", "agent/internal/event",
 		"agent/internal/filter", "hook/bundle",
 	}
 }

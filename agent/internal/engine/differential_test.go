@@ -43,6 +43,35 @@ func TestKernelAndGoJudgeAlike(t *testing.T) {
 	}
 }
 
+// The same for many expressions at once: each is a value that its site computes.
+func TestKernelAndGoComputeAlike(t *testing.T) {
+	const sites, expressions, records = 8, 12, 150
+	matched := 0
+	for seed := range uint64(sites) {
+		source := compiletest.New(*firstSeed + seed)
+		p := compilePoint(t, source.Expressions(expressions))
+		d := &differential{source: source, rig: newRigOf(t, source, &p.Hooks[0])}
+		id, err := d.rig.Load(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.loaded = []*tested{{id: id, policy: p, enforce: true}}
+		if err := d.rig.Apply([]Assignment{{Slots: []uint32{0}, Set: []Member{{id, true}}}}, true); err != nil {
+			t.Fatal(err)
+		}
+		for range records {
+			record := source.Record(d.rig.binary)
+			d.rig.run(record)
+			if matched += d.compare(record); t.Failed() {
+				t.Fatalf("seed %d: %+v", *firstSeed+seed, p.Hooks[0].Rules)
+			}
+		}
+	}
+	if all := sites * expressions * records; matched < all/10 || matched > all*9/10 {
+		t.Errorf("%d of %d expressions were true: the test shows little", matched, all)
+	}
+}
+
 // judge tries sets of random policies at one site.
 func judge(t *testing.T, seed uint64, sets int) (matched int) {
 	t.Helper()
@@ -214,8 +243,9 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 		switch {
 		case read.Kind == bpf.WireReadKindREAD_INT:
 			want.Regs[dim] = value.Number
-		case read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR:
+		case read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR, read.Kind == bpf.WireReadKindREAD_FD:
 			// What is in it is looked at where events are told of.
+			want.Mode[len(want.strings)] = value.Mode
 			want.StringLen[len(want.strings)] = got.StringLen[len(want.strings)]
 			want.strings = append(want.strings, got.strings[len(want.strings)])
 			continue

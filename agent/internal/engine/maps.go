@@ -34,6 +34,7 @@ type maps struct {
 	classes *bpfarray.Array[compile.Bits]
 	bounds  *bpfarray.Array[bpf.WireBound]
 	acts    *bpfarray.Array[bpf.WireAct]
+	rows    *bpfarray.Array[bpf.WireAutomatonRow]
 }
 
 // spec is the programs named with all that they need, as this kernel takes them.
@@ -124,6 +125,9 @@ func (m *maps) mapArrays() (err error) {
 	if m.acts, err = bpfarray.Map[bpf.WireAct](m.coll.Maps[bpf.SiteMapActs]); err != nil {
 		return err
 	}
+	if m.rows, err = bpfarray.Map[bpf.WireAutomatonRow](m.coll.Maps[bpf.SiteMapAutomata]); err != nil {
+		return err
+	}
 	return nil
 }
 
@@ -142,6 +146,9 @@ func (m *maps) Close() error {
 	if m.acts != nil {
 		errs = append(errs, m.acts.Close())
 	}
+	if m.rows != nil {
+		errs = append(errs, m.rows.Close())
+	}
 	if m.ends != nil {
 		errs = append(errs, m.ends.Close())
 	}
@@ -158,6 +165,11 @@ func (m *maps) write(c *compile.Changes) error {
 	for _, w := range c.Bounds {
 		for i, b := range w.Bounds {
 			m.bounds.Store(int(w.Offset)+i, b)
+		}
+	}
+	for _, w := range c.Automata {
+		for i, row := range w.Rows {
+			m.rows.Store(int(w.Offset)+i, row)
 		}
 	}
 	if err := m.insert(c.Insert); err != nil {

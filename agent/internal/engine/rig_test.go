@@ -90,27 +90,35 @@ type rig struct {
 // newRig makes a rig whose site reads all that hooks of the source can.
 func newRig(t testing.TB, source *compiletest.Source) *rig {
 	t.Helper()
+	wide := compilePoint(t, policy.Hook{
+		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
+		Selectors: []policy.Selector{source.Computed()},
+	})
+	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
+	return newRigOf(t, source, &wide.Hooks[0])
+}
+
+// newRigOf makes a rig whose site reads what a hook does.
+func newRigOf(t testing.TB, source *compiletest.Source, wide *compile.Hook) *rig {
+	t.Helper()
 	r := &rig{t: t, Engine: openBare(t, unattached{}), memory: map[int]*region{}, ancestors: ancestry(t)}
 	r.pin()
 	// Of all the kinds of programs, test runs take those of raw tracepoints.
 	r.maps.entry = func(compile.SiteKind) string { return bpf.SiteProgRawEvent }
 	r.maps.options.Agent = 0 // this process is signalled as any other
 	source.Process = r.process()
+	source.Files = r.files()
 	var err error
 	if r.binary, err = os.Readlink("/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
-	wide := compilePoint(t, policy.Hook{
-		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
-	})
-	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
-	if r.site, err = r.Engine.site(wide.Hooks[0].Site); err != nil {
+	if r.site, err = r.Engine.site(wide.Site); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.site.table.Extend(&wide.Hooks[0]); err != nil {
+	if err := r.site.table.Extend(wide); err != nil {
 		t.Fatal(err)
 	}
-	r.site.hook = &wide.Hooks[0]
+	r.site.hook = wide
 	if r.site.program, err = r.site.attached(r.maps); err != nil {
 		t.Fatalf("%+v", err)
 	}
@@ -200,6 +208,38 @@ func ancestry(t testing.TB) (all []ancestor) {
 		all = append(all, a)
 	}
 	return all
+}
+
+// files are descriptors of this process and the modes of what they name.
+func (r *rig) files() map[uint32]uint32 {
+	r.t.Helper()
+	var fds []int
+	for path, flags := range map[string]int{"/": 0, "/dev/null": 0, "/proc/self/exe": 0, "/proc/self": unix.O_PATH | unix.O_NOFOLLOW} {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		fds = append(fds, fd)
+	}
+	pair := [2]int{}
+	if err := unix.Pipe2(pair[:], unix.O_CLOEXEC); err != nil {
+		r.t.Fatal(err)
+	}
+	fds = append(fds, pair[:]...)
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	modes := map[uint32]uint32{}
+	for _, fd := range append(fds, socket) {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			r.t.Fatal(err)
+		}
+		modes[uint32(fd)] = st.Mode
+		r.t.Cleanup(func() { _ = unix.Close(fd) })
+	}
+	return modes
 }
 
 func (r *rig) pin() {

@@ -142,11 +142,11 @@ func (s *site) programSpec(
 		return nil, options, err
 	}
 	for name, value := range map[string]any{
-		bpf.SiteVarConfig:    config,
-		bpf.SiteVarHashKeys:  *m.options.Keys,
-		bpf.SiteVarAgentTgid: m.options.Agent,
-
-		bpf.SiteVarReadersPause: uint32(byteOf(m.options.readersPause)),
+		bpf.SiteVarConfig:         config,
+		bpf.SiteVarHashKeys:       *m.options.Keys,
+		bpf.SiteVarAgentTgid:      m.options.Agent,
+		bpf.SiteVarExpressionCode: expressionCode(s.shape().reads),
+		bpf.SiteVarReadersPause:   uint32(byteOf(m.options.readersPause)),
 	} {
 		if err := spec.Variables[name].Set(value); err != nil {
 			return nil, options, fmt.Errorf("set %s: %w", name, err)
@@ -196,12 +196,29 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 			config.HasExit = 1
 		}
 	}
+	steps := 0
 	for i, r := range shape.reads {
 		if whole := r.Whole(); whole != r {
 			config.Read[i].String = buffers[whole]
 		}
+		switch r.Kind {
+		case bpf.WireReadKindREAD_GAINED:
+			config.Read[i].Offset, config.Read[i].Size = r.Operands(shape.reads)
+		case bpf.WireReadKindREAD_EXPRESSION:
+			config.Read[i].Offset, config.Read[i].Size = uint16(steps), uint16(r.Steps())
+			steps += r.Steps()
+		}
 	}
 	return config
+}
+
+// expressionCode is the expressions of reads, one after the other.
+func expressionCode(reads []compile.Read) (code [compile.MaxCode]bpf.WireInstruction) {
+	at := code[:0]
+	for _, r := range reads {
+		at = append(at, r.Instructions(reads)...)
+	}
+	return code
 }
 
 func byteOf(is bool) uint8 {

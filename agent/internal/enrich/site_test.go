@@ -13,6 +13,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
+	"github.com/boltseal/boltseal/bpf"
 )
 
 func killRule() Rule {
@@ -120,7 +121,7 @@ func TestIntegers(t *testing.T) {
 		{policy.ArgUint32, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_UintArg{UintArg: 0x76543281}}},
 		{policy.ArgUint64, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_SizeArg{SizeArg: word}}},
 	} {
-		got := newWorld(t).siteArgs(&event.Site{Regs: [24]uint64{7: word}}, []Arg{{Type: test.of, Reg: 7, String: -1}})
+		got := newWorld(t).siteArgs(&event.Site{Regs: [bpf.WireLimitsREADS_MAX]uint64{7: word}}, []Arg{{Type: test.of, Reg: 7, String: -1}})
 		if diff := cmp.Diff([]*tetragon.KprobeArgument{test.want}, got, protocmp.Transform()); diff != "" {
 			t.Errorf("%v: want -, got +:\n%s", test.of, diff)
 		}

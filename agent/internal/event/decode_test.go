@@ -64,7 +64,7 @@ func exec(flags bpf.WireExecFlags, binary string, args []string, cwd string) *Ex
 func wireSite(lengths [6]uint32) bpf.WireEventSite {
 	return bpf.WireEventSite{
 		H: wireHeader(bpf.WireEventTypeEVENT_SITE), Site: 41, Version: 42,
-		Regs: [24]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1,
+		Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1,
 		Posted: bpf.WireRuleBits{Word: [8]uint64{1, 7: 1 << 63}}, Signalled: bpf.WireRuleBits{Word: [8]uint64{2: 4}},
 		Overridden: bpf.WireRuleBits{Word: [8]uint64{3: 8}}, Notified: bpf.WireRuleBits{Word: [8]uint64{4: 16}}, Mode: [6]uint32{1, 2, 3, 4, 5, 6}, Pad: 0xffffffff,
 	}
@@ -75,7 +75,7 @@ func site(strings [6]String) *Site {
 		strings[i].Mode = uint32(i + 1)
 	}
 	return &Site{
-		Header: header(), Site: 41, Version: 42, Regs: [24]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, Strings: strings,
+		Header: header(), Site: 41, Version: 42, Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, Strings: strings,
 		AtExit: true, Posted: RuleBits{1, 7: 1 << 63}, Signalled: RuleBits{2: 4},
 		Overridden: RuleBits{3: 8}, Notified: RuleBits{4: 16},
 	}

@@ -95,6 +95,12 @@ func (t ArgType) Text() bool { return t >= ArgString && t <= ArgBinprm }
 // Socket tells whether the type has addresses.
 func (t ArgType) Socket() bool { return t >= ArgSock && t <= ArgSkb }
 
+// File tells whether the type names a file whose inode is known.
+func (t ArgType) File() bool { return t >= ArgFile && t <= ArgBinprm }
+
+// CapabilitySet tells whether the type is a set of capabilities: a bit for each.
+func (t ArgType) CapabilitySet() bool { return t == ArgUint64 }
+
 // Integer tells whether the type is an integer of known width.
 func (t ArgType) Integer() bool { return t >= ArgInt8 && t <= ArgUint64 }
 

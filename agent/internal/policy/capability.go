@@ -37,3 +37,23 @@ func capabilityNumber(t ArgType, s string) (bits uint64, reason string) {
 	}
 	return bits, reason
 }
+
+// resolveGained takes the capabilities that count; without values all of them do.
+func (f *ArgFilter) resolveGained(report func(int, string)) {
+	mask := uint64(0)
+	for i, v := range f.Values {
+		n, reason := capabilityNumber(ArgUint8, v)
+		switch {
+		case reason != "":
+			report(i, reason)
+		case n >= 64:
+			report(i, clip(v)+" is no capability: there is room for 64")
+		default:
+			mask |= 1 << n
+		}
+	}
+	if len(f.Values) == 0 {
+		mask = ^uint64(0)
+	}
+	f.Masks = []uint64{mask}
+}

@@ -21,6 +21,16 @@
 // types of [ArgType] with the operators of [Operator]; matchBinaries, matchPIDs,
 // matchNamespaces and matchCapabilities; the actions of [ActionKind].
 //
+// SubString and SubStringIgnCase take up to 100 values of at most 99 bytes, on every
+// kernel; of letters only A to Z have another case. FileType and NotFileType are about
+// what file, path, dentry, fd and linux_binprm name; a file that is not known is of no
+// type, and a rule that enforces takes it for a match. CapabilitiesGained has two sets
+// in args, the new one and then the old one, and holds when the new one has a
+// capability, or one of those that are its values, that the old one has not. CelExpr has
+// up to 8 expressions, see package expression, of which one must be true: arg0 is the
+// first item of the hook's args, whatever its index, and neither index nor args is
+// needed; a policy has at most 256 of them.
+//
 // The type auto is for tracepoints, lsmhooks and fentries; an item of kprobes
 // names its types. The types of auto are filled in by [Hook.WithTypes].
 //

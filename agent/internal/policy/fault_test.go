@@ -161,8 +161,6 @@ func TestLaterParts(t *testing.T) {
 		{hookWith("    - {index: 1, type: %s}\n"), "spec.tracepoints[0].args[4].type", "filename", "uint64"},
 		{hookWith("    - {index: 1, resolve: %s}\n"), "spec.tracepoints[0].args[4].resolve", "a.b", `""`},
 		{hookWith("    - {index: 1, returnCopy: %s}\n"), "spec.tracepoints[0].args[4].returnCopy", "true", "False"},
-		{filter("{index: 5, operator: %s, values: [1]}"), filterPath + ".operator", "SubString", "Equal"},
-		{filter("{index: 5, operator: %s, values: [1]}"), filterPath + ".operator", "CelExpr", "InMap"},
 		{action("{action: %s}"), actionPath + ".action", "getUrl", "sigkill"},
 		{action("{action: Post, rateLimit: %s}"), actionPath + ".rateLimit", "1m", `""`},
 		{action("{action: Post, kernelStackTrace: %s}"), actionPath + ".kernelStackTrace", "true", "false"},

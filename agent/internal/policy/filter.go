@@ -91,8 +91,7 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 	for _, item := range items {
 		f.Values = append(f.Values, item.node.Value)
 	}
-	var argOK bool
-	f.Arg, argOK = h.argPosition(v, index, positions)
+	argOK := h.argPositions(&f, v, index, positions)
 	if !opOK || !valuesOK || !h.countFits(v, values, f) || !argOK {
 		return f, false
 	}
@@ -105,7 +104,7 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 	if !sound {
 		return f, false
 	}
-	f.resolve(h.args[f.Arg].Type, &h.names, func(i int, reason string) {
+	f.resolveAll(argTypes(h.args), &h.names, func(i int, reason string) {
 		sound = false
 		at := operator
 		if i >= 0 {
@@ -132,24 +131,80 @@ func (h hook) filterTexts(values value) (items []value, ok bool) {
 // countFits tells whether the filter has values where its operator needs them.
 func (h hook) countFits(v, values value, f ArgFilter) bool {
 	switch none := len(f.Values) == 0; {
-	case none && !f.Op.valueless():
+	case none && !f.Op.valueless() && f.Op != OpCapabilitiesGained:
 		h.fault(v, "%s needs at least one value", f.Op)
 		return false
 	case !none && f.Op.valueless():
 		h.fault(values, "%s takes no values: it is about the ports 0 to %d", f.Op, lastPrivileged)
 		return false
+	case len(f.Values) > f.Op.mostValues():
+		h.fault(values, "has %d values; %s takes at most %d", len(f.Values), f.Op, f.Op.mostValues())
+		return false
+	case f.Op == OpCelExpr:
+		return h.countExpressions(values, len(f.Values))
 	}
 	return true
 }
 
-// argPosition is where the filter's argument stands in the hook's list. The
-// item's args hold that position itself and win over its index, which is the
-// index that an argument declares; the first of that index is meant. Both
-// missing means index 0, the default of the language.
-func (h hook) argPosition(v, index, positions value) (int, bool) {
-	if positions.node != nil && !(positions.node.Kind == yaml.SequenceNode && len(positions.node.Content) == 0) {
-		return h.listedPosition(positions)
+func (h hook) countExpressions(values value, n int) bool {
+	if h.expressions += n; h.expressions > maxPolicyExpressions {
+		h.fault(values, "the policy has more than %d expressions", maxPolicyExpressions)
+		return false
 	}
+	return true
+}
+
+// argPositions finds the arguments that a filter is about.
+func (h hook) argPositions(f *ArgFilter, v, index, positions value) bool {
+	listed := positions.node != nil && !(positions.node.Kind == yaml.SequenceNode && len(positions.node.Content) == 0)
+	switch {
+	case f.Op == OpCapabilitiesGained:
+		if !listed {
+			h.fault(v, "%s needs args: the positions of the new set and of the old one", f.Op)
+			return false
+		}
+		at, ok := h.listedPositions(positions, 2)
+		if ok {
+			f.Arg, f.Old = at[0], at[1]
+		}
+		return ok
+	case f.Op == OpCelExpr:
+		return h.expressionArgs(f, v, index, positions, listed)
+	case listed:
+		at, ok := h.listedPositions(positions, 1)
+		if ok {
+			f.Arg = at[0]
+		}
+		return ok
+	}
+	var ok bool
+	f.Arg, ok = h.argPosition(v, index)
+	return ok
+}
+
+// expressionArgs looks at what an expression does not need: it names its arguments
+// by itself.
+func (h hook) expressionArgs(f *ArgFilter, v, index, positions value, listed bool) bool {
+	switch {
+	case len(h.args) == 0:
+		if h.argsOK {
+			h.fault(v, "%s needs a hook with arguments", f.Op)
+		}
+		return false
+	case listed:
+		_, ok := h.listedPositions(positions, 0)
+		return ok
+	case index.node != nil:
+		_, ok := h.argPosition(v, index)
+		return ok
+	}
+	return true
+}
+
+// argPosition is where the filter's argument stands in the hook's list, by the index
+// that it declares; the first of that index is meant. The item's args hold the
+// position itself, and win. Both missing means index 0, the default of the language.
+func (h hook) argPosition(v, index value) (int, bool) {
 	var want int64
 	if index.node != nil {
 		var ok bool
@@ -170,21 +225,30 @@ func (h hook) argPosition(v, index, positions value) (int, bool) {
 	return 0, false
 }
 
-func (h hook) listedPosition(positions value) (int, bool) {
-	var at int64
-	var sound bool
-	if !h.list(positions, maxArgs, func(item value) { at, sound = h.integer(item, 0, maxArgs-1) }) || !sound {
-		return 0, false
-	}
-	switch n := len(positions.node.Content); {
-	case n > 1:
+// listedPositions are the positions of arguments that a filter names: so many, or
+// with 0 any number.
+func (h hook) listedPositions(positions value, want int) (at []int, ok bool) {
+	sound := h.list(positions, maxArgs, func(item value) {
+		i, ok := h.integer(item, 0, maxArgs-1)
+		if !ok {
+			return
+		}
+		if at = append(at, int(i)); int(i) >= len(h.args) && h.argsOK {
+			h.fault(positions, "there is no argument at position %d: the hook has %d", i, len(h.args))
+		}
+	})
+	n := len(positions.node.Content)
+	switch {
+	case !sound || len(at) != n:
+		return nil, false
+	case want == 1 && n != want:
 		h.fault(positions, "names %d arguments; the operator compares one", n)
-	case int(at) < len(h.args):
-		return int(at), true
-	case h.argsOK:
-		h.fault(positions, "there is no argument at position %d: the hook has %d", at, len(h.args))
+		return nil, false
+	case want != 0 && n != want:
+		h.fault(positions, "names %d arguments; the operator compares %d", n, want)
+		return nil, false
 	}
-	return 0, false
+	return at, !slices.ContainsFunc(at, func(i int) bool { return i >= len(h.args) })
 }
 
 func (h hook) argOperator(v value) (Operator, bool) {
@@ -192,16 +256,9 @@ func (h hook) argOperator(v value) (Operator, bool) {
 	if !ok {
 		return 0, false
 	}
-	op, ok := argOperator(name)
-	switch {
-	case ok:
+	if op, ok := argOperator(name); ok {
 		return op, true
-	case slices.Contains([]string{
-		"CapabilitiesGained", "SubString", "SubStringIgnCase", "CelExpr", "FileType", "NotFileType",
-	}, name):
-		h.unsupported(v, "operator "+name+": ")
-	default:
-		h.fault(v, "unknown operator %s", quote(name))
 	}
+	h.fault(v, "unknown operator %s", quote(name))
 	return 0, false
 }

@@ -123,11 +123,11 @@ func (h Hook) WithTypes(types []ArgType) (Hook, error) {
 		s.Args = slices.Clone(s.Args)
 		for j := range s.Args {
 			f := &s.Args[j]
-			if !auto[f.Arg] {
+			if !f.dependsOn(auto) {
 				continue
 			}
 			// A list is only of system calls, which no description tells of.
-			f.resolve(h.Args[f.Arg].Type, &names{}, func(value int, reason string) {
+			f.resolveAll(h.argTypes(), &names{}, func(value int, reason string) {
 				at := f.at.below(".operator")
 				if value >= 0 {
 					at = f.at.below(".values[%d]", value)
@@ -137,4 +137,25 @@ func (h Hook) WithTypes(types []ArgType) (Hook, error) {
 		}
 	}
 	return h, errors.Join(faults...)
+}
+
+func (h Hook) argTypes() []ArgType { return argTypes(h.Args) }
+
+func argTypes(args []Arg) []ArgType {
+	types := make([]ArgType, len(args))
+	for i, a := range args {
+		types[i] = a.Type
+	}
+	return types
+}
+
+// dependsOn tells whether the filter is about one of the arguments that are marked.
+func (f *ArgFilter) dependsOn(marked []bool) bool {
+	switch f.Op {
+	case OpCelExpr:
+		return slices.Contains(marked, true)
+	case OpCapabilitiesGained:
+		return marked[f.Arg] || marked[f.Old]
+	}
+	return marked[f.Arg]
 }

@@ -127,20 +127,25 @@ func checkProcessFilters(t *testing.T, s Selector) {
 
 func checkFilter(t *testing.T, h Hook, f ArgFilter) {
 	t.Helper()
-	if f.Arg < 0 || f.Arg >= len(h.Args) || f.Op == 0 || (len(f.Values) == 0) != f.Op.valueless() {
+	if f.Arg < 0 || f.Arg >= len(h.Args) || f.Op == 0 || len(f.Values) == 0 && !f.Op.valueless() && f.Op != OpCapabilitiesGained || len(f.Values) > 0 && f.Op.valueless() {
 		t.Fatalf("filter: %+v", f)
 	}
 	typ := h.Args[f.Arg].Type
-	if typ == ArgAuto {
+	if f.Op == OpCelExpr {
+		checkExpressions(t, h, f)
+		return
+	}
+	if typ == ArgAuto || h.Args[f.Old].Type == ArgAuto {
 		if f.Strings != nil || f.Ranges != nil || f.Masks != nil || f.Prefixes != nil {
 			t.Errorf("typed values of an untyped argument: %+v", f)
 		}
 		return
 	}
 	address := f.Op.Positive() == OpSAddr || f.Op.Positive() == OpDAddr
-	mask := f.Op == OpMask
-	if (f.Strings != nil) != typ.Text() || (f.Prefixes != nil) != address || (f.Masks != nil) != mask ||
-		(f.Ranges != nil) != (!typ.Text() && !address && !mask) || !typ.takes(f.Op) {
+	mask := f.Op == OpMask || f.Op == OpCapabilitiesGained
+	text := typ.Text() && f.Op.Positive() != OpFileType
+	if (f.Strings != nil) != text || (f.Prefixes != nil) != address || (f.Masks != nil) != mask ||
+		(f.Ranges != nil) != (!text && !address && !mask) || !typ.takes(f.Op) || !h.Args[f.Old].Type.takes(f.Op) && f.Op == OpCapabilitiesGained {
 		t.Errorf("values of a filter on %s: %+v", typ, f)
 	}
 	if f.Op != OpGreaterThan && f.Op != OpLessThan && len(f.Strings)+len(f.Ranges)+len(f.Masks)+len(f.Prefixes) == 0 {
@@ -154,6 +159,17 @@ func checkFilter(t *testing.T, h Hook, f ArgFilter) {
 	checkRanges(t, rangeType(typ), f)
 }
 
+func checkExpressions(t *testing.T, h Hook, f ArgFilter) {
+	t.Helper()
+	if slices.Contains(h.argTypes(), ArgAuto) {
+		return
+	}
+	programs := f.Expressions(h.argTypes(), func(i int, reason string) { t.Errorf("expression %s: %s", f.Values[i], reason) })
+	if len(programs) != len(f.Values) || len(programs) > maxExpressions {
+		t.Errorf("%d programs of %d expressions", len(programs), len(f.Values))
+	}
+}
+
 // rangeType is the integer that ranges of a filter on the type are about.
 func rangeType(t ArgType) ArgType {
 	switch {
@@ -163,6 +179,8 @@ func rangeType(t ArgType) ArgType {
 		return ArgUint64
 	case t.Socket():
 		return ArgUint16
+	case t.Text():
+		return ArgUint8 // types of files
 	}
 	return t
 }

@@ -15,7 +15,27 @@ const (
 	maxString  = 4096
 	maxPrefix  = 256
 	maxPostfix = 128
+	// maxSubString is the length of a value of OpSubString, maxSubStrings how many a
+	// filter has.
+	maxSubString  = 99
+	maxSubStrings = 100
 )
+
+// resolveAll types the filter's values, given the types of the hook's arguments; the
+// rest is as for resolve.
+func (f *ArgFilter) resolveAll(types []ArgType, known *names, report func(value int, reason string)) {
+	switch {
+	case f.Op == OpCelExpr && slices.Contains(types, ArgAuto):
+		// Nothing can be said of any before all are known.
+	case f.Op == OpCelExpr:
+		f.Expressions(types, report)
+	case f.Op == OpCapabilitiesGained && types[f.Old] == ArgAuto:
+	case f.Op == OpCapabilitiesGained && !types[f.Old].takes(f.Op):
+		f.resolve(types[f.Old], known, report)
+	default:
+		f.resolve(types[f.Arg], known, report)
+	}
+}
 
 // resolve types the filter's values, given the type of its argument. known is
 // what words in the values mean. report gets what does not fit: the position of a value, or
@@ -27,6 +47,10 @@ func (f *ArgFilter) resolve(t ArgType, known *names, report func(value int, reas
 		// What the values mean is not known before the type is.
 	case !t.takes(f.Op):
 		report(-1, fmt.Sprintf("%s compares %s, and the argument is of type %s", f.Op, f.Op.operands(), t))
+	case f.Op.Positive() == OpFileType:
+		f.resolveFileTypes(report)
+	case f.Op == OpCapabilitiesGained:
+		f.resolveGained(report)
 	case t.Text():
 		f.resolveStrings(report)
 	case t.Socket():
@@ -62,6 +86,11 @@ func typedString(op Operator, s string) (typed, reason string) {
 		max = maxPrefix
 	case OpPostfix:
 		max = maxPostfix
+	case OpSubString:
+		max = maxSubString
+	case OpSubStringIgnCase:
+		max = maxSubString
+		s = FoldASCII(s)
 	default:
 		// The language lets an equal value carry the NUL that ends it in memory.
 		s = strings.TrimSuffix(s, "\x00")
@@ -221,3 +250,15 @@ func merge(ranges []Range, last uint64, order func(a, b uint64) int) []Range {
 func compareUnsigned(a, b uint64) int { return cmp.Compare(a, b) }
 
 func compareSigned(a, b uint64) int { return cmp.Compare(int64(a), int64(b)) }
+
+// FoldASCII is a text with the letters A to Z as lower-case ones, and all other bytes
+// as they are.
+func FoldASCII(s string) string {
+	folded := []byte(s)
+	for i, c := range folded {
+		if c >= 'A' && c <= 'Z' {
+			folded[i] = c + 'a' - 'A'
+		}
+	}
+	return string(folded)
+}

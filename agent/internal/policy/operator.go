@@ -46,6 +46,18 @@ const (
 	OpProtocol
 	OpFamily
 	OpState
+	// OpSubString and OpSubStringIgnCase hold when the text has a value somewhere; the
+	// latter takes the ASCII letters of both for lower-case ones.
+	OpSubString
+	OpSubStringIgnCase
+	// OpCapabilitiesGained compares two sets of capabilities: it holds when the new one
+	// has a capability that the old one has not.
+	OpCapabilitiesGained
+	// OpFileType and OpNotFileType are about the type of the file, and not its path.
+	OpFileType
+	OpNotFileType
+	// OpCelExpr computes with the hook's arguments, see package expression.
+	OpCelExpr
 )
 
 // String is the operator as the language spells it.
@@ -81,6 +93,13 @@ func (o Operator) String() string {
 		OpProtocol:     "Protocol",
 		OpFamily:       "Family",
 		OpState:        "State",
+
+		OpSubString:          "SubString",
+		OpSubStringIgnCase:   "SubStringIgnCase",
+		OpCapabilitiesGained: "CapabilitiesGained",
+		OpFileType:           "FileType",
+		OpNotFileType:        "NotFileType",
+		OpCelExpr:            "CelExpr",
 	}
 	if int(o) < len(names) && names[o] != "" {
 		return names[o]
@@ -117,6 +136,8 @@ func (o Operator) Positive() Operator {
 		return OpSAddr
 	case OpNotDAddr:
 		return OpDAddr
+	case OpNotFileType:
+		return OpFileType
 	}
 	return o
 }
@@ -126,8 +147,12 @@ func (o Operator) operands() string {
 	switch o.Positive() {
 	case OpEqual:
 		return "integers and strings"
-	case OpPrefix, OpPostfix:
+	case OpPrefix, OpPostfix, OpSubString, OpSubStringIgnCase:
 		return "strings"
+	case OpFileType:
+		return "what file, path, dentry, fd and linux_binprm name"
+	case OpCapabilitiesGained:
+		return "two sets of capabilities"
 	case OpSPort, OpSPortPriv, OpSAddr:
 		return "what sock, socket, skb and sockaddr hold"
 	case OpDPort, OpDPortPriv, OpDAddr, OpProtocol:
@@ -145,12 +170,25 @@ func (o Operator) valueless() bool {
 	return o.Positive() == OpSPortPriv || o.Positive() == OpDPortPriv
 }
 
+// mostValues is how many values a filter with the operator may have.
+func (o Operator) mostValues() int {
+	switch o {
+	case OpSubString, OpSubStringIgnCase:
+		return maxSubStrings
+	case OpCelExpr:
+		return maxExpressions
+	}
+	return MaxValues
+}
+
 // takes tells whether arguments of the type can be compared by the operator.
 func (t ArgType) takes(op Operator) bool {
 	positive := op.Positive()
 	switch {
 	case t.Text():
-		return positive == OpEqual || positive == OpPrefix || positive == OpPostfix
+		return positive.ofText() || positive == OpFileType && t.File()
+	case positive == OpCapabilitiesGained:
+		return t.CapabilitySet()
 	case t.Integer(), t == ArgCapability:
 		return positive == OpEqual || positive == OpGreaterThan || positive == OpLessThan || positive == OpInRange ||
 			positive == OpMask || positive == OpInMap
@@ -158,6 +196,14 @@ func (t ArgType) takes(op Operator) bool {
 		return positive == OpEqual || positive == OpInMap
 	case t.Socket():
 		return t.takesPart(positive)
+	}
+	return false
+}
+
+func (o Operator) ofText() bool {
+	switch o {
+	case OpEqual, OpPrefix, OpPostfix, OpSubString, OpSubStringIgnCase:
+		return true
 	}
 	return false
 }
@@ -186,7 +232,7 @@ func argOperator(name string) (Operator, bool) {
 		// The language's own spelling.
 		return OpNotSPortPriv, true
 	}
-	for op := OpEqual; op <= OpState; op++ {
+	for op := OpEqual; op <= OpCelExpr; op++ {
 		if op != OpIn && op != OpNotIn && op.String() == name {
 			return op, true
 		}

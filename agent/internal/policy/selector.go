@@ -40,24 +40,29 @@ type ArgFilter struct {
 	Arg int
 	// Op is the operator as written; see Operator.Positive and Operator.Negated.
 	Op Operator
+	// Old is the position of the argument with the capabilities of before, of
+	// OpCapabilitiesGained; Arg is that of the new ones.
+	Old int
 	// Strings are the values of a filter on a string, sorted and unique; nil for
 	// an integer.
 	Strings []string
 	// Masks are the values of OpMask: the filter holds when the argument has a bit
-	// of any of them.
+	// of any of them. OpCapabilitiesGained has one, of the capabilities that count.
 	Masks []uint64
 	// Prefixes are the networks of OpSAddr and OpDAddr and their negations, masked,
 	// unique. An address alone is a network of one.
 	Prefixes []netip.Prefix
 	// Ranges are the values of a filter on an integer, or on an integer of a socket
-	// (ports, protocol, family, state), whatever the operator:
+	// (ports, protocol, family, state), or on the type of a file (the highest four
+	// bits of the inode's mode), whatever the operator:
 	// the filter holds when (the argument is in any range) != Op.Negated().
 	// Equal and NotEqual have one range a value (Lo == Hi), unique; those of the
 	// other operators are merged. Both are sorted in the order of the type. An
 	// empty list matches no argument (GT with the type's largest value).
 	Ranges []Range
 	// Values are the values as written. They are what is known of a filter on an
-	// argument of type ArgAuto until Hook.WithTypes.
+	// argument of type ArgAuto until Hook.WithTypes. Those of OpCelExpr are
+	// expressions over all arguments of the hook, of which Arg is but the first.
 	Values []string
 
 	at position

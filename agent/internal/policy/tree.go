@@ -78,8 +78,10 @@ type decoder struct {
 
 	// names has the lists of the policy, and enforcers is whether there are any: both
 	// are known before the hooks that refer to them are decoded.
-	names     names
-	enforcers bool
+	names names
+	// expressions is how many were met.
+	expressions int
+	enforcers   bool
 }
 
 func (d *decoder) fault(v value, format string, args ...any) {

@@ -29,15 +29,17 @@ func TestOperatorsOfTypes(t *testing.T) {
 	t.Parallel()
 	const (
 		integers = "Equal NotEqual GT LT GreaterThan LessThan InRange NotInRange Mask InMap NotInMap"
-		texts    = "Equal NotEqual Prefix NotPrefix Postfix NotPostfix"
+		texts    = "Equal NotEqual Prefix NotPrefix Postfix NotPostfix SubString SubStringIgnCase"
+		files    = texts + " FileType NotFileType"
 		source   = "SPort NotSPort SPortPriv NotSPortPriv NotSportPriv SAddr NotSAddr Family"
 		packet   = source + " DPort NotDPort DPortPriv NotDPortPriv DAddr NotDAddr Protocol"
 	)
 	values := map[string]string{
 		"InRange": "'1:2'", "NotInRange": "'1:2'", "SAddr": "10.0.0.1", "NotSAddr": "10.0.0.1", "DAddr": "10.0.0.1",
 		"NotDAddr": "10.0.0.1", "SPortPriv": "", "NotSPortPriv": "", "NotSportPriv": "", "DPortPriv": "", "NotDPortPriv": "",
+		"FileType": "reg", "NotFileType": "reg",
 	}
-	all := strings.Fields(integers + " Prefix NotPrefix Postfix NotPostfix State " + packet)
+	all := strings.Fields(integers + " Prefix NotPrefix Postfix NotPostfix SubString SubStringIgnCase FileType NotFileType State " + packet)
 	of := map[string]string{
 		"sock": packet + " State", "socket": packet + " State", "skb": packet, "sockaddr": source, "cred": "",
 		"capability": integers, "syscall64": "Equal NotEqual InMap NotInMap",
@@ -45,8 +47,9 @@ func TestOperatorsOfTypes(t *testing.T) {
 	for _, typ := range strings.Fields("int sint32 int32 sint16 int16 sint8 int8 long sint64 int64 uint32 uint16 uint8 ulong uint64 size_t") {
 		of[typ] = integers
 	}
-	for _, typ := range strings.Fields("string char_buf file path dentry fd linux_binprm") {
-		of[typ] = texts
+	of["string"], of["char_buf"] = texts, texts
+	for _, typ := range strings.Fields("file path dentry fd linux_binprm") {
+		of[typ] = files
 	}
 	for typ, operators := range of {
 		for _, op := range all {

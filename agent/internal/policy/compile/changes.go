@@ -18,6 +18,8 @@ type Changes struct {
 	Site    uint32
 	Classes []ClassWrite
 	Bounds  []BoundsWrite
+	// Automata are those of dimensions that search.
+	Automata []AutomatonWrite
 	// Insert are values that the kernel does not have.
 	Insert []ValueWrite
 	// Reclass are values that it has, with another class.
@@ -30,9 +32,9 @@ type Changes struct {
 
 	table *Table
 	// took is what Cancel gives back, drop what Done makes free.
-	took   []uint32
-	drop   []uint32
-	ranges map[int]rangeTable
+	took             []uint32
+	drop             []uint32
+	ranges, automata map[int]rangeTable
 }
 
 // ClassWrite is the rules of one class.
@@ -45,6 +47,12 @@ type ClassWrite struct {
 type BoundsWrite struct {
 	Offset uint32
 	Bounds []bpf.WireBound
+}
+
+// AutomatonWrite is an automaton.
+type AutomatonWrite struct {
+	Offset uint32
+	Rows   []bpf.WireAutomatonRow
 }
 
 // ValueWrite is a value's class.
@@ -61,13 +69,13 @@ type DimensionWrite struct {
 
 // Empty tells whether there is nothing to do.
 func (c *Changes) Empty() bool {
-	return len(c.Classes)+len(c.Bounds)+len(c.Insert)+len(c.Reclass)+len(c.Dims)+len(c.Delete) == 0
+	return len(c.Classes)+len(c.Bounds)+len(c.Automata)+len(c.Insert)+len(c.Reclass)+len(c.Dims)+len(c.Delete) == 0
 }
 
 // Changes is the way from what the kernel has to what is wanted. Call Done when
 // the kernel has it, or Cancel. On error, ErrNoRoom, nothing is taken.
 func (t *Table) Changes() (*Changes, error) {
-	c := &Changes{Site: t.id, table: t, ranges: map[int]rangeTable{}}
+	c := &Changes{Site: t.id, table: t, ranges: map[int]rangeTable{}, automata: map[int]rangeTable{}}
 	for key, bits := range t.touched {
 		if err := c.value(key, bits); err != nil {
 			c.Cancel()
@@ -123,6 +131,11 @@ func (c *Changes) dimension(i int) error {
 	d := &c.table.dims[i]
 	if d.stale {
 		if err := c.bounds(i); err != nil {
+			return err
+		}
+	}
+	if d.staleAutomaton {
+		if err := c.automaton(i); err != nil {
 			return err
 		}
 	}
@@ -222,14 +235,20 @@ func (c *Changes) Done() (release func()) {
 	for _, w := range c.Dims {
 		t.dims[w.Index].kernel = w.Value
 	}
-	drop, dropBounds := c.drop, []span(nil)
+	drop, dropBounds, dropRows := c.drop, []span(nil), []span(nil)
 	for dim, ranges := range c.ranges {
 		d := &t.dims[dim]
 		drop = append(drop, d.ranges.classes...)
 		dropBounds = append(dropBounds, d.ranges.region)
 		d.ranges, d.stale = ranges, false
 	}
-	if len(drop)+len(dropBounds) == 0 {
+	for dim, automaton := range c.automata {
+		d := &t.dims[dim]
+		drop = append(drop, d.automaton.classes...)
+		dropRows = append(dropRows, d.automaton.region)
+		d.automaton, d.staleAutomaton = automaton, false
+	}
+	if len(drop)+len(dropBounds)+len(dropRows) == 0 {
 		return nil
 	}
 	return func() {
@@ -238,6 +257,9 @@ func (c *Changes) Done() (release func()) {
 		}
 		for _, s := range dropBounds {
 			t.pools.dropBounds(s)
+		}
+		for _, s := range dropRows {
+			t.pools.rows.give(s)
 		}
 	}
 }
@@ -264,6 +286,10 @@ func (c *Changes) Revert() (undo *Changes, release func()) {
 		d := &c.table.dims[dim]
 		d.wanted.Bounds = d.kernel.Bounds
 	}
+	for dim := range c.automata {
+		d := &c.table.dims[dim]
+		d.wanted.Automaton = d.kernel.Automaton
+	}
 	for _, w := range c.Dims {
 		undo.Dims = append(undo.Dims, DimensionWrite{w.Index, c.table.dims[w.Index].kernel})
 	}
@@ -273,6 +299,9 @@ func (c *Changes) Revert() (undo *Changes, release func()) {
 		}
 		for _, ranges := range c.ranges {
 			c.table.pools.dropBounds(ranges.region)
+		}
+		for _, automaton := range c.automata {
+			c.table.pools.rows.give(automaton.region)
 		}
 	}
 }

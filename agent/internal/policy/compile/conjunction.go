@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/expression"
 	"github.com/boltseal/boltseal/bpf"
 )
 
@@ -43,6 +44,10 @@ type dimension struct {
 	networks []netip.Prefix
 	// The address is in none of these.
 	notNetworks []netip.Prefix
+	// substrings: the text has one of them; nil: no condition.
+	substrings []string
+	// expression is what the number is the value of.
+	expression *expression.Program
 }
 
 type set map[string]bool
@@ -61,6 +66,9 @@ func (c *conjunction) dim(arg int) *dimension {
 
 // addArg adds a filter on an argument.
 func (c *conjunction) addArg(f policy.ArgFilter) error {
+	if ok, err := c.addComputed(f); ok {
+		return err
+	}
 	t := c.hook.Types[f.Arg]
 	// Arguments that are read alike are one dimension, where a rule has but one
 	// filter of a kind: they are joined as if they were one.
@@ -393,6 +401,8 @@ func (c *conjunction) filters() (filters []Filter, possible bool) {
 		switch {
 		case c.hook.Reads[read].Address():
 			of, possible = d.addressFilters()
+		case c.hook.Reads[read].Search():
+			of, possible = []Filter{{Kind: bpf.WireMatchKindMATCH_SUBSTRING, Substrings: d.substrings}}, true
 		case d.number:
 			of, possible = d.numberFilters()
 		default:
@@ -445,7 +455,7 @@ func (d *dimension) integerFilters() ([]Filter, bool) {
 		return nil, false
 	}
 	if points, ok := d.points(d.intervals); ok {
-		return []Filter{{Kind: bpf.WireMatchKindMATCH_EXACT, Numbers: points}}, true
+		return []Filter{{Kind: bpf.WireMatchKindMATCH_EXACT, Numbers: points, Expression: d.expression}}, true
 	}
 	if rest := complement(d.intervals); len(rest) > 0 {
 		if points, ok := d.points(rest); ok {

@@ -15,6 +15,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
+	"github.com/boltseal/boltseal/agent/internal/policy/expression"
 	"github.com/boltseal/boltseal/bpf"
 )
 
@@ -308,7 +309,7 @@ func readable(s policy.Selector, hook *compile.Hook, record *compiletest.Record)
 		if hook.Types[f.Arg] == policy.ArgSockaddr {
 			return record.Users[int(read.Offset)].Unreadable
 		}
-		return record.Value(read).Unreadable
+		return record.Value(read).Unreadable || hook.Types[f.Arg] == policy.ArgFD && record.Value(read).Mode == 0
 	})
 }
 
@@ -316,7 +317,9 @@ func selectorHolds(s policy.Selector, hook *compile.Hook, record *compiletest.Re
 	for _, f := range s.Args {
 		read := hook.Reads[f.Arg]
 		holds := false
-		if hook.Types[f.Arg] == policy.ArgSockaddr {
+		if ok, is := computedHolds(f, hook, record.Values(hook)); ok {
+			holds = is
+		} else if hook.Types[f.Arg] == policy.ArgSockaddr {
 			holds = socketHolds(f, record.Users[int(read.Offset)].String)
 		} else {
 			holds = filterHolds(f, hook.Types[f.Arg], record.Value(read))
@@ -336,6 +339,35 @@ func selectorHolds(s policy.Selector, hook *compile.Hook, record *compiletest.Re
 		}
 	}
 	return processHolds(s, record.Process)
+}
+
+// computedHolds is filterHolds for what is computed from arguments; ok is false for
+// other filters.
+func computedHolds(f policy.ArgFilter, hook *compile.Hook, values []compile.Value) (ok, holds bool) {
+	v := values[f.Arg]
+	switch f.Op.Positive() {
+	case policy.OpSubString:
+		return true, slices.ContainsFunc(f.Strings, func(s string) bool { return strings.Contains(v.String, s) })
+	case policy.OpSubStringIgnCase:
+		lower := []byte(v.String)
+		for i, c := range lower {
+			if c >= 'A' && c <= 'Z' {
+				lower[i] |= 0x20
+			}
+		}
+		return true, slices.ContainsFunc(f.Strings, func(s string) bool { return strings.Contains(string(lower), s) })
+	case policy.OpFileType:
+		return true, slices.ContainsFunc(f.Ranges, func(r policy.Range) bool { return r.Lo == uint64(v.Mode>>12) })
+	case policy.OpCapabilitiesGained:
+		return true, v.Number&^values[f.Old].Number&f.Masks[0] != 0
+	case policy.OpCelExpr:
+		args := make([]uint64, len(hook.Types))
+		for i := range args {
+			args[i] = values[i].Number
+		}
+		return true, slices.ContainsFunc(f.Expressions(hook.Types, nil), func(p *expression.Program) bool { return p.Evaluate(args) })
+	}
+	return false, false
 }
 
 func processHolds(s policy.Selector, p compiletest.Process) bool {

@@ -9,7 +9,9 @@
 // For each dimension (an argument, the binary) and each [Kind] of comparison
 // that some rule uses, the site looks the value up once and gets the answer of
 // all rules together: the bits of a miss, with those inverted that the value's
-// class names. [Table] is the model of these maps for one site; package engine
+// class names. What is computed from arguments (substrings of a text, expressions, the
+// type of a file, capabilities gained) is a read of its own, see [Computed]; the
+// substrings of a dimension are found together, by an automaton. [Table] is the model of these maps for one site; package engine
 // copies its changes to the kernel in an order in which an evaluation never
 // sees half of one.
 //

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/bpf"
 )
 
@@ -16,18 +17,21 @@ type Value struct {
 	String string
 	// Address is invalid where there is none.
 	Address netip.Addr
+	// Mode is that of the inode of a file, 0 where it is not known.
+	Mode uint32
 	// Unreadable tells that the string could not be read or is too long, or that
 	// there was no structure to take a part of.
 	Unreadable bool
 }
 
 // Matches tells whether an event satisfies the rule, by plain comparison. values
-// are in the order of the hook's reads; enforce tells whether the rule's
+// are in the order of the hook's reads, of which those that are computed from others
+// are not looked at; enforce tells whether the rule's
 // enforcement is in force: such a rule takes a value that cannot be read for a
 // match, so that hiding it gains nothing.
 func (r *Rule) Matches(hook *Hook, values []Value, enforce bool) bool {
 	return !slices.ContainsFunc(r.Filters, func(f Filter) bool {
-		return !f.matches(values[f.Read], hook.Reads[f.Read], enforce && r.Enforces())
+		return !f.matches(f.value(hook, values), hook.Reads[f.Read], enforce && r.Enforces())
 	})
 }
 
@@ -38,6 +42,8 @@ func (f *Filter) matches(v Value, read Read, enforce bool) bool {
 	switch {
 	case read.Text():
 		return f.matchesString(v.String)
+	case read.Search():
+		return f.finds(v.String, read.Kind == bpf.WireReadKindREAD_SUBSTRING_FOLDED)
 	case read.Address():
 		in := slices.ContainsFunc(f.Networks, func(n netip.Prefix) bool { return n.Contains(v.Address) })
 		return in == (f.Kind == bpf.WireMatchKindMATCH_PREFIX)
@@ -75,4 +81,38 @@ func (f *Filter) matchesString(s string) bool {
 // one that acts, or -1.
 func (h *Hook) First(values []Value, enforce bool) int {
 	return slices.IndexFunc(h.Rules, func(r Rule) bool { return r.Matches(h, values, enforce) })
+}
+
+// value is what the filter compares: a read, or something computed from reads.
+func (f *Filter) value(hook *Hook, values []Value) Value {
+	read := hook.Reads[f.Read]
+	if read.From == nil {
+		return values[f.Read]
+	}
+	of := func(i int) Value { return values[slices.Index(hook.Reads, read.computed().Of[i])] }
+	switch read.Kind {
+	case bpf.WireReadKindREAD_FILE_TYPE:
+		mode := of(0).Mode & 0xffff
+		return Value{Number: uint64(mode >> 12), Unreadable: mode == 0}
+	case bpf.WireReadKindREAD_GAINED:
+		return Value{Number: of(0).Number &^ of(1).Number}
+	case bpf.WireReadKindREAD_EXPRESSION:
+		args := make([]uint64, len(hook.Types))
+		for i := range args {
+			args[i] = values[i].Number
+		}
+		if f.Expression.Evaluate(args) {
+			return Value{Number: 1}
+		}
+		return Value{}
+	}
+	return of(0) // a search
+}
+
+// finds tells whether a text has one of the substrings.
+func (f *Filter) finds(text string, fold bool) bool {
+	if fold {
+		text = policy.FoldASCII(text)
+	}
+	return slices.ContainsFunc(f.Substrings, func(s string) bool { return strings.Contains(text, s) })
 }

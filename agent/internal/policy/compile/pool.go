@@ -35,7 +35,7 @@ func Has(b Bits, rule int) bool { return b.Word[rule/64]&(1<<(rule%64)) != 0 }
 // Empty tells whether no rule is in the set.
 func Empty(b Bits) bool { return b == Bits{} }
 
-// Pools hands out what all sites share: classes and room for range tables.
+// Pools hands out what all sites share: classes, and room for range tables and automata.
 // What is given back must be out of every evaluation's sight first. Not safe
 // for concurrent use.
 type Pools struct {
@@ -43,11 +43,14 @@ type Pools struct {
 	sets    []Bits
 	refs    []int
 	free    []uint32
-	// room is the free ranges of the bounds map, sorted and disjoint.
-	room []span
+	// room is what is free of the bounds map, rows of the automata.
+	room, rows room
 }
 
 type span struct{ off, n uint32 }
+
+// room is free ranges, sorted and disjoint.
+type room []span
 
 // NewPools makes pools for maps of these sizes.
 func NewPools(classes, bounds uint32) *Pools {
@@ -55,7 +58,8 @@ func NewPools(classes, bounds uint32) *Pools {
 		classes: map[Bits]uint32{},
 		sets:    make([]Bits, classes),
 		refs:    make([]int, classes),
-		room:    []span{{0, bounds}},
+		room:    room{{0, bounds}},
+		rows:    room{{0, uint32(maxRows)}},
 	}
 	for id := range classes {
 		p.free = append(p.free, classes-1-id)
@@ -92,35 +96,47 @@ func (p *Pools) drop(id uint32) {
 
 // bounds takes room for n elements.
 func (p *Pools) bounds(n uint32) (span, error) {
+	s, err := p.room.take(n)
+	if err != nil {
+		return s, fmt.Errorf("%w: no %d consecutive bounds of integers are free", ErrNoRoom, n)
+	}
+	return s, nil
+}
+
+func (p *Pools) dropBounds(s span) { p.room.give(s) }
+
+// take takes n consecutive elements.
+func (r *room) take(n uint32) (span, error) {
 	if n == 0 {
 		return span{}, nil
 	}
-	for i, s := range p.room {
+	for i, s := range *r {
 		switch {
 		case s.n == n:
-			p.room = slices.Delete(p.room, i, i+1)
+			*r = slices.Delete(*r, i, i+1)
 			return s, nil
 		case s.n > n:
-			p.room[i] = span{s.off + n, s.n - n}
+			(*r)[i] = span{s.off + n, s.n - n}
 			return span{s.off, n}, nil
 		}
 	}
-	return span{}, fmt.Errorf("%w: no %d consecutive bounds of integers are free", ErrNoRoom, n)
+	return span{}, ErrNoRoom
 }
 
-func (p *Pools) dropBounds(s span) {
+// give gives back what was taken.
+func (r *room) give(s span) {
 	if s.n == 0 {
 		return
 	}
-	i, _ := slices.BinarySearchFunc(p.room, s, func(a, b span) int { return int(a.off) - int(b.off) })
-	p.room = slices.Insert(p.room, i, s)
-	joined := p.room[:1]
-	for _, next := range p.room[1:] {
+	i, _ := slices.BinarySearchFunc(*r, s, func(a, b span) int { return int(a.off) - int(b.off) })
+	all := slices.Insert(*r, i, s)
+	joined := all[:1]
+	for _, next := range all[1:] {
 		if last := &joined[len(joined)-1]; last.off+last.n == next.off {
 			last.n += next.n
 		} else {
 			joined = append(joined, next)
 		}
 	}
-	p.room = joined
+	*r = joined
 }

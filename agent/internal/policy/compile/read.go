@@ -26,6 +26,8 @@ type Read struct {
 	// Copy tells reads of the same value apart, where a rule asks for it more often
 	// than one dimension can answer.
 	Copy uint8
+	// From is what the read is computed from; nil for one that is of itself.
+	From Computation
 }
 
 // Text tells whether filters compare what is read as text.
@@ -59,6 +61,9 @@ func (r Read) part() bool {
 
 // Whole is the read whose buffer holds the part that r is, or r itself.
 func (r Read) Whole() Read {
+	if c := r.computed(); r.Search() || r.Kind == bpf.WireReadKindREAD_FILE_TYPE {
+		return c.Of[0]
+	}
 	if !r.part() {
 		return r
 	}

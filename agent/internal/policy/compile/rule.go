@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/expression"
 	"github.com/boltseal/boltseal/bpf"
 )
 
@@ -46,6 +47,11 @@ type Filter struct {
 	Mask uint64
 	// Networks are those of the affix kinds where addresses are compared.
 	Networks []netip.Prefix
+	// Substrings are those of MATCH_SUBSTRING. Where letters of both cases are one,
+	// they have small ones.
+	Substrings []string
+	// Expression is what a read of an expression computes.
+	Expression *expression.Program
 }
 
 // Rule is one selector of a hook.

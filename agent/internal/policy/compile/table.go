@@ -55,9 +55,13 @@ type dimensionModel struct {
 	stale bool
 	// ranges is the kernel's range table.
 	ranges rangeTable
+	// The same of the automaton that searches.
+	staleAutomaton bool
+	automaton      rangeTable
 }
 
-// rangeTable is what the range table of a dimension takes from the pools.
+// rangeTable is what the range table or the automaton of a dimension takes from the
+// pools.
 type rangeTable struct {
 	region  span
 	classes []uint32
@@ -118,11 +122,15 @@ func (t *Table) Extend(h *Hook) error {
 		reads[i] = r
 		users[i]++
 	}
-	buffers := 0
+	buffers, steps := 0, 0
 	for _, r := range reads {
+		steps += r.Steps()
 		if r.Buffer() {
 			buffers++
 		}
+	}
+	if steps > MaxCode {
+		return fmt.Errorf("%w: expressions of policies at %s would take %d steps: at most %d", ErrNoRoom, h.Site, steps, MaxCode)
 	}
 	if len(reads) > MaxReads || buffers > MaxStrings {
 		return fmt.Errorf("%w: policies at %s would read %d values, %d of them strings or structures: at most %d and %d",
@@ -272,6 +280,9 @@ func (d *dimensionModel) constrain(bit int, f *Filter, add bool) {
 	}
 	if f.Kind == bpf.WireMatchKindMATCH_RANGE {
 		d.stale = true
+	}
+	if len(f.Substrings) > 0 {
+		d.staleAutomaton = true
 	}
 	for _, s := range f.Strings {
 		if f.Kind != bpf.WireMatchKindMATCH_EXACT {

@@ -69,8 +69,13 @@ type Source struct {
 	Args []policy.Arg
 	// Process is what the current process is: what filters on it compare with.
 	Process Process
+	// Files are the modes of the inodes of the process's descriptors, by number.
+	Files   map[uint32]uint32
 	strings []string
 	numbers []uint64
+	// searched is the argument that filters search.
+	searched int
+	computed []computed
 }
 
 // New makes a source whose draws depend on the seed alone. binaries are paths
@@ -108,10 +113,18 @@ func New(seed uint64, binaries ...string) *Source {
 // drawArgs draws as what hooks read the fields.
 func (s *Source) drawArgs() {
 	fields := Fields()
+	left := integersLeft
 	for _, index := range s.Perm(len(fields)) {
 		arg := policy.Arg{Index: uint32(index), Type: s.typeOf(fields[index])}
+		if arg.Type.Integer() {
+			if left == 0 {
+				continue
+			}
+			left--
+		}
 		s.Args = append(s.Args, arg)
 	}
+	s.drawComputed()
 }
 
 const longest = int(bpf.WireLimitsSTRING_MAX) - 1
@@ -146,6 +159,7 @@ func (s *Source) Hook(n int) policy.Hook {
 	for range 1 + s.IntN(5) {
 		t.Args = append(t.Args, s.Args[s.IntN(len(s.Args))])
 	}
+	s.addOperands(&t)
 	for range n {
 		t.Selectors = append(t.Selectors, s.selector(t.Args))
 	}
@@ -155,6 +169,8 @@ func (s *Source) Hook(n int) policy.Hook {
 // typeOf draws a type that a policy can give a field.
 func (s *Source) typeOf(f compile.Field) policy.ArgType {
 	switch {
+	case f.Offset == descriptorOffset && s.IntN(2) == 0:
+		return policy.ArgFD
 	case strings.Contains(f.Type, "sockaddr"):
 		return policy.ArgSockaddr
 	case strings.Contains(f.Type, "char"):
@@ -173,8 +189,8 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 	var sel policy.Selector
 	for range s.IntN(4) {
 		arg := s.IntN(len(args))
-		f := s.argFilter(arg, args[arg].Type)
-		if f.Op == policy.OpMask && slices.ContainsFunc(sel.Args, func(g policy.ArgFilter) bool { return g.Op == policy.OpMask }) {
+		f := s.argFilter(arg, args[arg].Index, args[arg].Type)
+		if again(f.Op) && slices.ContainsFunc(sel.Args, func(g policy.ArgFilter) bool { return g.Op == f.Op }) {
 			continue // a second one may need a read more than there is room for
 		}
 		sel.Args = append(sel.Args, f)
@@ -196,6 +212,7 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 		sel.Binaries = append(sel.Binaries, f)
 	}
 	s.processFilters(&sel)
+	s.computedFilter(&sel, args)
 	switch s.IntN(4) {
 	case 0:
 		sel.Actions = []policy.Action{{Kind: policy.NoPost}}
@@ -213,8 +230,14 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 // harmless is SIGWINCH, which is ignored unless asked for.
 const harmless = 28
 
-func (s *Source) argFilter(arg int, t policy.ArgType) policy.ArgFilter {
+func (s *Source) argFilter(arg int, index uint32, t policy.ArgType) policy.ArgFilter {
 	f := policy.ArgFilter{Arg: arg}
+	if t == policy.ArgFD {
+		return s.fileTypeFilter(arg)
+	}
+	if t == policy.ArgString && index == s.Args[s.searched].Index && s.IntN(2) == 0 {
+		return s.searchFilter(arg)
+	}
 	if t == policy.ArgString {
 		ops := []policy.Operator{
 			policy.OpEqual, policy.OpNotEqual, policy.OpPrefix, policy.OpNotPrefix, policy.OpPostfix, policy.OpNotPostfix,
@@ -348,6 +371,8 @@ type Record struct {
 	// the process.
 	Binary  compile.Value
 	Process Process
+	// Files are those of the source.
+	Files map[uint32]uint32
 }
 
 // Text is a string in the memory of the process.
@@ -360,7 +385,7 @@ type Text struct {
 
 // Record draws an event. The caller fills the pointers in.
 func (s *Source) Record(binaryPath string) *Record {
-	r := &Record{Users: map[int]Text{}, Binary: compile.Value{String: binaryPath}, Process: s.Process}
+	r := &Record{Users: map[int]Text{}, Binary: compile.Value{String: binaryPath}, Process: s.Process, Files: s.Files}
 	for i := range r.Bytes {
 		r.Bytes[i] = byte(s.Uint32())
 	}
@@ -368,6 +393,8 @@ func (s *Source) Record(binaryPath string) *Record {
 		switch {
 		case strings.Contains(f.Type, "sockaddr"):
 			r.Users[f.Offset] = s.sockaddr()
+		case f.Offset == descriptorOffset && s.hasDescriptor():
+			binary.LittleEndian.PutUint64(r.Bytes[f.Offset:], uint64(s.descriptor()))
 		case strings.Contains(f.Type, "*"):
 			r.Users[f.Offset] = s.text()
 		case f.DataLoc:
@@ -425,6 +452,9 @@ func (r *Record) Value(read compile.Read) compile.Value {
 	if value, ok := r.Process.value(read); ok {
 		return value
 	}
+	if read.From != nil {
+		return compile.Value{}
+	}
 	if whole := read.Whole(); whole != read {
 		return r.Users[at].part(read)
 	}
@@ -433,6 +463,8 @@ func (r *Record) Value(read compile.Read) compile.Value {
 		return r.Binary
 	case bpf.WireReadKindREAD_USER_SOCKADDR:
 		return compile.Value{}
+	case bpf.WireReadKindREAD_FD:
+		return compile.Value{Mode: r.Files[binary.LittleEndian.Uint32(r.Bytes[at:])]}
 	case bpf.WireReadKindREAD_USER_STRING:
 		t := r.Users[at]
 		if t.Unreadable || len(t.String) > longest {
