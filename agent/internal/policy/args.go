@@ -10,13 +10,14 @@ const (
 	maxLabel   = 256
 )
 
-// arg decodes an argument of h, whose section is known.
-func (d *decoder) arg(v value, h *Hook) Arg {
+// arg decodes an argument of h, whose section is known. data: it is an item of data.
+func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 	var a Arg
 	var typ, size value
+	var w where
 	typeOK := true
 	d.object(v, shape{
-		known: map[string]func(value){
+		known: w.keys(map[string]func(value){
 			"index": func(v value) {
 				i, _ := d.integer(v, 0, lastArg(h))
 				a.Index = uint32(i)
@@ -24,12 +25,11 @@ func (d *decoder) arg(v value, h *Hook) Arg {
 			"type":         func(v value) { typ = v; a.Type, typeOK = d.argType(v, h) },
 			"label":        func(v value) { a.Label, _ = d.boundedText(v, 0, maxLabel) },
 			"sizeArgIndex": func(v value) { size = v },
-		},
-		later: []string{
-			"btfType", "btfTypeModule", "maxData", "resolve", "returnCopy", "size", "source",
-		},
+		}),
+		later:    []string{"maxData", "returnCopy", "size"},
 		required: []string{"index"},
 	})
+	d.place(v, w, &a, h, data)
 	if size.node != nil {
 		i, _ := d.integer(size, 0, maxSizeArg)
 		a.SizeArg = uint32(i)
@@ -37,7 +37,12 @@ func (d *decoder) arg(v value, h *Hook) Arg {
 	if !typeOK {
 		return a
 	}
+	// Where a path leads, and how wide a register is, is known.
+	told := a.Resolve != ""
 	switch {
+	case told && a.Type == ArgSyscall64:
+		d.fault(typ, "type %s is for fields of a record, and not for what resolve leads to", a.Type)
+	case a.Type == ArgAuto && told:
 	case a.Type == ArgAuto && h.Section == Kprobes && typ.node != nil:
 		d.fault(typ, "a function does not tell the type of its argument here: name a type")
 	case a.Type == ArgAuto && h.Section == Kprobes:

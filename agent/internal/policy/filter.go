@@ -23,23 +23,29 @@ const (
 type hook struct {
 	*decoder
 	section Section
-	args    []Arg
-	// argsOK is false when the arguments have faults: then it is not the
-	// filters' fault that they name none.
-	argsOK bool
+	// args and data are what matchArgs and matchData compare.
+	args, data operands
+}
+
+// operands are the arguments that a list of filters is about.
+type operands struct {
+	// what one of them is called.
+	what string
+	args []Arg
+	// first is the position of the first of them in Hook.Args.
+	first int
+	// sound is false when the arguments have faults: then it is not the filters'
+	// fault that they name none.
+	sound bool
 }
 
 func (h hook) selector(v value) Selector {
 	var s Selector
+	var data value
 	h.object(v, shape{
 		known: map[string]func(value){
-			"matchArgs": func(v value) {
-				h.list(v, maxFilters, func(item value) {
-					if f, ok := h.argFilter(item); ok {
-						s.Args = append(s.Args, f)
-					}
-				})
-			},
+			"matchArgs": func(v value) { s.Args = h.argFilters(v, h.args) },
+			"matchData": func(v value) { data = v; s.Data = h.argFilters(v, h.data) },
 			"matchBinaries": func(v value) {
 				h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
 			},
@@ -57,18 +63,30 @@ func (h hook) selector(v value) Selector {
 			},
 		},
 		later: []string{
-			"label", "macros", "matchCapabilityChanges", "matchData", "matchNamespaceChanges", "matchParentBinaries",
+			"label", "macros", "matchCapabilityChanges", "matchNamespaceChanges", "matchParentBinaries",
 			"matchReturnActions", "matchReturnArgs",
 		},
 		laterObjects: []string{"matchWorkloads"},
 	})
+	if n := len(s.Args) + len(s.Data); n > maxFilters {
+		h.fault(data, "matchArgs and matchData have %d filters together, more than %d", n, maxFilters)
+	}
 	if len(s.Actions) == 0 {
 		s.Actions = []Action{{Kind: Post}}
 	}
 	return s
 }
 
-func (h hook) argFilter(v value) (ArgFilter, bool) {
+func (h hook) argFilters(v value, on operands) (filters []ArgFilter) {
+	h.list(v, maxFilters, func(item value) {
+		if f, ok := h.argFilter(item, on); ok {
+			filters = append(filters, f)
+		}
+	})
+	return filters
+}
+
+func (h hook) argFilter(v value, on operands) (ArgFilter, bool) {
 	f := ArgFilter{at: v.position()}
 	var index, positions, operator, values value
 	h.object(v, shape{
@@ -89,20 +107,21 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 		f.Values = append(f.Values, item.node.Value)
 	}
 	var argOK bool
-	f.Arg, argOK = h.argPosition(v, index, positions)
+	f.Arg, argOK = h.argPosition(v, index, positions, on)
 	if !opOK || !valuesOK || !h.countFits(v, values, f) || !argOK {
 		return f, false
 	}
-	sound := true
+	sound, t := true, on.args[f.Arg].Type
+	f.Arg += on.first
 	for _, item := range items {
-		if name, ok := strings.CutPrefix(item.node.Value, listPrefix); ok && h.args[f.Arg].Type == ArgSyscall64 {
+		if name, ok := strings.CutPrefix(item.node.Value, listPrefix); ok && t == ArgSyscall64 {
 			sound = h.expand(item, h.names.lists[name]) && sound
 		}
 	}
 	if !sound {
 		return f, false
 	}
-	f.resolve(h.args[f.Arg].Type, &h.names, func(i int, reason string) {
+	f.resolve(t, &h.names, func(i int, reason string) {
 		sound = false
 		at := operator
 		if i >= 0 {
@@ -139,13 +158,13 @@ func (h hook) countFits(v, values value, f ArgFilter) bool {
 	return true
 }
 
-// argPosition is where the filter's argument stands in the hook's list. The
+// argPosition is where the filter's argument stands in its list. The
 // item's args hold that position itself and win over its index, which is the
 // index that an argument declares; the first of that index is meant. Both
 // missing means index 0, the default of the language.
-func (h hook) argPosition(v, index, positions value) (int, bool) {
+func (h hook) argPosition(v, index, positions value, on operands) (int, bool) {
 	if positions.node != nil && !(positions.node.Kind == yaml.SequenceNode && len(positions.node.Content) == 0) {
-		return h.listedPosition(positions)
+		return h.listedPosition(positions, on)
 	}
 	var want int64
 	if index.node != nil {
@@ -154,20 +173,20 @@ func (h hook) argPosition(v, index, positions value) (int, bool) {
 			return 0, false
 		}
 	}
-	at := slices.IndexFunc(h.args, func(a Arg) bool { return int64(a.Index) == want })
+	at := slices.IndexFunc(on.args, func(a Arg) bool { return int64(a.Index) == want })
 	switch {
 	case at >= 0:
 		return at, true
-	case !h.argsOK:
+	case !on.sound:
 	case index.node == nil:
-		h.fault(v, "needs index or args: no argument has index 0")
+		h.fault(v, "needs index or args: no %s has index 0", on.what)
 	default:
-		h.fault(index, "no argument has index %d", want)
+		h.fault(index, "no %s has index %d", on.what, want)
 	}
 	return 0, false
 }
 
-func (h hook) listedPosition(positions value) (int, bool) {
+func (h hook) listedPosition(positions value, on operands) (int, bool) {
 	var at int64
 	var sound bool
 	if !h.list(positions, maxArgs, func(item value) { at, sound = h.integer(item, 0, maxArgs-1) }) || !sound {
@@ -176,10 +195,10 @@ func (h hook) listedPosition(positions value) (int, bool) {
 	switch n := len(positions.node.Content); {
 	case n > 1:
 		h.fault(positions, "names %d arguments; the operator compares one", n)
-	case int(at) < len(h.args):
+	case int(at) < len(on.args):
 		return int(at), true
-	case h.argsOK:
-		h.fault(positions, "there is no argument at position %d: the hook has %d", at, len(h.args))
+	case on.sound:
+		h.fault(positions, "there is no %s at position %d: the hook has %d", on.what, at, len(on.args))
 	}
 	return 0, false
 }
