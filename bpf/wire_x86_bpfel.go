@@ -64,6 +64,26 @@ type WireCgroupSeal struct {
 	By   uint32
 }
 
+type WireChainConfig struct {
+	_      structs.HostLayout
+	From   uint8
+	Steps  uint8
+	Load   uint8
+	Shift  uint8
+	Bits   uint8
+	Pad    [3]uint8
+	Offset [11]uint32
+}
+
+type WireChainStart uint32
+
+const (
+	WireChainStartCHAIN_NONE     WireChainStart = 0
+	WireChainStartCHAIN_WORD     WireChainStart = 1
+	WireChainStartCHAIN_TASK     WireChainStart = 2
+	WireChainStartCHAIN_REGISTER WireChainStart = 3
+)
+
 type WireCredInfo struct {
 	_           structs.HostLayout
 	Uid         uint32
@@ -152,7 +172,7 @@ type WireEventSite struct {
 	Regs       [24]uint64
 	StringLen  [6]uint32
 	Mode       [6]uint32
-	Pad        uint32
+	Unreadable uint32
 	AtExit     uint32
 	Posted     WireRuleBits
 	Signalled  WireRuleBits
@@ -216,6 +236,7 @@ const (
 	WireLimitsPATH_KEY_MAX WireLimits = 511
 	WireLimitsSLOTS_MAX    WireLimits = 16384
 	WireLimitsPOLICIES_MAX WireLimits = 2048
+	WireLimitsCHAIN_MAX    WireLimits = 10
 	WireLimitsNOTICES_MAX  WireLimits = 16
 )
 
@@ -362,6 +383,7 @@ type WireSiteConfig struct {
 	Notifies     uint8
 	Pad          [3]uint8
 	Read         [24]WireReadConfig
+	Chain        [24]WireChainConfig
 }
 
 type WireSlot struct {
@@ -460,6 +482,8 @@ const (
 	WireVarExportCapabilityKind = "export_capability_kind"
 	WireVarExportCgroupPath     = "export_cgroup_path"
 	WireVarExportCgroupSeal     = "export_cgroup_seal"
+	WireVarExportChainConfig    = "export_chain_config"
+	WireVarExportChainStart     = "export_chain_start"
 	WireVarExportCredInfo       = "export_cred_info"
 	WireVarExportDimension      = "export_dimension"
 	WireVarExportEventCgroup    = "export_event_cgroup"
@@ -555,6 +579,8 @@ type WireVariableSpecs struct {
 	ExportCapabilityKind *ebpf.VariableSpec `ebpf:"export_capability_kind"`
 	ExportCgroupPath     *ebpf.VariableSpec `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal     *ebpf.VariableSpec `ebpf:"export_cgroup_seal"`
+	ExportChainConfig    *ebpf.VariableSpec `ebpf:"export_chain_config"`
+	ExportChainStart     *ebpf.VariableSpec `ebpf:"export_chain_start"`
 	ExportCredInfo       *ebpf.VariableSpec `ebpf:"export_cred_info"`
 	ExportDimension      *ebpf.VariableSpec `ebpf:"export_dimension"`
 	ExportEventCgroup    *ebpf.VariableSpec `ebpf:"export_event_cgroup"`
@@ -626,6 +652,8 @@ type WireVariables struct {
 	ExportCapabilityKind *ebpf.Variable `ebpf:"export_capability_kind"`
 	ExportCgroupPath     *ebpf.Variable `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal     *ebpf.Variable `ebpf:"export_cgroup_seal"`
+	ExportChainConfig    *ebpf.Variable `ebpf:"export_chain_config"`
+	ExportChainStart     *ebpf.Variable `ebpf:"export_chain_start"`
 	ExportCredInfo       *ebpf.Variable `ebpf:"export_cred_info"`
 	ExportDimension      *ebpf.Variable `ebpf:"export_dimension"`
 	ExportEventCgroup    *ebpf.Variable `ebpf:"export_event_cgroup"`

@@ -96,6 +96,7 @@ struct evaluation {
 	__u32 posted_any;
 	__u32 denied;             /* some rule decided on error */
 	__s32 error;
+	__u64 word;               /* to which the chain of the read in hand leads */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 
