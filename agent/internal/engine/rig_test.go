@@ -81,6 +81,7 @@ type rig struct {
 	site   *site
 	ring   *ringbuf.Reader
 	memory map[int]*region
+	kernel compiletest.Kernel
 }
 
 // newRig makes a rig whose site reads all that hooks of the source can.
@@ -96,7 +97,10 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 	if r.binary, err = os.Readlink("/proc/self/exe"); err != nil {
 		t.Fatal(err)
 	}
-	wide := compilePoint(t, policy.Hook{
+	if source.Data != nil {
+		r.kernel = source.Data.Kernel
+	}
+	wide := r.compile(policy.Hook{
 		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
 	})
 	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
@@ -165,7 +169,14 @@ func (r *rig) pin() {
 // compilePoint compiles a policy of these hooks for the test's event.
 func compilePoint(t testing.TB, points ...policy.Hook) *compile.Policy {
 	t.Helper()
-	c, err := compile.Compile(&policy.Policy{Name: "p", Hooks: points}, compiletest.Kernel{})
+	return (&rig{t: t}).compile(points...)
+}
+
+// compile is compilePoint with what the rig knows of the kernel.
+func (r *rig) compile(points ...policy.Hook) *compile.Policy {
+	t := r.t
+	t.Helper()
+	c, err := compile.Compile(&policy.Policy{Name: "p", Hooks: points}, r.kernel)
 	if err != nil {
 		t.Fatal(err)
 	}
