@@ -171,30 +171,34 @@ func (d *decoder) register(w where, a *Arg, h *Hook) {
 // memberPath checks where a path begins and how it is written. Whether there are such
 // members is the kernel's to say.
 func (d *decoder) memberPath(w where, a *Arg, h *Hook) {
-	at := w.resolve
 	switch {
 	case a.BTFModule != "" && a.BTFType == "":
 		d.fault(w.module, "needs btfType, the name of the module's structure")
-		return
 	case a.BTFType != "" && a.Resolve == "":
 		d.fault(w.btfType, "needs resolve, the path that begins at the structure")
-		return
 	case a.Resolve == "":
-		return
 	case a.Source == SourceTask && a.BTFType != "" && a.BTFType != TaskStruct:
 		d.fault(w.btfType, "%s is a %s", a.Source, TaskStruct)
-		return
-	case a.Source == SourceArg && h.Syscall:
-		d.fault(at, "arguments of system calls are in the memory of the process: hook the function of the kernel that is given its copy")
-		return
-	case a.Source == SourceArg && h.Section == Tracepoints && !h.Raw && h.Subsystem == "syscalls":
-		d.fault(at, "fields of system calls are in the memory of the process: use a raw tracepoint, or a function of the kernel")
-		return
-	case a.Source == SourceArg && h.Section == Tracepoints && !h.Raw && a.BTFType == "":
-		d.fault(at, "a record does not tell what its pointers lead to: use raw: true, or name btfType")
-		return
+	case a.Source == SourceArg && !d.leads(w.resolve, a, h):
+	default:
+		if _, err := ParseMemberPath(a.Resolve); err != nil {
+			d.fault(w.resolve, "%s", err)
+		}
 	}
-	if _, err := ParseMemberPath(a.Resolve); err != nil {
-		d.fault(at, "%s", err)
+}
+
+// leads tells whether arguments of the hook can be pointers to the kernel's memory.
+func (d *decoder) leads(v value, a *Arg, h *Hook) bool {
+	record := h.Section == Tracepoints && !h.Raw
+	switch {
+	case h.Syscall:
+		d.fault(v, "arguments of system calls are in the memory of the process: hook the function of the kernel that is given its copy")
+	case record && h.Subsystem == "syscalls":
+		d.fault(v, "fields of system calls are in the memory of the process: use a raw tracepoint, or a function of the kernel")
+	case record && a.BTFType == "":
+		d.fault(v, "a record does not tell what its pointers lead to: use raw: true, or name btfType")
+	default:
+		return true
 	}
+	return false
 }

@@ -182,38 +182,41 @@ func (m Member) integer(r Read, t policy.ArgType) (Read, error) {
 
 const charStruct = "char"
 
-// fits tells whether what is there can be of the type. A pointer to nothing that is
-// known is what the policy says.
+// fits tells whether what is there can be of the type.
 func (m Member) fits(t policy.ArgType) error {
+	var ok bool
 	switch {
 	case t.Integer(), t == policy.ArgCapability:
 		return nil // see integer
 	case m.Bits > 0:
-		return fmt.Errorf("%s is no %s", m, t)
 	case t == policy.ArgFD:
-		if m.Inline || m.Bytes != 4 {
-			return fmt.Errorf("%s is no %s", m, t)
-		}
-		return nil
+		ok = !m.Inline && m.Bytes == 4
 	case !m.Inline && m.Bytes != wordSize:
-		return fmt.Errorf("%s is no %s", m, t)
-	case t == policy.ArgString && (m.Inline && m.Struct != charStruct || len(m.Begins) > 0),
-		t != policy.ArgString && t != policy.ArgCharBuf && m.Struct == charStruct,
-		m.Inline && m.Struct == "":
-		return fmt.Errorf("%s is no %s", m, t)
+	case m.Struct == charStruct:
+		ok = t == policy.ArgString || t == policy.ArgCharBuf
+	case t == policy.ArgString:
+		ok = !m.Inline && len(m.Begins) == 0
+	default:
+		ok = m.is(t)
 	}
-	types := structTypes()
-	for _, name := range m.Begins {
-		if types[name] == t {
-			return nil
-		}
-	}
-	for _, name := range m.Begins {
-		if _, known := types[name]; known {
-			return fmt.Errorf("%s is no %s", m, t)
-		}
+	if !ok {
+		return fmt.Errorf("%s is no %s", m, t)
 	}
 	return nil
+}
+
+// is tells whether the structure is the type's or begins with it. One that no type
+// stands for, or a pointer to nothing that is known, is what the policy says.
+func (m Member) is(t policy.ArgType) bool {
+	other := m.Inline && len(m.Begins) == 0
+	for _, name := range m.Begins {
+		of, known := structTypes()[name]
+		if of == t && known {
+			return true
+		}
+		other = other || known
+	}
+	return !other
 }
 
 // String is what is there, for people.
