@@ -236,3 +236,45 @@ func TestDenialByPath(t *testing.T) {
 		b.opens(forbidden, nil)
 	}
 }
+
+// A call that is judged when it returns is judged by the data of its beginning, and
+// text of the task is read where it is then.
+func TestDataOfACallThatIsPutOff(t *testing.T) {
+	b := newBench(t)
+	(&rig{t: t}).pin()
+	task := func(t policy.ArgType, path string) policy.Arg {
+		return policy.Arg{Type: t, Source: policy.SourceTask, Resolve: path}
+	}
+	pid := uint64(os.Getpid())
+	compiled, err := compile.Compile(&policy.Policy{Name: "p", Hooks: []policy.Hook{{
+		Section: policy.Tracepoints, Subsystem: "syscalls", Event: "sys_enter_chroot",
+		Args: []policy.Arg{
+			{Index: 5, Type: policy.ArgString}, task(policy.ArgString, "comm"), task(policy.ArgUint32, "tgid"), task(policy.ArgUint64, "bio_list.head"),
+		},
+		Selectors: []policy.Selector{{
+			Args: []policy.ArgFilter{strings1(policy.OpEqual, b.marker)},
+			Data: []policy.ArgFilter{
+				{Arg: 1, Op: policy.OpEqual, Strings: []string{comm(t)}},
+				{Arg: 2, Op: policy.OpEqual, Ranges: []policy.Range{{Lo: pid, Hi: pid}}},
+			},
+			Actions: []policy.Action{{Kind: policy.Post}},
+		}},
+	}}}, b.points)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := b.load(compiled)
+	b.apply(Member{id, true})
+	if _, _, errno := unix.Syscall(unix.SYS_CHROOT, uintptr(faultIn(t, b.marker)), 0, 0); errno != unix.ENOENT {
+		t.Fatalf("chroot: %v", errno)
+	}
+	e := b.event()
+	if e == nil || e.AtExit != 1 {
+		t.Fatalf("event %+v, want one of the call's end", e)
+	}
+	rule, _ := b.Resolve(e.Site, e.Version, b.policies[id].hooks[0].first)
+	_, name := b.value(e, id, 1)
+	if number, _ := b.value(e, id, 2); number != pid || name != comm(t) || e.Unreadable != 1<<rule.Dimensions[3] {
+		t.Errorf("process %d called %q, unreadable %b; want %d, %q and dimension %d", number, name, e.Unreadable, pid, comm(t), rule.Dimensions[3])
+	}
+}
