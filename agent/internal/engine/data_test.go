@@ -65,7 +65,7 @@ func taskData(t *testing.T) compiletest.Data {
 	values := map[string]compile.Value{
 		"comm":                      {String: thread},
 		"tgid":                      number(int64(os.Getpid())),
-		"signal.rlim[7].rlim_cur":   number(0x1234),
+		"signal.rlim[7].rlim_cur":   number(0x3f7),
 		"signal.oom_score_adj":      number(score),
 		"signal.is_child_subreaper": number(1),
 		"cred.uid":                  number(int64(os.Getuid())),
@@ -113,7 +113,7 @@ func settle(t *testing.T, comm string) {
 	set(func() error { return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })
 	var files unix.Rlimit
 	set(func() error { return unix.Getrlimit(unix.RLIMIT_NOFILE, &files) })
-	set(func() error { return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0x1234, Max: files.Max}) })
+	set(func() error { return unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0x3f7, Max: files.Max}) })
 	t.Cleanup(func() {
 		for _, err := range []error{
 			unix.Setrlimit(unix.RLIMIT_NOFILE, &files), unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0),

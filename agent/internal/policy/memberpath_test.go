@@ -62,9 +62,11 @@ func strings2steps(text string) (steps []MemberStep) {
 	return steps
 }
 
-func TestData(t *testing.T) {
-	t.Parallel()
-	p, err := Parse([]byte(wrap(`  kprobes:
+const dataSites = `apiVersion: cilium.io/v1alpha1
+kind: TracingPolicy
+metadata: {name: data}
+spec:
+  kprobes:
   - call: vfs_read
     syscall: false
     args:
@@ -80,7 +82,11 @@ func TestData(t *testing.T) {
       matchData:
       - {index: 3, operator: Prefix, values: [ba]}
       - {args: [1], operator: GT, values: ["7"]}
-`)))
+`
+
+func TestData(t *testing.T) {
+	t.Parallel()
+	p, err := Parse([]byte(dataSites))
 	if err != nil {
 		t.Fatal(err)
 	}
