@@ -69,6 +69,26 @@ type WireCgroupSeal struct {
 	By   uint32
 }
 
+type WireChainConfig struct {
+	_      structs.HostLayout
+	From   uint8
+	Steps  uint8
+	Load   uint8
+	Shift  uint8
+	Bits   uint8
+	Pad    [3]uint8
+	Offset [11]uint32
+}
+
+type WireChainStart uint32
+
+const (
+	WireChainStartCHAIN_NONE     WireChainStart = 0
+	WireChainStartCHAIN_WORD     WireChainStart = 1
+	WireChainStartCHAIN_TASK     WireChainStart = 2
+	WireChainStartCHAIN_REGISTER WireChainStart = 3
+)
+
 type WireCredInfo struct {
 	_           structs.HostLayout
 	Uid         uint32
@@ -158,7 +178,7 @@ type WireEventSite struct {
 	Regs       [32]uint64
 	StringLen  [6]uint32
 	Mode       [6]uint32
-	Pad        uint32
+	Unreadable uint32
 	AtExit     uint32
 	Posted     WireRuleBits
 	Signalled  WireRuleBits
@@ -250,6 +270,7 @@ const (
 	WireLimitsPATH_KEY_MAX     WireLimits = 511
 	WireLimitsSLOTS_MAX        WireLimits = 16384
 	WireLimitsPOLICIES_MAX     WireLimits = 2048
+	WireLimitsCHAIN_MAX        WireLimits = 10
 	WireLimitsNOTICES_MAX      WireLimits = 16
 	WireLimitsLINEAGE_SITE     WireLimits = 255
 	WireLimitsAUTOMATON_ROWS   WireLimits = 65536
@@ -430,6 +451,7 @@ type WireSiteConfig struct {
 	Notifies     uint8
 	Pad          [3]uint8
 	Read         [32]WireReadConfig
+	Chain        [32]WireChainConfig
 }
 
 type WireSlot struct {
@@ -530,6 +552,8 @@ const (
 	WireVarExportCapabilityKind   = "export_capability_kind"
 	WireVarExportCgroupPath       = "export_cgroup_path"
 	WireVarExportCgroupSeal       = "export_cgroup_seal"
+	WireVarExportChainConfig      = "export_chain_config"
+	WireVarExportChainStart       = "export_chain_start"
 	WireVarExportCredInfo         = "export_cred_info"
 	WireVarExportDimension        = "export_dimension"
 	WireVarExportEventCgroup      = "export_event_cgroup"
@@ -631,6 +655,8 @@ type WireVariableSpecs struct {
 	ExportCapabilityKind   *ebpf.VariableSpec `ebpf:"export_capability_kind"`
 	ExportCgroupPath       *ebpf.VariableSpec `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal       *ebpf.VariableSpec `ebpf:"export_cgroup_seal"`
+	ExportChainConfig      *ebpf.VariableSpec `ebpf:"export_chain_config"`
+	ExportChainStart       *ebpf.VariableSpec `ebpf:"export_chain_start"`
 	ExportCredInfo         *ebpf.VariableSpec `ebpf:"export_cred_info"`
 	ExportDimension        *ebpf.VariableSpec `ebpf:"export_dimension"`
 	ExportEventCgroup      *ebpf.VariableSpec `ebpf:"export_event_cgroup"`
@@ -708,6 +734,8 @@ type WireVariables struct {
 	ExportCapabilityKind   *ebpf.Variable `ebpf:"export_capability_kind"`
 	ExportCgroupPath       *ebpf.Variable `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal       *ebpf.Variable `ebpf:"export_cgroup_seal"`
+	ExportChainConfig      *ebpf.Variable `ebpf:"export_chain_config"`
+	ExportChainStart       *ebpf.Variable `ebpf:"export_chain_start"`
 	ExportCredInfo         *ebpf.Variable `ebpf:"export_cred_info"`
 	ExportDimension        *ebpf.Variable `ebpf:"export_dimension"`
 	ExportEventCgroup      *ebpf.Variable `ebpf:"export_event_cgroup"`

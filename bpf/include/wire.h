@@ -25,6 +25,7 @@ enum limits {
 	PATH_KEY_MAX = 511,             /* longest expected cgroup path; a hash key has at most 512 bytes */
 	SLOTS_MAX = 16384,
 	POLICIES_MAX = 2048,
+	CHAIN_MAX = 10,                 /* pointers that one read follows */
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
 	LINEAGE_SITE = SITES_MAX - 1,   /* no place in the kernel: its rules are what tasks are asked to descend from */
 	AUTOMATON_ROWS = 65536,         /* of all automata that search */
@@ -342,6 +343,25 @@ struct read_config {
 	__u8 pad;
 };
 
+/* Where a chain of pointers begins that leads to a read's word. */
+enum chain_start {
+	CHAIN_NONE = 0,     /* no chain: the word is in the context */
+	CHAIN_WORD = 1,     /* with the word in the context */
+	CHAIN_TASK = 2,     /* with the current task */
+	CHAIN_REGISTER = 3, /* the word is at the offset in the program's own context, and leads nowhere */
+};
+
+/* How the word of a read is found. What is at each offset but the last is a pointer. */
+struct chain_config {
+	__u8 from;  /* enum chain_start */
+	__u8 steps; /* pointers that are followed, to CHAIN_MAX */
+	__u8 load;  /* bytes of the word at the end: 1, 2, 4, 8; 0: the word is the address */
+	__u8 shift; /* where in the word the value is */
+	__u8 bits;  /* of the value; 0: all that is loaded */
+	__u8 pad[3];
+	__u32 offset[CHAIN_MAX + 1];
+};
+
 struct site_config {
 	__u32 id;
 	__u32 serial; /* of the site among all that there were, from 1: ids are used again */
@@ -355,6 +375,7 @@ struct site_config {
 	__u8 notifies;       /* some rule leaves notices */
 	__u8 pad[3];
 	struct read_config read[READS_MAX];
+	struct chain_config chain[READS_MAX];
 };
 
 /* Addresses as the network has them, IPv4 in the first four bytes. */
@@ -460,7 +481,7 @@ struct event_site {
 	__u64 regs[READS_MAX];
 	__u32 string_len[STRINGS_MAX];
 	__u32 mode[STRINGS_MAX]; /* of the inodes of files */
-	__u32 pad;
+	__u32 unreadable; /* bit per word that some pointer did not lead to */
 	__u32 at_exit; /* strings were read when the call returned */
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */

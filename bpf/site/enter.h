@@ -10,7 +10,7 @@
 /* Arguments of a call whose strings could not be read at its entry. */
 struct retry {
 	__u32 pending; /* serial of the site whose call it is; 0: none */
-	__u32 pad;
+	__u32 unreadable; /* as in struct event_site */
 	__u64 regs[READS_MAX];
 };
 
@@ -95,6 +95,7 @@ static __always_inline bool retry_later(struct site_record *r)
 	}
 	for (int i = 0; i < READS_MAX; i++)
 		retry->regs[i] = r->event.regs[i];
+	retry->unreadable = r->event.unreadable;
 	retry->pending = config.serial;
 	return true;
 }
@@ -110,6 +111,48 @@ static __always_inline void *site_context(void *ctx)
 	return regs;
 }
 
+/* Follows the chain of a read, and keeps its word in the record. */
+static __always_inline void read_chain(void *ctx, void *context, const struct read_config read, struct evaluation *e,
+				       struct site_record *r, __u32 level, int i)
+{
+	__u64 start = 0;
+
+	if (config.chain[i].from == CHAIN_TASK)
+		start = bpf_get_current_task();
+	else if (config.chain[i].from == CHAIN_REGISTER)
+		bpf_probe_read_kernel(&start, sizeof(start), ctx + read.offset);
+	else
+		bpf_probe_read_kernel(&start, sizeof(start), context + read.offset);
+	if (chain_follow(level, i, start)) {
+		r->event.unreadable |= 1u << i;
+		r->event.regs[i] = 0;
+		return;
+	}
+	r->event.unreadable &= ~(1u << i);
+	r->event.regs[i] = e->word;
+}
+
+/*
+ * Reads the words of the site. When the call returns the ones of entry stand, but
+ * for addresses of what may be gone: the task has its own there again.
+ */
+static __always_inline void read_words(void *ctx, void *context, struct evaluation *e, struct site_record *r,
+				       __u32 level, enum reading reading)
+{
+	if (reading == READ_AT_ENTRY)
+		r->event.unreadable = 0;
+	for_reads(i) {
+		const struct read_config read = config.read[i];
+
+		if (config.chain[i].from) {
+			if (reading == READ_AT_ENTRY || (config.chain[i].from == CHAIN_TASK && takes_buffer(read.kind)))
+				read_chain(ctx, context, read, e, r, level, i);
+		} else if (reading == READ_AT_ENTRY) {
+			r->event.regs[i] = in_context(read.kind) ? read_word(read, context) : 0;
+		}
+	}
+}
+
 /* Reads what the site reads; true when some of it is in user memory that cannot be read. */
 static __always_inline bool read_all(void *ctx, struct evaluation *e, struct site_record *r, __u32 level,
 				     enum reading reading, const char *exec_name)
@@ -120,17 +163,19 @@ static __always_inline bool read_all(void *ctx, struct evaluation *e, struct sit
 
 	for (int s = 0; s < STRINGS_MAX; s++)
 		r->event.string_len[s] = 0;
+	read_words(ctx, context, e, r, level, reading);
 	for_reads(i) {
 		const struct read_config read = config.read[i];
+		bool chained = config.chain[i].from;
 
-		if (reading == READ_AT_ENTRY)
-			r->event.regs[i] = in_context(read.kind) ? read_word(read, context) : 0;
 		if (!takes_buffer(read.kind) || read.string >= STRINGS_MAX)
 			continue;
-		if (reading == READ_AT_EXEC && read.kind == READ_USER_STRING) {
+		if (chained && r->event.unreadable & (1u << i)) {
+			len = STRING_UNREADABLE;
+		} else if (reading == READ_AT_EXEC && read.kind == READ_USER_STRING) {
 			len = string_length(bpf_probe_read_kernel_str(e->string[read.string], STRING_READ, exec_name));
 		} else {
-			len = read_buffer(e, read, context, r, r->event.regs[i], level);
+			len = read_buffer(e, read, chained, context, r, r->event.regs[i], level);
 		}
 		r->event.string_len[read.string] = len;
 		if (len == STRING_UNREADABLE && in_user_memory(read.kind))
@@ -150,9 +195,11 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 
 	if (!e || !r)
 		return 0;
-	if (retry)
+	if (retry) {
 		for (int i = 0; i < READS_MAX; i++)
 			r->event.regs[i] = retry->regs[i];
+		r->event.unreadable = retry->unreadable;
+	}
 	unreadable = read_all(ctx, e, r, level, reading, exec_name);
 	/* What can be denied, here or by an enforcer, cannot be put off: when it returns it has been done. */
 	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && !config.notifies && retry_later(r))

@@ -208,7 +208,9 @@ static __always_inline void evaluate_reads(struct evaluation *e, struct site_rec
 
 		if (read.string >= STRINGS_MAX)
 			continue;
-		if (is_text(read.kind))
+		if (config.chain[i].from && r->event.unreadable & (1u << i))
+			evaluate_unreadable(level, i);
+		else if (is_text(read.kind))
 			evaluate_string(level, i, read.string, r->event.string_len[read.string]);
 		else if (read.kind == READ_BINARY)
 			evaluate_binary(level, i);

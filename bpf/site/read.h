@@ -2,7 +2,7 @@
 #ifndef BOLTSEAL_READ_H
 #define BOLTSEAL_READ_H
 
-#include "match.h"
+#include "chain.h"
 #include "notice.h"
 #include "sock.h"
 #include "../lib/lineage.h"
@@ -178,7 +178,7 @@ static __always_inline __u32 read_file(__u8 kind, __u64 word, struct site_record
 }
 
 /* Reads what needs a buffer; returns its length, or why there is none. */
-static __always_inline __u32 read_buffer(struct evaluation *e, const struct read_config read, void *context,
+static __always_inline __u32 read_buffer(struct evaluation *e, const struct read_config read, bool chained, void *context,
 					 struct site_record *r, __u64 word, __u32 level)
 {
 	char *string = e->string[read.string];
@@ -198,7 +198,7 @@ static __always_inline __u32 read_buffer(struct evaluation *e, const struct read
 	case READ_DATA_LOC:
 		return read_record(string, context + (word & 0xffff), word >> 16 & 0xffff);
 	case READ_INLINE_STRING:
-		return read_record(string, context + read.offset, read.size);
+		return read_record(string, chained ? (void *)word : context + read.offset, read.size);
 	case READ_FILE:
 	case READ_PATH:
 	case READ_DENTRY:

@@ -87,6 +87,7 @@ struct evaluation {
 	__u32 search_state;
 	__u32 stack_depth;
 	__u64 stack[EXPRESSION_STACK];
+	__u64 word;               /* to which the chain of the read in hand leads */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 

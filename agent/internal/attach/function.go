@@ -159,17 +159,3 @@ func (p *Points) SyscallFunction(call string) (function string, compat bool, err
 	}
 	return "", false, fmt.Errorf("system call %s: %w", call, err)
 }
-
-// Registers is compile.Kernel: offsets into struct pt_regs of
-// arch/x86/include/asm/ptrace.h and arch/arm64/include/asm/ptrace.h.
-func (p *Points) Registers() compile.Registers {
-	if runtime.GOARCH == "arm64" {
-		words := []uint16{0, 8, 16, 24, 32, 40}
-		return compile.Registers{Args: words, Call: words, Compat: words, Result: 0}
-	}
-	const bx, cx, dx, si, di, bp, r8, r9, r10, ax = 40, 88, 96, 104, 112, 32, 72, 64, 56, 80
-	return compile.Registers{
-		Args: []uint16{di, si, dx, cx, r8, r9}, Call: []uint16{di, si, dx, r10, r8, r9},
-		Compat: []uint16{bx, cx, dx, si, di, bp}, Result: ax,
-	}
-}

@@ -82,7 +82,7 @@ func (r rules) Resolve(site, version uint32, bit int) (enrich.Rule, bool) {
 	rule := enrich.Rule{
 		PolicyNamespace: of.Policy.Namespace, PolicyName: of.Policy.Name,
 		Section: of.Hook.Section, Message: of.Hook.Message, Tags: of.Hook.Tags,
-		Signal: of.Rule.Signal, Override: of.Rule.Overrides,
+		Signal: of.Rule.Signal, Override: of.Rule.Overrides, Data: of.Hook.Data,
 	}
 	if of.Hook.Section == policy.Tracepoints {
 		rule.Subsys, rule.Event = of.Hook.Site.Subsystem, of.Hook.Site.Name

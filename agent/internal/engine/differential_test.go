@@ -33,7 +33,7 @@ const setsOfOne = 25
 func TestKernelAndGoJudgeAlike(t *testing.T) {
 	seed, tried, matched := *firstSeed, 0, 0
 	for tried < *pairs && !t.Failed() {
-		matched += judge(t, seed, min(setsOfOne, (*pairs-tried+pairsOfOne-1)/pairsOfOne))
+		matched += judge(t, compiletest.New(seed), seed, min(setsOfOne, (*pairs-tried+pairsOfOne-1)/pairsOfOne))
 		tried += setsOfOne * pairsOfOne
 		seed++
 	}
@@ -73,9 +73,9 @@ func TestKernelAndGoComputeAlike(t *testing.T) {
 }
 
 // judge tries sets of random policies at one site.
-func judge(t *testing.T, seed uint64, sets int) (matched int) {
+func judge(t *testing.T, source *compiletest.Source, seed uint64, sets int) (matched int) {
 	t.Helper()
-	d := &differential{source: compiletest.New(seed)}
+	d := &differential{source: source}
 	d.rig = newRig(t, d.source)
 	d.source.Paths = append(d.source.Paths, d.rig.binary)
 	d.source.Process.Lineage = d.rig.lineage
@@ -154,7 +154,7 @@ func (d *differential) draw() *compile.Policy {
 	for range 1 + d.source.IntN(2) {
 		points = append(points, d.source.Hook(1+d.source.IntN(32)))
 	}
-	return compilePoint(d.rig.t, points...)
+	return d.rig.compile(points...)
 }
 
 // compare holds the last evaluation against the plain one.
@@ -240,6 +240,13 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 	want.Regs = got.Regs // pointers are where they are
 	for dim, read := range d.rig.site.table.Reads() {
 		value := record.Value(read)
+		switch bit := uint32(1) << dim; {
+		case read.Buffer():
+			// An address can be found at which there is nothing: its length tells.
+			want.Unreadable |= got.Unreadable & bit
+		case read.Chain.From != 0 && value.Unreadable:
+			want.Unreadable |= bit
+		}
 		switch {
 		case read.Kind == bpf.WireReadKindREAD_INT:
 			want.Regs[dim] = value.Number
@@ -255,12 +262,13 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 		}
 		length, text := uint32(len(value.String)), value.String
 		switch user := record.Users[int(read.Offset)]; {
-		case value.Unreadable && user.Unreadable:
+		case value.Unreadable && (user.Unreadable || read.Chain.From != 0):
 			length = uint32(bpf.WireStringStatusSTRING_UNREADABLE)
 		case value.Unreadable:
 			length = uint32(bpf.WireStringStatusSTRING_TRUNCATED)
 		}
 		want.StringLen[len(want.strings)] = length
+		want.Mode[len(want.strings)] = got.Mode[len(want.strings)]
 		want.strings = append(want.strings, text)
 	}
 	for len(want.strings) < len(want.StringLen) {

@@ -85,15 +85,27 @@ type rig struct {
 	memory map[int]*region
 	// ancestors are this process and those that it descends from.
 	ancestors []ancestor
+	kernel    compiletest.Kernel
+}
+
+// kernelOf is the kernel whose structures a source's hooks look into.
+func kernelOf(source *compiletest.Source) compiletest.Kernel {
+	if source.Data == nil {
+		return compiletest.Kernel{}
+	}
+	return source.Data.Kernel
 }
 
 // newRig makes a rig whose site reads all that hooks of the source can.
 func newRig(t testing.TB, source *compiletest.Source) *rig {
 	t.Helper()
-	wide := compilePoint(t, policy.Hook{
+	all := policy.Hook{
 		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
-		Selectors: []policy.Selector{source.Computed()},
-	})
+	}
+	if source.Data == nil {
+		all.Selectors = []policy.Selector{source.Computed()}
+	}
+	wide := compileFor(t, kernelOf(source), all)
 	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
 	return newRigOf(t, source, &wide.Hooks[0])
 }
@@ -101,7 +113,7 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 // newRigOf makes a rig whose site reads what a hook does.
 func newRigOf(t testing.TB, source *compiletest.Source, wide *compile.Hook) *rig {
 	t.Helper()
-	r := &rig{t: t, Engine: openBare(t, unattached{}), memory: map[int]*region{}, ancestors: ancestry(t)}
+	r := &rig{t: t, Engine: openBare(t, unattached{}), memory: map[int]*region{}, ancestors: ancestry(t), kernel: kernelOf(source)}
 	r.pin()
 	// Of all the kinds of programs, test runs take those of raw tracepoints.
 	r.maps.entry = func(compile.SiteKind) string { return bpf.SiteProgRawEvent }
@@ -265,7 +277,19 @@ func (r *rig) pin() {
 // compilePoint compiles a policy of these hooks for the test's event.
 func compilePoint(t testing.TB, points ...policy.Hook) *compile.Policy {
 	t.Helper()
-	c, err := compile.Compile(&policy.Policy{Name: "p", Hooks: points}, compiletest.Kernel{})
+	return compileFor(t, compiletest.Kernel{}, points...)
+}
+
+// compile is compilePoint with what the rig knows of the kernel.
+func (r *rig) compile(points ...policy.Hook) *compile.Policy {
+	r.t.Helper()
+	return compileFor(r.t, r.kernel, points...)
+}
+
+// compileFor is compilePoint for a kernel.
+func compileFor(t testing.TB, k compile.Kernel, points ...policy.Hook) *compile.Policy {
+	t.Helper()
+	c, err := compile.Compile(&policy.Policy{Name: "p", Hooks: points}, k)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,6 +188,9 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 	buffers := map[compile.Read]uint8{}
 	for i, r := range shape.reads {
 		config.Read[i] = bpf.WireReadConfig{Offset: r.Offset, Kind: uint8(r.Kind), Size: r.Size, IsSigned: byteOf(r.Signed)}
+		if r.Whole() == r {
+			config.Chain[i] = chainConfig(r.Chain)
+		}
 		if r.Buffer() {
 			config.Read[i].String = uint8(len(buffers))
 			buffers[r] = config.Read[i].String
@@ -219,6 +222,12 @@ func expressionCode(reads []compile.Read) (code [compile.MaxCode]bpf.WireInstruc
 		at = append(at, r.Instructions(reads)...)
 	}
 	return code
+}
+
+func chainConfig(c compile.Chain) bpf.WireChainConfig {
+	return bpf.WireChainConfig{
+		From: uint8(c.From), Steps: c.Steps, Load: c.Load, Shift: c.Shift, Bits: c.Bits, Offset: c.Offsets,
+	}
 }
 
 func byteOf(is bool) uint8 {

@@ -36,7 +36,7 @@ func TestLargestSiteLoads(t *testing.T) {
 	s.hook = &wide.Hooks[0]
 	config := siteConfig(s, s.shape())
 	config.HasExit, config.IsExec, config.Words = 1, 1, uint32(bpf.WireLimitsRULE_WORDS)
-	config.Read = widest()
+	config.Read, config.Chain = widest(), widestChains()
 	for _, name := range []string{
 		bpf.SiteProgTracepointEvent, bpf.SiteProgSyscallExit, bpf.SiteProgExecDone,
 	} {
@@ -53,7 +53,7 @@ func TestLargestVerdictLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := siteConfig(s, s.shape())
-	config.Words, config.Read = uint32(bpf.WireLimitsRULE_WORDS), widest()
+	config.Words, config.Read, config.Chain = uint32(bpf.WireLimitsRULE_WORDS), widest(), widestChains()
 	verify(t, e, s, config, bpf.SiteProgFunctionVerdict)
 }
 
@@ -71,6 +71,20 @@ func TestFollowersLoad(t *testing.T) {
 	for _, name := range names {
 		kerneltest.CheckBudget(t, name, coll.Programs[name])
 	}
+}
+
+// widestChains is chains to all words that there can be chains to.
+func widestChains() (chains [bpf.WireLimitsREADS_MAX]bpf.WireChainConfig) {
+	for i, read := range widest() {
+		switch from := []bpf.WireChainStart{
+			bpf.WireChainStartCHAIN_TASK, bpf.WireChainStartCHAIN_WORD, bpf.WireChainStartCHAIN_REGISTER,
+		}[i%3]; bpf.WireReadKind(read.Kind) {
+		case bpf.WireReadKindREAD_INT, bpf.WireReadKindREAD_FD:
+			chains[i] = bpf.WireChainConfig{From: uint8(from), Steps: uint8(bpf.WireLimitsCHAIN_MAX), Load: 4, Bits: 3, Shift: 2}
+		default:
+		}
+	}
+	return chains
 }
 
 // widest is the reads that cost the verifier most: text of each kind that a record

@@ -27,7 +27,7 @@ func (e *Enricher) siteArgs(of *event.Site, args []Arg) []*tetragon.KprobeArgume
 			if a.String >= 0 && a.String < len(of.Strings) {
 				e.setBuffer(messages[i], a.Type, &of.Strings[a.String])
 			}
-		case a.Reg < 0 || a.Reg >= len(of.Regs):
+		case a.Reg < 0 || a.Reg >= len(of.Regs) || of.Unreadable&(1<<a.Reg) != 0:
 		case a.Type == policy.ArgCapability:
 			messages[i].Arg = &tetragon.KprobeArgument_CapabilityArg{CapabilityArg: capability(int32(of.Regs[a.Reg]))}
 		case a.Type == policy.ArgSyscall64:

@@ -147,6 +147,24 @@ func TestSectionsMakeEvents(t *testing.T) {
 	}
 }
 
+// Items of data are told apart from arguments.
+func TestDataIsToldApart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.rules.known[ruleKey{3, 4, 0}] = Rule{Section: policy.Kprobes, Function: "f", Data: 2, Args: []Arg{
+		{Type: policy.ArgInt32, Label: "a"}, {Type: policy.ArgInt32, Label: "b"}, {Type: policy.ArgInt32, Label: "c"},
+	}}
+	w.Handle(siteEvent([]int{0}, nil))
+	all := w.sink.take(t)
+	if len(all) != 1 {
+		t.Fatalf("%d events", len(all))
+	}
+	args, data := all[0].GetProcessKprobe().GetArgs(), all[0].GetProcessKprobe().GetData()
+	if len(args) != 1 || args[0].GetLabel() != "a" || len(data) != 2 || data[0].GetLabel() != "b" || data[1].GetLabel() != "c" {
+		t.Errorf("args %v, data %v", args, data)
+	}
+}
+
 // FuzzArguments reads any bytes as any type: what a program writes can be wrong,
 // and what it reads is chosen by whoever is watched.
 func FuzzArguments(f *testing.F) {

@@ -32,8 +32,10 @@ type Rule struct {
 	Signal uint8
 	// Override: where its policy is enforced, the rule makes the operation fail.
 	Override bool
-	// Args are the arguments of the rule's hook, in the order of the policy.
+	// Args are the arguments of the rule's hook, in the order of the policy; the last
+	// Data of them are items of data.
 	Args []Arg
+	Data int
 }
 
 // Arg is where in the event's record an argument is.
@@ -88,7 +90,8 @@ func (e *Enricher) publishSite(of *event.Site) {
 			continue
 		}
 		response := &tetragon.GetEventsResponse{}
-		args, did := e.siteArgs(of, r.Args), action(r, of.Signalled.Has(bit), of.Overridden.Has(bit), of.Notified.Has(bit))
+		all, did := e.siteArgs(of, r.Args), action(r, of.Signalled.Has(bit), of.Overridden.Has(bit), of.Notified.Has(bit))
+		args, data := all[:len(all)-r.Data], all[len(all)-r.Data:]
 		switch r.Section {
 		case policy.LSMHooks:
 			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: &tetragon.ProcessLsm{
@@ -97,7 +100,7 @@ func (e *Enricher) publishSite(of *event.Site) {
 			}}
 		case policy.Kprobes, policy.Fentries:
 			response.Event = &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
-				Process: subject, Parent: parent, FunctionName: r.Function, Args: args,
+				Process: subject, Parent: parent, FunctionName: r.Function, Args: args, Data: data,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
 			}}
 		default:

@@ -131,19 +131,22 @@ func TestIntegers(t *testing.T) {
 // TestArgumentsWithoutValueKeepTheirPlace: also when the rule is wrong about the record.
 func TestArgumentsWithoutValueKeepTheirPlace(t *testing.T) {
 	t.Parallel()
-	e := &event.Site{Strings: [6]event.String{{Status: event.StringUnreadable}, {Status: event.StringTruncated}, {}}}
+	e := &event.Site{Strings: [6]event.String{{Status: event.StringUnreadable}, {Status: event.StringTruncated}, {}}, Unreadable: 1 << 3}
 	got := newWorld(t).siteArgs(e, []Arg{
 		{Type: policy.ArgString, String: 0, Label: "unreadable"},
 		{Type: policy.ArgString, String: 1, Label: "too long"},
 		{Type: policy.ArgString, String: 2, Label: "empty"},
 		{Type: policy.ArgString, String: 6, Label: "beyond"},
 		{Type: policy.ArgString, String: -1, Label: "none"},
-		{Type: policy.ArgInt32, Reg: 24, Label: "beyond"},
+		{Type: policy.ArgInt32, Reg: int(bpf.WireLimitsREADS_MAX), Label: "beyond"},
 		{Type: policy.ArgInt32, Reg: -1, Label: "none"},
+		{Type: policy.ArgInt32, Reg: 3, Label: "nowhere"},
+		{Type: policy.ArgInt32, Reg: 4, Label: "zero"},
 	})
 	want := []*tetragon.KprobeArgument{
 		{Label: "unreadable"}, {Label: "too long"}, {Label: "empty", Arg: &tetragon.KprobeArgument_StringArg{}},
-		{Label: "beyond"}, {Label: "none"}, {Label: "beyond"}, {Label: "none"},
+		{Label: "beyond"}, {Label: "none"}, {Label: "beyond"}, {Label: "none"}, {Label: "nowhere"},
+		{Label: "zero", Arg: &tetragon.KprobeArgument_IntArg{}},
 	}
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)

@@ -114,6 +114,9 @@ type Site struct {
 	Site, Version uint32
 	// Regs are the words that the site reads.
 	Regs [bpf.WireLimitsREADS_MAX]uint64
+	// Unreadable are those of Regs to which a pointer was to lead that leads nowhere:
+	// bit i is of Regs[i].
+	Unreadable uint32
 	// Strings are what takes a buffer of what the site reads, in the order of Regs:
 	// text, or the bytes of a structure. Those that the site does not read are
 	// empty.

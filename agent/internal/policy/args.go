@@ -10,13 +10,14 @@ const (
 	maxLabel   = 256
 )
 
-// arg decodes an argument of h, whose section is known.
-func (d *decoder) arg(v value, h *Hook) Arg {
+// arg decodes an argument of h, whose section is known. data: it is an item of data.
+func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 	var a Arg
 	var typ, size value
+	var w where
 	typeOK := true
 	d.object(v, shape{
-		known: map[string]func(value){
+		known: w.keys(map[string]func(value){
 			"index": func(v value) {
 				i, _ := d.integer(v, 0, lastArg(h))
 				a.Index = uint32(i)
@@ -24,30 +25,41 @@ func (d *decoder) arg(v value, h *Hook) Arg {
 			"type":         func(v value) { typ = v; a.Type, typeOK = d.argType(v, h) },
 			"label":        func(v value) { a.Label, _ = d.boundedText(v, 0, maxLabel) },
 			"sizeArgIndex": func(v value) { size = v },
-		},
-		later: []string{
-			"btfType", "btfTypeModule", "maxData", "resolve", "returnCopy", "size", "source",
-		},
+		}),
+		later:    []string{"maxData", "returnCopy", "size"},
 		required: []string{"index"},
 	})
+	d.place(v, w, &a, h, data)
 	if size.node != nil {
 		i, _ := d.integer(size, 0, maxSizeArg)
 		a.SizeArg = uint32(i)
 	}
-	if !typeOK {
-		return a
+	if typeOK {
+		d.typeFits(v, typ, size, a, h)
 	}
+	return a
+}
+
+// typeFits checks an argument's type against where the value is, and its length.
+func (d *decoder) typeFits(v, typ, size value, a Arg, h *Hook) {
 	switch {
-	case a.Type == ArgAuto && h.Section == Kprobes && typ.node != nil:
+	case a.Type == ArgSyscall64 && a.Resolve != "":
+		d.fault(typ, "type %s is for fields of a record, and not for what resolve leads to", a.Type)
+	case untold(a, h) && typ.node != nil:
 		d.fault(typ, "a function does not tell the type of its argument here: name a type")
-	case a.Type == ArgAuto && h.Section == Kprobes:
+	case untold(a, h):
 		d.fault(v, "type is required: a function does not tell it here")
 	case a.SizeArg > 0 && a.Type != ArgCharBuf:
 		d.fault(size, "%s has no length: sizeArgIndex is for %s", a.Type, ArgCharBuf)
 	case a.SizeArg == 0 && a.Type == ArgCharBuf && (size.node == nil || isDefault(size.node)):
 		d.fault(v, "%s needs sizeArgIndex, the argument that holds its length, counted from 1", a.Type)
 	}
-	return a
+}
+
+// untold tells whether nobody knows the argument's type. What a path leads to, and how
+// wide a register is, is known.
+func untold(a Arg, h *Hook) bool {
+	return a.Type == ArgAuto && h.Section == Kprobes && a.Resolve == ""
 }
 
 // lastArg is the largest index of an argument: that of a field has no bound of

@@ -31,8 +31,17 @@
 // first item of the hook's args, whatever its index, and neither index nor args is
 // needed; a policy has at most 256 of them.
 //
-// The type auto is for tracepoints, lsmhooks and fentries; an item of kprobes
-// names its types. The types of auto are filled in by [Hook.WithTypes].
+// The type auto is for tracepoints, lsmhooks and fentries, and wherever a path is
+// resolved; any other item of kprobes names its type. The types of auto are filled in
+// by [Hook.WithTypes].
+//
+// An argument can be resolved: a path of at most ten members, with indexes in
+// brackets, leads from its type, or from the structure btfType of the kernel or of the
+// module btfTypeModule, through pointers to a value. So can an item of data of kprobes
+// and fentries, whose source is current_task, a task_struct, or pt_regs, where
+// resolve is the name of a register of the machine, at kprobes only. Arguments of
+// system calls are memory of the process, and lead nowhere. args and data have at most
+// five items together, and so have matchArgs and matchData in a selector.
 //
 // A system call is written "sys_name", or with an ABI (x64, i386, arm64, arm32)
 // "i386/sys_name"; the names of the kernel's functions for them are understood

@@ -152,14 +152,12 @@ func TestLaterParts(t *testing.T) {
 		{kprobeWith("    return: %s\n"), "spec.kprobes[0].return", "true", "false"},
 		{kprobeWith("    returnArg: %s\n"), "spec.kprobes[0].returnArg", "{index: 0, type: int}", "{}"},
 		{kprobeWith("    returnArgAction: %s\n"), "spec.kprobes[0].returnArgAction", "TrackSock", "''"},
-		{kprobeWith("    data: %s\n"), "spec.kprobes[0].data", "[{index: 0}]", "[]"},
 		{kprobeWith("    - {index: 1, type: %s}\n"), "spec.kprobes[0].args[1].type", "bpf_attr", "sock"},
 		{kprobeWith("    selectors: [{matchReturnArgs: %s}]\n"), "spec.kprobes[0].selectors[0].matchReturnArgs", "[{}]", "[]"},
 		{kprobeWith("    selectors: [{matchReturnActions: %s}]\n"), "spec.kprobes[0].selectors[0].matchReturnActions", "[{}]", "[]"},
 		{spec("loader: %s"), "spec.loader", "true", "false"},
 		{spec("selectorsMacros: %s"), "spec.selectorsMacros", "{a: {}}", "{}"},
 		{hookWith("    - {index: 1, type: %s}\n"), "spec.tracepoints[0].args[4].type", "filename", "uint64"},
-		{hookWith("    - {index: 1, resolve: %s}\n"), "spec.tracepoints[0].args[4].resolve", "a.b", `""`},
 		{hookWith("    - {index: 1, returnCopy: %s}\n"), "spec.tracepoints[0].args[4].returnCopy", "true", "False"},
 		{action("{action: %s}"), actionPath + ".action", "getUrl", "sigkill"},
 		{action("{action: Post, rateLimit: %s}"), actionPath + ".rateLimit", "1m", `""`},
@@ -167,7 +165,6 @@ func TestLaterParts(t *testing.T) {
 		{action("{action: Post, userStackTrace: %s}"), actionPath + ".userStackTrace", "on", "false"},
 		{hookWith("    selectors: [{macros: %s}]\n"), "spec.tracepoints[0].selectors[0].macros", "[a]", "[]"},
 		{hookWith("    selectors: [{label: %s}]\n"), "spec.tracepoints[0].selectors[0].label", "a", "''"},
-		{hookWith("    selectors: [{matchData: %s}]\n"), "spec.tracepoints[0].selectors[0].matchData", "[{operator: In}]", "[]"},
 		{hookWith("    selectors: [{matchWorkloads: %s}]\n"), "spec.tracepoints[0].selectors[0].matchWorkloads", "{}", "null"},
 	} {
 		t.Run(c.path+" "+c.on, func(t *testing.T) {

@@ -23,23 +23,30 @@ const (
 type hook struct {
 	*decoder
 	section Section
-	args    []Arg
-	// argsOK is false when the arguments have faults: then it is not the
-	// filters' fault that they name none.
-	argsOK bool
+	// args and data are what matchArgs and matchData compare.
+	args, data operands
+}
+
+// operands are the arguments that a list of filters is about.
+type operands struct {
+	// what one of them is called.
+	what string
+	args []Arg
+	// all is Hook.Args, and first the position of the first of them there.
+	all   []Arg
+	first int
+	// sound is false when the arguments have faults: then it is not the filters'
+	// fault that they name none.
+	sound bool
 }
 
 func (h hook) selector(v value) Selector {
 	var s Selector
+	var data value
 	h.object(v, shape{
 		known: map[string]func(value){
-			"matchArgs": func(v value) {
-				h.list(v, maxFilters, func(item value) {
-					if f, ok := h.argFilter(item); ok {
-						s.Args = append(s.Args, f)
-					}
-				})
-			},
+			"matchArgs": func(v value) { s.Args = h.argFilters(v, h.args) },
+			"matchData": func(v value) { data = v; s.Data = h.argFilters(v, h.data) },
 			"matchBinaries": func(v value) {
 				h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
 			},
@@ -60,18 +67,30 @@ func (h hook) selector(v value) Selector {
 			},
 		},
 		later: []string{
-			"label", "macros", "matchCapabilityChanges", "matchData", "matchNamespaceChanges",
+			"label", "macros", "matchCapabilityChanges", "matchNamespaceChanges",
 			"matchReturnActions", "matchReturnArgs",
 		},
 		laterObjects: []string{"matchWorkloads"},
 	})
+	if n := len(s.Args) + len(s.Data); n > maxFilters {
+		h.fault(data, "matchArgs and matchData have %d filters together, more than %d", n, maxFilters)
+	}
 	if len(s.Actions) == 0 {
 		s.Actions = []Action{{Kind: Post}}
 	}
 	return s
 }
 
-func (h hook) argFilter(v value) (ArgFilter, bool) {
+func (h hook) argFilters(v value, on operands) (filters []ArgFilter) {
+	h.list(v, maxFilters, func(item value) {
+		if f, ok := h.argFilter(item, on); ok {
+			filters = append(filters, f)
+		}
+	})
+	return filters
+}
+
+func (h hook) argFilter(v value, on operands) (ArgFilter, bool) {
 	f := ArgFilter{at: v.position()}
 	var index, positions, operator, values value
 	h.object(v, shape{
@@ -91,20 +110,24 @@ func (h hook) argFilter(v value) (ArgFilter, bool) {
 	for _, item := range items {
 		f.Values = append(f.Values, item.node.Value)
 	}
-	argOK := h.argPositions(&f, v, index, positions)
+	argOK := h.argPositions(&f, v, index, positions, on)
 	if !opOK || !valuesOK || !h.countFits(v, values, f) || !argOK {
 		return f, false
 	}
-	sound := true
+	sound, t := true, ArgAuto
+	if f.Arg < len(on.args) {
+		t = on.args[f.Arg].Type
+	}
+	f.Arg, f.Old = f.Arg+on.first, f.Old+on.first
 	for _, item := range items {
-		if name, ok := strings.CutPrefix(item.node.Value, listPrefix); ok && h.args[f.Arg].Type == ArgSyscall64 {
+		if name, ok := strings.CutPrefix(item.node.Value, listPrefix); ok && t == ArgSyscall64 {
 			sound = h.expand(item, h.names.lists[name]) && sound
 		}
 	}
 	if !sound {
 		return f, false
 	}
-	f.resolveAll(argTypes(h.args), &h.names, func(i int, reason string) {
+	f.resolveAll(argTypes(on.all), &h.names, func(i int, reason string) {
 		sound = false
 		at := operator
 		if i >= 0 {
@@ -155,7 +178,7 @@ func (h hook) countExpressions(values value, n int) bool {
 }
 
 // argPositions finds the arguments that a filter is about.
-func (h hook) argPositions(f *ArgFilter, v, index, positions value) bool {
+func (h hook) argPositions(f *ArgFilter, v, index, positions value, on operands) bool {
 	listed := positions.node != nil && !(positions.node.Kind == yaml.SequenceNode && len(positions.node.Content) == 0)
 	switch {
 	case f.Op == OpCapabilitiesGained:
@@ -163,39 +186,39 @@ func (h hook) argPositions(f *ArgFilter, v, index, positions value) bool {
 			h.fault(v, "%s needs args: the positions of the new set and of the old one", f.Op)
 			return false
 		}
-		at, ok := h.listedPositions(positions, 2)
+		at, ok := h.listedPositions(positions, 2, on)
 		if ok {
 			f.Arg, f.Old = at[0], at[1]
 		}
 		return ok
 	case f.Op == OpCelExpr:
-		return h.expressionArgs(f, v, index, positions, listed)
+		return h.expressionArgs(f, v, index, positions, listed, on)
 	case listed:
-		at, ok := h.listedPositions(positions, 1)
+		at, ok := h.listedPositions(positions, 1, on)
 		if ok {
 			f.Arg = at[0]
 		}
 		return ok
 	}
 	var ok bool
-	f.Arg, ok = h.argPosition(v, index)
+	f.Arg, ok = h.argPosition(v, index, on)
 	return ok
 }
 
 // expressionArgs looks at what an expression does not need: it names its arguments
 // by itself.
-func (h hook) expressionArgs(f *ArgFilter, v, index, positions value, listed bool) bool {
+func (h hook) expressionArgs(f *ArgFilter, v, index, positions value, listed bool, on operands) bool {
 	switch {
-	case len(h.args) == 0:
-		if h.argsOK {
+	case len(on.all) == 0:
+		if on.sound {
 			h.fault(v, "%s needs a hook with arguments", f.Op)
 		}
 		return false
 	case listed:
-		_, ok := h.listedPositions(positions, 0)
+		_, ok := h.listedPositions(positions, 0, on)
 		return ok
 	case index.node != nil:
-		_, ok := h.argPosition(v, index)
+		_, ok := h.argPosition(v, index, on)
 		return ok
 	}
 	return true
@@ -204,7 +227,7 @@ func (h hook) expressionArgs(f *ArgFilter, v, index, positions value, listed boo
 // argPosition is where the filter's argument stands in the hook's list, by the index
 // that it declares; the first of that index is meant. The item's args hold the
 // position itself, and win. Both missing means index 0, the default of the language.
-func (h hook) argPosition(v, index value) (int, bool) {
+func (h hook) argPosition(v, index value, on operands) (int, bool) {
 	var want int64
 	if index.node != nil {
 		var ok bool
@@ -212,29 +235,29 @@ func (h hook) argPosition(v, index value) (int, bool) {
 			return 0, false
 		}
 	}
-	at := slices.IndexFunc(h.args, func(a Arg) bool { return int64(a.Index) == want })
+	at := slices.IndexFunc(on.args, func(a Arg) bool { return int64(a.Index) == want })
 	switch {
 	case at >= 0:
 		return at, true
-	case !h.argsOK:
+	case !on.sound:
 	case index.node == nil:
-		h.fault(v, "needs index or args: no argument has index 0")
+		h.fault(v, "needs index or args: no %s has index 0", on.what)
 	default:
-		h.fault(index, "no argument has index %d", want)
+		h.fault(index, "no %s has index %d", on.what, want)
 	}
 	return 0, false
 }
 
 // listedPositions are the positions of arguments that a filter names: so many, or
 // with 0 any number.
-func (h hook) listedPositions(positions value, want int) (at []int, ok bool) {
+func (h hook) listedPositions(positions value, want int, on operands) (at []int, ok bool) {
 	sound := h.list(positions, maxArgs, func(item value) {
 		i, ok := h.integer(item, 0, maxArgs-1)
 		if !ok {
 			return
 		}
-		if at = append(at, int(i)); int(i) >= len(h.args) && h.argsOK {
-			h.fault(positions, "there is no argument at position %d: the hook has %d", i, len(h.args))
+		if at = append(at, int(i)); int(i) >= len(on.args) && on.sound {
+			h.fault(positions, "there is no %s at position %d: the hook has %d", on.what, i, len(on.args))
 		}
 	})
 	n := len(positions.node.Content)
@@ -248,7 +271,7 @@ func (h hook) listedPositions(positions value, want int) (at []int, ok bool) {
 		h.fault(positions, "names %d arguments; the operator compares %d", n, want)
 		return nil, false
 	}
-	return at, !slices.ContainsFunc(at, func(i int) bool { return i >= len(h.args) })
+	return at, !slices.ContainsFunc(at, func(i int) bool { return i >= len(on.args) })
 }
 
 func (h hook) argOperator(v value) (Operator, bool) {

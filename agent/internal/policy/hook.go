@@ -59,7 +59,8 @@ type Hook struct {
 	// IgnoreMissing is ignore.callNotFound: calls that the kernel does not have
 	// are left out.
 	IgnoreMissing bool
-	// Args are the arguments that are read, in the order of the policy.
+	// Args are the arguments that are read, in the order of the policy, and after
+	// them the items of data, whose Source is not SourceArg.
 	Args []Arg
 	// Message is copied to the events; at most 256 bytes.
 	Message string
@@ -80,6 +81,26 @@ func (h Hook) Enforces() bool { return slices.ContainsFunc(h.Selectors, Selector
 // Path is where the hook stands in the policy: "spec.kprobes[0]".
 func (h Hook) Path() string { return fmt.Sprintf("spec.%s[%d]", h.Section, h.Index) }
 
+// ArgPath is where the argument at a position of Args stands in the policy:
+// "spec.kprobes[0].data[1]".
+func (h Hook) ArgPath(i int) string { return h.Path() + h.argKey(i) }
+
+func (h Hook) argKey(i int) string {
+	first := h.firstData()
+	if i < first {
+		return fmt.Sprintf(".args[%d]", i)
+	}
+	return fmt.Sprintf(".data[%d]", i-first)
+}
+
+// firstData is the position of the first item of data in Args.
+func (h Hook) firstData() int {
+	if i := slices.IndexFunc(h.Args, func(a Arg) bool { return a.Source != SourceArg }); i >= 0 {
+		return i
+	}
+	return len(h.Args)
+}
+
 // Arg is one argument that a hook reads.
 type Arg struct {
 	// Index is the field's position in a tracepoint's format description, counted
@@ -92,6 +113,14 @@ type Arg struct {
 	// SizeArg is the position, counted from 1, of the argument that holds the
 	// length of an ArgCharBuf; 0: none.
 	SizeArg uint32
+	// Source is what the value is read from.
+	Source Source
+	// Resolve is the path from there to the value, see ParseMemberPath; empty: the
+	// argument itself. Of SourceRegister it is the name of a register.
+	Resolve string
+	// BTFType is the structure at which the path begins, one of the module
+	// BTFModule or of the kernel itself. Empty: the type of the argument.
+	BTFType, BTFModule string
 }
 
 // WithTypes is a copy of the hook whose arguments of type ArgAuto have the type
@@ -111,7 +140,7 @@ func (h Hook) WithTypes(types []ArgType) (Hook, error) {
 			h.Args[i].Type = types[i]
 		}
 		if h.Args[i].Type == ArgAuto {
-			faults = append(faults, h.at.below(".args[%d].type", i).fault("cannot be told: name a type"))
+			faults = append(faults, h.at.below("%s.type", h.argKey(i)).fault("cannot be told: name a type"))
 		}
 	}
 	if len(faults) > 0 {
@@ -120,20 +149,13 @@ func (h Hook) WithTypes(types []ArgType) (Hook, error) {
 	h.Selectors = slices.Clone(h.Selectors)
 	for i := range h.Selectors {
 		s := &h.Selectors[i]
-		s.Args = slices.Clone(s.Args)
-		for j := range s.Args {
-			f := &s.Args[j]
-			if !f.dependsOn(auto) {
-				continue
-			}
-			// A list is only of system calls, which no description tells of.
-			f.resolveAll(h.argTypes(), &names{}, func(value int, reason string) {
-				at := f.at.below(".operator")
-				if value >= 0 {
-					at = f.at.below(".values[%d]", value)
+		s.Args, s.Data = slices.Clone(s.Args), slices.Clone(s.Data)
+		for _, filters := range [][]ArgFilter{s.Args, s.Data} {
+			for j := range filters {
+				if f := &filters[j]; f.dependsOn(auto) {
+					faults = append(faults, f.typed(h.argTypes())...)
 				}
-				faults = append(faults, at.fault("%s", reason))
-			})
+			}
 		}
 	}
 	return h, errors.Join(faults...)
@@ -158,4 +180,17 @@ func (f *ArgFilter) dependsOn(marked []bool) bool {
 		return marked[f.Arg] || marked[f.Old]
 	}
 	return marked[f.Arg]
+}
+
+// typed types the filter's values when the types of the hook's arguments are known.
+func (f *ArgFilter) typed(types []ArgType) (faults []error) {
+	// A list is only of system calls, which no description tells of.
+	f.resolveAll(types, &names{}, func(value int, reason string) {
+		at := f.at.below(".operator")
+		if value >= 0 {
+			at = f.at.below(".values[%d]", value)
+		}
+		faults = append(faults, at.fault("%s", reason))
+	})
+	return faults
 }

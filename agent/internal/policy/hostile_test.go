@@ -212,6 +212,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(binaries("{operator: NotPrefix, values: [/usr/, /opt/]}")))
 	f.Add([]byte(action("{action: Signal, argSig: 0x10}")))
 	f.Add([]byte(fullSites))
+	f.Add([]byte(dataSites))
 	f.Add([]byte(hookWith("    tags: [&a ab, *a]\n    message: >\n      two\n      lines\n")))
 	f.Add([]byte("{\"apiVersion\": \"cilium.io/v1alpha1\", \"kind\": \"TracingPolicyNamespaced\", \"metadata\": " +
 		"{\"name\": \"a\", \"namespace\": \"b\"}, \"spec\": {\"tracepoints\": [{\"subsystem\": \"s\", \"event\": \"e\"}]}}"))

@@ -31,7 +31,7 @@ func checkInvariants(t *testing.T, p *Policy) {
 			for _, a := range s.Actions {
 				checkAction(t, p, tp, a)
 			}
-			for _, f := range s.Args {
+			for _, f := range slices.Concat(s.Args, s.Data) {
 				checkFilter(t, tp, f)
 			}
 		}
@@ -55,10 +55,24 @@ func checkHook(t *testing.T, p *Policy, h Hook) {
 			t.Errorf("call %q: %q %s", call, name, reason)
 		}
 	}
-	for _, a := range h.Args {
-		if a.Type == ArgAuto && h.Section == Kprobes || (a.SizeArg > 0) != (a.Type == ArgCharBuf) || int64(a.Index) > lastArg(&h) {
+	for i, a := range h.Args {
+		checkPlace(t, h, i)
+		if untold(a, &h) || (a.SizeArg > 0) != (a.Type == ArgCharBuf) || int64(a.Index) > lastArg(&h) {
 			t.Errorf("argument: %+v", a)
 		}
+	}
+}
+
+// checkPlace checks where a value is: data comes last and leads somewhere, and paths
+// can be followed.
+func checkPlace(t *testing.T, h Hook, i int) {
+	t.Helper()
+	a := h.Args[i]
+	_, err := ParseMemberPath(a.Resolve)
+	data := a.Source != SourceArg
+	if data != (i >= h.firstData()) || data && a.Resolve == "" || a.Resolve != "" && err != nil ||
+		a.Resolve == "" && a.BTFType != "" || a.BTFType == "" && a.BTFModule != "" || a.Resolve != "" && !data && h.Syscall {
+		t.Errorf("place of argument %d: %+v", i, a)
 	}
 }
 
@@ -79,7 +93,7 @@ func checkWithTypes(t *testing.T, h Hook) {
 			}
 		}
 		for _, s := range typed.Selectors {
-			for _, f := range s.Args {
+			for _, f := range slices.Concat(s.Args, s.Data) {
 				checkFilter(t, typed, f)
 			}
 		}

@@ -23,7 +23,7 @@ const (
 // body is what hooks of all sections have. Its parts are decoded by finish, once
 // everything they depend on is known, which may stand after them in the text.
 type body struct {
-	args, selectors value
+	args, data, selectors value
 }
 
 // common are the keys that hooks of all sections have.
@@ -36,14 +36,24 @@ func (d *decoder) common(h *Hook, b *body, own map[string]func(value)) map[strin
 }
 
 func (d *decoder) finish(h *Hook, b body) {
-	argsOK := true
+	before := len(d.faults)
 	if b.args.node != nil {
-		before := len(d.faults)
-		d.list(b.args, maxArgs, func(item value) { h.Args = append(h.Args, d.arg(item, h)) })
-		argsOK = len(d.faults) == before
+		d.list(b.args, maxArgs, func(item value) { h.Args = append(h.Args, d.arg(item, h, false)) })
 	}
+	args := len(h.Args)
+	if b.data.node != nil {
+		d.list(b.data, maxArgs, func(item value) { h.Args = append(h.Args, d.arg(item, h, true)) })
+		if len(h.Args) > maxArgs {
+			d.fault(b.data, "args and data have %d items together, more than %d", len(h.Args), maxArgs)
+		}
+	}
+	sound := len(d.faults) == before
 	if b.selectors.node != nil {
-		s := hook{decoder: d, section: h.Section, args: h.Args, argsOK: argsOK}
+		s := hook{
+			decoder: d, section: h.Section,
+			args: operands{what: "argument", all: h.Args, args: h.Args[:args], sound: sound},
+			data: operands{what: "item of data", all: h.Args, args: h.Args[args:], first: args, sound: sound},
+		}
 		d.list(b.selectors, maxSelectors, func(item value) { h.Selectors = append(h.Selectors, s.selector(item)) })
 	}
 	if len(h.Selectors) == 0 {
@@ -85,6 +95,7 @@ func (d *decoder) function(v value, h *Hook) {
 	h.Syscall = true
 	d.object(v, shape{
 		known: d.common(h, &b, map[string]func(value){
+			"data":    func(v value) { b.data = v },
 			"call":    func(v value) { call = v },
 			"syscall": func(v value) { h.Syscall = d.boolean(v) },
 			"ignore": func(v value) {
@@ -93,7 +104,7 @@ func (d *decoder) function(v value, h *Hook) {
 				}})
 			},
 		}),
-		later:    []string{"data", "return", "returnArg", "returnArgAction"},
+		later:    []string{"return", "returnArg", "returnArgAction"},
 		required: []string{"call"},
 	})
 	if call.node != nil {

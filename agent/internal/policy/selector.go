@@ -11,6 +11,8 @@ import (
 type Selector struct {
 	// Args are the filters on arguments, ANDed.
 	Args []ArgFilter
+	// Data are the filters on items of data, ANDed.
+	Data []ArgFilter
 	// Binaries are the filters on the path of the process's binary, ANDed.
 	Binaries []BinaryFilter
 	// ParentBinaries are the same on the binary of the process's parent.

@@ -5,6 +5,10 @@
 // a conjunction of filters by dimension. It is pure: it takes values and
 // returns values.
 //
+// The word that a [Read] is about is in the context of the site's program, or where a
+// [Chain] of pointers leads that begins there or at the current task. What is read at
+// the word does not depend on how it was found.
+//
 // A rule is one selector of one hook of one policy. At its site it is a bit.
 // For each dimension (an argument, the binary) and each [Kind] of comparison
 // that some rule uses, the site looks the value up once and gets the answer of

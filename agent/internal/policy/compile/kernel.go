@@ -53,6 +53,9 @@ type Kernel interface {
 	// SyscallFunction is the function of a system call, named as in policy.Hook,
 	// and whether it is of the ABI for 32 bits.
 	SyscallFunction(call string) (function string, compat bool, err error)
+	// Member finds what a path leads to, see policy.Arg. Its error says where the path
+	// ends, and what else there is.
+	Member(from Start, path string) (Member, error)
 	// Registers says where arguments are in the context of a kprobe.
 	Registers() Registers
 	// HostNamespace is the inode number of a namespace of the host's first process.
@@ -88,4 +91,13 @@ type Registers struct {
 	Call, Compat []uint16
 	// Result is where a function's result is when it has returned.
 	Result uint16
+	// Named are those that policies name.
+	Named map[string]Register
+}
+
+// Register is where a register is, and its size in bytes: of some the lower part has
+// a name of its own.
+type Register struct {
+	Offset uint16
+	Size   uint8
 }

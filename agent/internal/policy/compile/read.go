@@ -23,6 +23,9 @@ type Read struct {
 	// their number; for a part of a socket the kind of the socket's read.
 	Size   uint16
 	Signed bool
+	// Chain leads to the word where it is not in the context itself. The context then
+	// has at Offset what the chain begins with.
+	Chain Chain
 	// Copy tells reads of the same value apart, where a rule asks for it more often
 	// than one dimension can answer.
 	Copy uint8
@@ -67,12 +70,12 @@ func (r Read) Whole() Read {
 	if !r.part() {
 		return r
 	}
-	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8}
+	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8, Chain: r.Chain}
 }
 
 // partOf is the read of a part of what whole reads.
 func partOf(whole Read, kind bpf.WireReadKind) Read {
-	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind)}
+	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind), Chain: whole.Chain}
 }
 
 // wordRead is the read of an argument in a word of 8 bytes at an offset. user:

@@ -100,9 +100,11 @@ type Hook struct {
 	// Reads are what the site must read: first the arguments, in the order of the
 	// policy, then what only filters ask for.
 	Reads []Read
-	// Types and Labels are the policy's words for the arguments.
+	// Types and Labels are the policy's words for the arguments, of which the last
+	// Data are items of data.
 	Types  []policy.ArgType
 	Labels []string
+	Data   int
 	// Message and Tags are copied to the events.
 	Message string
 	Tags    []string
@@ -211,7 +213,7 @@ func compileHook(p *policy.Policy, h policy.Hook, k Kernel) (*Hook, error) {
 		Missed:  k.Misses(at.Kind),
 		Section: h.Section, Index: h.Index, Call: callOf(h), Message: h.Message, Tags: h.Tags,
 	}
-	if err := hook.compileArgs(path, h.Args, at); err != nil {
+	if err := hook.compileArgs(h, at, k); err != nil {
 		return nil, err
 	}
 	if h, err = h.WithTypes(hook.Types); err != nil {
@@ -248,19 +250,24 @@ func signals(h policy.Hook) bool {
 }
 
 // compileArgs finds the hook's arguments at its place.
-func (h *Hook) compileArgs(path string, args []policy.Arg, at *place) error {
+func (h *Hook) compileArgs(of policy.Hook, at *place, k Kernel) error {
 	var faults faults
 	buffers := 0
-	for i, arg := range args {
-		path := fmt.Sprintf("%s.args[%d]", path, i)
-		read, typ, err := at.read(arg)
+	for i, arg := range of.Args {
+		read, typ, err := at.read(arg, k)
 		if err != nil {
 			field := ".type"
-			if errors.Is(err, errNoArg) {
+			switch {
+			case errors.Is(err, errNoArg):
 				field = ".index"
+			case arg.Resolve != "":
+				field = ".resolve"
 			}
-			faults.add(path+field, err)
+			faults.add(of.ArgPath(i)+field, err)
 			continue
+		}
+		if arg.Source != policy.SourceArg {
+			h.Data++
 		}
 		if read.Buffer() && !slices.Contains(h.Reads, read) {
 			buffers++
@@ -270,7 +277,7 @@ func (h *Hook) compileArgs(path string, args []policy.Arg, at *place) error {
 		h.Labels = append(h.Labels, arg.Label)
 	}
 	if buffers > MaxStrings {
-		faults.add(path+".args", fmt.Errorf("%d strings and structures: at most %d", buffers, MaxStrings))
+		faults.add(of.Path()+".args", fmt.Errorf("%d strings and structures: at most %d", buffers, MaxStrings))
 	}
 	return faults.join()
 }
@@ -279,18 +286,22 @@ func (h *Hook) compileArgs(path string, args []policy.Arg, at *place) error {
 var errNoArg = errors.New("no such argument")
 
 // read is how an argument is read at a place, and its type.
-func (at *place) read(arg policy.Arg) (Read, policy.ArgType, error) {
-	if at.Kind == Tracepoint {
-		if int(arg.Index) >= len(at.fields) {
-			return Read{}, arg.Type, fmt.Errorf("%w: %d: event %s has %d fields, counted from 0", errNoArg, arg.Index, at.Site, len(at.fields))
+func (at *place) read(arg policy.Arg, k Kernel) (Read, policy.ArgType, error) {
+	switch {
+	case arg.Source == policy.SourceRegister:
+		return at.register(arg, k)
+	case arg.Resolve != "":
+		return at.resolved(arg, k)
+	case at.Kind == Tracepoint:
+		field, err := at.field(arg)
+		if err != nil {
+			return Read{}, arg.Type, err
 		}
-		return readOf(at.Site, at.fields[arg.Index], arg.Type)
+		return readOf(at.Site, field, arg.Type)
 	}
-	if int(arg.Index) >= len(at.words) {
-		return Read{}, arg.Type, fmt.Errorf("%w: %d: %s has %d, counted from 0", errNoArg, arg.Index, at.Site, len(at.words))
-	}
-	if at.prototype.Known && int(arg.Index) >= len(at.prototype.Params) {
-		return Read{}, arg.Type, fmt.Errorf("%w: %d: %s has %d, counted from 0", errNoArg, arg.Index, at.Site, len(at.prototype.Params))
+	word, err := at.word(arg)
+	if err != nil {
+		return Read{}, arg.Type, err
 	}
 	t := arg.Type
 	if t == policy.ArgAuto {
@@ -305,8 +316,28 @@ func (at *place) read(arg policy.Arg) (Read, policy.ArgType, error) {
 		read, err := at.bytes(arg, t)
 		return read, t, err
 	}
-	read, err := wordRead(at.words[arg.Index], t, at.Syscall)
+	read, err := wordRead(word, t, at.Syscall)
 	return read, t, err
+}
+
+// field is the field of a record that an argument names.
+func (at *place) field(arg policy.Arg) (Field, error) {
+	if int(arg.Index) >= len(at.fields) {
+		return Field{}, fmt.Errorf("%w: %d: event %s has %d fields, counted from 0", errNoArg, arg.Index, at.Site, len(at.fields))
+	}
+	return at.fields[arg.Index], nil
+}
+
+// word is the offset of an argument in the context.
+func (at *place) word(arg policy.Arg) (uint16, error) {
+	n := len(at.words)
+	if at.prototype.Known {
+		n = min(n, len(at.prototype.Params))
+	}
+	if int(arg.Index) >= n {
+		return 0, fmt.Errorf("%w: %d: %s has %d, counted from 0", errNoArg, arg.Index, at.Site, n)
+	}
+	return at.words[arg.Index], nil
 }
 
 // bytes is the read of a buffer whose length another argument has.
@@ -323,20 +354,28 @@ func (at *place) bytes(arg policy.Arg, t policy.ArgType) (Read, error) {
 	if at.Syscall {
 		kind = bpf.WireReadKindREAD_USER_BYTES
 	}
-	return Read{Kind: kind, Offset: at.words[arg.Index], Size: at.words[arg.SizeArg-1]}, nil
+	read := Read{Kind: kind, Size: at.words[arg.SizeArg-1]}
+	if arg.Source == policy.SourceArg {
+		read.Offset = at.words[arg.Index]
+	}
+	return read, nil
 }
 
 // auto is the type that the kernel's own description of a parameter stands for.
 func (p Param) auto() policy.ArgType {
-	structs := map[string]policy.ArgType{
+	if p.Struct != "" {
+		return structTypes()[p.Struct]
+	}
+	return autoInteger(p.Size, p.Signed)
+}
+
+// structTypes are the types of arguments that point to structures of the kernel.
+func structTypes() map[string]policy.ArgType {
+	return map[string]policy.ArgType{
 		"char": policy.ArgString, "file": policy.ArgFile, "path": policy.ArgPath, "dentry": policy.ArgDentry,
 		"linux_binprm": policy.ArgBinprm, "sock": policy.ArgSock, "socket": policy.ArgSocket,
 		"sockaddr": policy.ArgSockaddr, "sk_buff": policy.ArgSkb, "cred": policy.ArgCred,
 	}
-	if p.Struct != "" {
-		return structs[p.Struct]
-	}
-	return autoInteger(p.Size, p.Signed)
 }
 
 // filterRead is the position of a read that a filter asks for; it is added when
@@ -362,6 +401,11 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 	for i, f := range s.Args {
 		if err := c.addArg(f); err != nil {
 			faults.add(fmt.Sprintf("%s.matchArgs[%d].operator", path, i), err)
+		}
+	}
+	for i, f := range s.Data {
+		if err := c.addArg(f); err != nil {
+			faults.add(fmt.Sprintf("%s.matchData[%d].operator", path, i), err)
 		}
 	}
 	rule.Lineages = append(rule.Lineages, c.addBinaries(s.Binaries, false)...)

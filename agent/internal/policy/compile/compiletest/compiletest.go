@@ -70,7 +70,9 @@ type Source struct {
 	// Process is what the current process is: what filters on it compare with.
 	Process Process
 	// Files are the modes of the inodes of the process's descriptors, by number.
-	Files   map[uint32]uint32
+	Files map[uint32]uint32
+	// Data is what paths lead to, nil where hooks have none.
+	Data    *Data
 	strings []string
 	numbers []uint64
 	// searched is the argument that filters search.
@@ -195,6 +197,26 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 		}
 		sel.Args = append(sel.Args, f)
 	}
+	if s.Data == nil {
+		s.subjectFilters(&sel)
+		s.computedFilter(&sel, args)
+	}
+	switch s.IntN(4) {
+	case 0:
+		sel.Actions = []policy.Action{{Kind: policy.NoPost}}
+	case 1:
+		// Without effect on a process that does not ask for it.
+		sel.Actions = []policy.Action{{Kind: policy.Signal, Signal: harmless}}
+	case 2:
+		sel.Actions = []policy.Action{{Kind: policy.Signal, Signal: harmless}, {Kind: policy.NoPost}}
+	default:
+		sel.Actions = []policy.Action{{Kind: policy.Post}}
+	}
+	return sel
+}
+
+// subjectFilters draws filters on what is the same for all events.
+func (s *Source) subjectFilters(sel *policy.Selector) {
 	if s.IntN(5) == 0 {
 		f := policy.BinaryFilter{Op: policy.OpIn, Values: s.some(2, func() string { return s.Paths[s.IntN(len(s.Paths))] })}
 		switch s.IntN(3) {
@@ -211,20 +233,7 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 		f.FollowChildren = f.Op.Positive() == policy.OpEqual && s.IntN(2) == 0
 		sel.Binaries = append(sel.Binaries, f)
 	}
-	s.processFilters(&sel)
-	s.computedFilter(&sel, args)
-	switch s.IntN(4) {
-	case 0:
-		sel.Actions = []policy.Action{{Kind: policy.NoPost}}
-	case 1:
-		// Without effect on a process that does not ask for it.
-		sel.Actions = []policy.Action{{Kind: policy.Signal, Signal: harmless}}
-	case 2:
-		sel.Actions = []policy.Action{{Kind: policy.Signal, Signal: harmless}, {Kind: policy.NoPost}}
-	default:
-		sel.Actions = []policy.Action{{Kind: policy.Post}}
-	}
-	return sel
+	s.processFilters(sel)
 }
 
 // harmless is SIGWINCH, which is ignored unless asked for.
@@ -238,7 +247,7 @@ func (s *Source) argFilter(arg int, index uint32, t policy.ArgType) policy.ArgFi
 	if t == policy.ArgString && index == s.Args[s.searched].Index && s.IntN(2) == 0 {
 		return s.searchFilter(arg)
 	}
-	if t == policy.ArgString {
+	if t.Text() {
 		ops := []policy.Operator{
 			policy.OpEqual, policy.OpNotEqual, policy.OpPrefix, policy.OpNotPrefix, policy.OpPostfix, policy.OpNotPostfix,
 		}
@@ -353,13 +362,7 @@ func (s *Source) number(t policy.ArgType) uint64 {
 	return widen(s.numbers[s.IntN(len(s.numbers))]+uint64(s.IntN(3))-1, t.Size(), t.Signed())
 }
 
-func widen(v uint64, size int, signed bool) uint64 {
-	shift := 64 - 8*size
-	if signed {
-		return uint64(int64(v<<shift) >> shift)
-	}
-	return v << shift >> shift
-}
+func widen(v uint64, size int, signed bool) uint64 { return widenBits(v, 8*size, signed) }
 
 // Record is one event: the bytes that programs read, without its pointers.
 type Record struct {
@@ -373,6 +376,8 @@ type Record struct {
 	Process Process
 	// Files are those of the source.
 	Files map[uint32]uint32
+	// Data is the source's.
+	Data *Data
 }
 
 // Text is a string in the memory of the process.
@@ -385,7 +390,9 @@ type Text struct {
 
 // Record draws an event. The caller fills the pointers in.
 func (s *Source) Record(binaryPath string) *Record {
-	r := &Record{Users: map[int]Text{}, Binary: compile.Value{String: binaryPath}, Process: s.Process, Files: s.Files}
+	r := &Record{
+		Users: map[int]Text{}, Binary: compile.Value{String: binaryPath}, Process: s.Process, Files: s.Files, Data: s.Data,
+	}
 	for i := range r.Bytes {
 		r.Bytes[i] = byte(s.Uint32())
 	}
@@ -415,6 +422,7 @@ func (s *Source) Record(binaryPath string) *Record {
 			copy(r.Bytes[f.Offset:f.Offset+f.Size], word[:])
 		}
 	}
+	s.pointer(r)
 	return r
 }
 
@@ -454,6 +462,9 @@ func (r *Record) Value(read compile.Read) compile.Value {
 	}
 	if read.From != nil {
 		return compile.Value{}
+	}
+	if read.Chain.From != 0 {
+		return r.Data.chained(read, binary.LittleEndian.Uint64(r.Bytes[at:]))
 	}
 	if whole := read.Whole(); whole != read {
 		return r.Users[at].part(read)

@@ -24,6 +24,9 @@ type Kernel struct {
 	// Prototypes are those of functions; of hooks as "lsm/NAME" and of raw
 	// tracepoints as "raw/NAME".
 	Prototypes map[string]compile.Prototype
+	// Members is what paths lead to, by how the start is written ("function:0",
+	// "module/structure") and, after a blank, the path.
+	Members map[string]compile.Member
 }
 
 // Can is nil for what is not named in Cannot.
@@ -71,11 +74,27 @@ func (k Kernel) SyscallFunction(call string) (function string, compat bool, err 
 	return prefix + call, false, nil
 }
 
-// Registers are those of amd64.
+// Member finds one of Members.
+func (k Kernel) Member(from compile.Start, path string) (compile.Member, error) {
+	start := from.Type
+	switch {
+	case from.Module != "":
+		start = from.Module + "/" + start
+	case start == "":
+		start = fmt.Sprintf("%s:%d", from.Name, from.Param)
+	}
+	if m, ok := k.Members[start+" "+path]; ok {
+		return m, nil
+	}
+	return compile.Member{}, fmt.Errorf("%s has no %q", start, path)
+}
+
+// Registers are those of amd64, of which one has a name.
 func (k Kernel) Registers() compile.Registers {
 	return compile.Registers{
 		Args: []uint16{112, 104, 96, 88, 72, 64}, Call: []uint16{112, 104, 96, 56, 72, 64},
 		Compat: []uint16{40, 88, 96, 104, 112, 32}, Result: 80,
+		Named: map[string]compile.Register{"rdi": {Offset: 112, Size: 8}, "edi": {Offset: 112, Size: 4}},
 	}
 }
 

@@ -71,6 +71,9 @@ func (s *Source) processFilters(sel *policy.Selector) {
 
 // Reads is everything but arguments that hooks of a source can read.
 func (s *Source) Reads(args []compile.Read) []compile.Read {
+	if s.Data != nil {
+		return nil
+	}
 	reads := []compile.Read{
 		{Kind: bpf.WireReadKindREAD_BINARY}, {Kind: bpf.WireReadKindREAD_BINARY_PATH, Size: 8}, {Kind: bpf.WireReadKindREAD_PID}, {Kind: bpf.WireReadKindREAD_NAMESPACE_PID},
 		{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(policy.NamespaceMnt)},
