@@ -22,7 +22,7 @@ func (a *app) policyCommand() *cobra.Command {
 		a.policyAddCommand(), a.policyListCommand(), a.policyShowCommand(), a.policyDeleteCommand(),
 		a.policySwitchCommand("enable", "Puts a policy in force that was disabled", true),
 		a.policySwitchCommand("disable", "Takes a policy out of force and keeps it loaded", false),
-		a.policyModeCommand(), a.policyCheckCommand(),
+		a.policyModeCommand(), a.policyCheckCommand(), a.policyExplainCommand(),
 	)
 }
 
