@@ -23,7 +23,7 @@ func (a *app) policyCommand() *cobra.Command {
 		a.policySwitchCommand("enable", "Puts a policy in force that was disabled", true),
 		a.policySwitchCommand("disable", "Takes a policy out of force and keeps it loaded", false),
 		a.policyModeCommand(), a.policyCheckCommand(), a.policyExplainCommand(),
-		a.policySimulateCommand(),
+		a.policySimulateCommand(), a.policyTestCommand(),
 	)
 }
 

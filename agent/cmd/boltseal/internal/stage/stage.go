@@ -169,3 +169,10 @@ func (s *Stage) listed(ctx context.Context, c *Container) (*boltseal.Container, 
 	}
 	return response.GetContainers()[0], nil
 }
+
+// Remove kills and deletes a container when it is there, before Close would.
+func (s *Stage) Remove(c *Container) error {
+	ctx, cancel := context.WithTimeout(context.Background(), undoTime)
+	defer cancel()
+	return s.runc.remove(ctx, c)
+}
