@@ -29,13 +29,18 @@ func entered(h policy.Hook) []syscall {
 	}
 	var calls []syscall
 	for _, call := range h.Calls {
-		abi, name, named := strings.Cut(call, "/")
-		if !named {
-			abi, name = "", call
-		}
-		calls = append(calls, syscall{strings.TrimPrefix(name, "sys_"), abi == "i386" || abi == "arm32"})
+		calls = append(calls, callOf(call))
 	}
 	return calls
+}
+
+// callOf is the system call of a name as in policy.Hook.
+func callOf(call string) syscall {
+	abi, name, named := strings.Cut(call, "/")
+	if !named {
+		abi, name = "", call
+	}
+	return syscall{strings.TrimPrefix(name, "sys_"), abi == "i386" || abi == "arm32"}
 }
 
 // allCalls tells whether a hook sees every system call that is entered.

@@ -152,12 +152,16 @@ func (e *Explanation) addHook(p *policy.Policy, h policy.Hook, k Kernel) {
 	}
 	for i, s := range h.Selectors {
 		out.Selectors = append(out.Selectors, Selector{
-			Conditions: conditions(s, names), Actions: actions(s, p.Mode), Never: never(hooks, i),
+			Conditions: conditions(s, h.Args, names), Actions: actions(s, p.Mode), Never: never(hooks, i),
 		})
 	}
 	for i := range hooks {
 		out.Mechanisms = appendNew(out.Mechanisms, mechanism(hooks[i].Site))
-		out.Guarantees = appendNew(out.Guarantees, hooks[i].Guarantee())
+		promise := hooks[i].Guarantee()
+		if p.Mode == policy.Monitor && h.Enforces() {
+			promise = "reported; in mode enforce: " + promise
+		}
+		out.Guarantees = appendNew(out.Guarantees, promise)
 		e.noteSite(&hooks[i], k)
 	}
 	if err == nil && len(hooks) > 0 {
@@ -211,14 +215,23 @@ func (e *Explanation) addEnforcers(p *compile.Policy) {
 		if h.Section != policy.Enforcers {
 			continue
 		}
+		const path = "spec.enforcers[0]"
+		holes := []string{}
+		if c := callOf(h.Call); !c.compat && !slices.ContainsFunc(p.Enforcers, func(other string) bool {
+			return callOf(other) == syscall{c.name, true}
+		}) {
+			hole := Hole{Name: "32-bit enforcers", Text: "the same system call of the ABI for 32 bits has no enforcer: what was asked for is not done there"}
+			holes = append(holes, hole.Name)
+			e.addHole(hole, path+" "+h.Call)
+		}
 		e.Hooks = append(e.Hooks, Hook{
-			Path: "spec.enforcers[0]", When: callWords(h.Call),
+			Path: path, When: callsWords([]string{h.Call}),
 			Tags: []string{}, Reads: []string{},
 			Selectors: []Selector{{
 				Conditions: []string{"a selector of the policy has notified the enforcers in the same system call"},
 				Actions:    []string{"do what it asked for"},
 			}},
-			Mechanisms: []string{mechanism(h.Site)}, Guarantees: []string{h.Guarantee()}, Holes: []string{},
+			Mechanisms: []string{mechanism(h.Site)}, Guarantees: []string{h.Guarantee()}, Holes: holes,
 		})
 	}
 }

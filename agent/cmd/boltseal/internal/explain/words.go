@@ -66,9 +66,8 @@ func subjects(p *policy.Policy) []string {
 	} else if selects || p.Kind == policy.Namespaced {
 		lines = append(lines, "not the host")
 	}
-	if node := requirements(p.NodeSelector, "the node's "); len(node) > 0 {
-		lines = append(lines, "only on nodes where:")
-		lines = append(lines, node...)
+	for _, node := range requirements(p.NodeSelector, "the node's ") {
+		lines = append(lines, "only "+node)
 	}
 	if !p.HostSelector || pods != nil || containers != nil {
 		lines = append(lines, "in a container from its entrypoint on, in whatever it starts")
@@ -117,11 +116,7 @@ func when(h policy.Hook) string {
 	case policy.LSMHooks:
 		return "the kernel asks the security hook " + strings.Join(h.Calls, ", ")
 	}
-	var words []string
-	for _, call := range h.Calls {
-		words = append(words, callWords(call))
-	}
-	text := listed(words, "or")
+	text := callsWords(h.Calls)
 	if h.List != "" {
 		text += fmt.Sprintf(" (list %s)", h.List)
 	}
@@ -140,20 +135,34 @@ func eventWords(h policy.Hook) string {
 	return "the kernel comes to the event " + h.Subsystem + "/" + h.Event
 }
 
-// callWords is a system call or a function that is called.
-func callWords(call string) string {
-	abi, name, named := strings.Cut(call, "/")
-	if !named {
-		name = call
+// callsWords is system calls and functions that are called, those of a kind together.
+func callsWords(calls []string) string {
+	var kinds []string
+	names := map[string][]string{}
+	for _, call := range calls {
+		kind, name := callKind(call)
+		kinds = appendNew(kinds, kind)
+		names[kind] = append(names[kind], name)
 	}
-	short, isCall := strings.CutPrefix(name, "sys_")
+	for i, kind := range kinds {
+		kinds[i] = kind + " " + listed(names[kind], "or")
+	}
+	return join(kinds, "or")
+}
+
+func callKind(call string) (kind, name string) {
+	abi, rest, named := strings.Cut(call, "/")
+	if !named {
+		rest = call
+	}
+	short, isCall := strings.CutPrefix(rest, "sys_")
 	switch {
 	case !isCall:
-		return "the kernel calls " + call
-	case named && abi == "i386", named && abi == "arm32":
-		return "a process enters the 32-bit system call " + short
+		return "the kernel calls", call
+	case named && (abi == "i386" || abi == "arm32"):
+		return "a process enters the 32-bit system call", short
 	}
-	return "a process enters the system call " + short
+	return "a process enters the system call", short
 }
 
 // argNames are what the arguments are called: by the policy, or else by the kernel.
@@ -206,13 +215,13 @@ func readWords(name string, a policy.Arg) string {
 }
 
 // conditions are what must hold for a selector.
-func conditions(s policy.Selector, names []string) []string {
+func conditions(s policy.Selector, args []policy.Arg, names []string) []string {
 	all := []string{}
 	for _, f := range s.Args {
-		all = append(all, names[f.Arg]+" "+comparison(f.Op, f.Values))
+		all = append(all, names[f.Arg]+" "+comparison(f.Op, f.Values, args[f.Arg].Type))
 	}
 	for _, f := range s.Binaries {
-		text := "the process' binary " + comparison(f.Op, f.Values)
+		text := "the process' binary " + comparison(f.Op, f.Values, policy.ArgString)
 		if f.FollowChildren {
 			text += " (or it descends from one)"
 		}
@@ -230,23 +239,23 @@ func conditions(s policy.Selector, names []string) []string {
 	return all
 }
 
-// comparison is an operator with its values, as what follows a subject.
-func comparison(op policy.Operator, values []string) string {
+// comparison is an operator with its values, as what follows a subject of a type.
+func comparison(op policy.Operator, values []string, t policy.ArgType) string {
 	words, ok := operators()[op]
 	if !ok {
 		words = op.String()
 	}
+	if t == policy.ArgSockaddr {
+		// What it holds is neither the source nor the destination of anything.
+		words = strings.Replace(words, "source ", "", 1)
+	}
 	if len(values) == 0 {
 		return words
 	}
-	shown := make([]string, 0, len(values))
-	for _, v := range values {
-		if _, err := strconv.ParseInt(v, 0, 64); err != nil {
-			v = strconv.Quote(v)
-		}
-		shown = append(shown, v)
+	if t.Text() || t == policy.ArgAuto {
+		values = quoted(values)
 	}
-	return words + " " + listed(shown, "or")
+	return words + " " + listed(values, "or")
 }
 
 func operators() map[policy.Operator]string {
@@ -388,8 +397,11 @@ func mechanism(s compile.Site) string {
 	case compile.RawTracepoint:
 		return "a program at the raw tracepoint " + s.Name
 	case compile.Kprobe:
-		if s.Multi {
-			return "one kprobe at " + functions(s)
+		switch several := len(s.Functions()) > 1; {
+		case s.Multi:
+			return "one kprobe at all of " + functions(s)
+		case several:
+			return "a kprobe at each of " + functions(s)
 		}
 		return "a kprobe at " + functions(s)
 	case compile.KprobeOverride:

@@ -45,7 +45,7 @@ func (s seen) String() string {
 	if s.status.Signaled() {
 		text = fmt.Sprintf("exit status %d (%s)", 128+int(s.status.Signal()), unix.SignalName(s.status.Signal()))
 	}
-	return fmt.Sprintf("%s, %d events of the policy (%d of kills, %d of denials)", text, s.events, s.kills, s.denials)
+	return fmt.Sprintf("%s; events of the policy: %d, of kills: %d, of denials: %d", text, s.events, s.kills, s.denials)
 }
 
 // killed: the command itself, or what a shell ran for it and tells of.
