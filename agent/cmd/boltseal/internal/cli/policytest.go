@@ -18,7 +18,6 @@ import (
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/quote"
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/scenario"
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/stage"
-	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/target"
 )
 
 const testHelp = `Runs scenarios: each proves a policy in throw-away runc containers of an agent of
@@ -42,14 +41,17 @@ func (a *app) policyTestCommand() *cobra.Command {
 	form := outputFlag(c, asTable, asJSON)
 	binDir := c.Flags().String("bin-dir", "", "directory of boltseald and boltseal-hook (default: where this program is)")
 	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		tests, err := a.scenarios(args)
+		if err != nil {
+			return err
+		}
 		k, err := openTarget(c.Context(), "")
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, k.Close()) }()
-		tests, err := a.scenarios(args, k)
-		if err != nil {
-			return err
+		for i := range tests {
+			tests[i] = tests[i].On(k)
 		}
 		dir, err := binariesIn(*binDir)
 		if err != nil {
@@ -87,7 +89,7 @@ func verdictOf(results []scenario.Result) error {
 
 // scenarios reads all scenarios with their policies. All faults of all files are
 // one error.
-func (a *app) scenarios(args []string, k *target.Kernel) ([]scenario.Test, error) {
+func (a *app) scenarios(args []string) ([]scenario.Test, error) {
 	var tests []scenario.Test
 	var faults []string
 	files, err := scenarioFiles(args)
@@ -95,7 +97,7 @@ func (a *app) scenarios(args []string, k *target.Kernel) ([]scenario.Test, error
 		return nil, err
 	}
 	for _, file := range files {
-		t, err := a.scenario(file, k)
+		t, err := a.scenario(file)
 		if err != nil {
 			faults = append(faults, strings.ReplaceAll(err.Error(), "\n", "\n  "))
 			continue
@@ -131,7 +133,7 @@ func scenarioFiles(args []string) ([]string, error) {
 	return files, nil
 }
 
-func (a *app) scenario(file string, k *target.Kernel) (scenario.Test, error) {
+func (a *app) scenario(file string) (scenario.Test, error) {
 	text, err := readUpTo(file, scenario.MaxTextBytes+1)
 	if err != nil {
 		return scenario.Test{}, fmt.Errorf("read scenario: %w", err)
@@ -149,7 +151,7 @@ func (a *app) scenario(file string, k *target.Kernel) (scenario.Test, error) {
 	if err != nil {
 		return scenario.Test{}, err
 	}
-	t, err := scenario.NewTest(s, p, k)
+	t, err := scenario.NewTest(s, p)
 	if err != nil {
 		return scenario.Test{}, fmt.Errorf("%s: %w", source(file), err)
 	}

@@ -36,14 +36,19 @@ type Test struct {
 // errNotContained says that a policy would act outside of the scenario's containers.
 var errNotContained = errors.New("would act on the host or in every container of this machine: give it a selector that only the scenario's container has")
 
-// NewTest joins a scenario with its policy, for a kernel. A policy that is for
-// others than a scenario's containers is an error.
-func NewTest(s *Scenario, p *policy.Policy, k compile.Kernel) (Test, error) {
+// NewTest joins a scenario with its policy. A policy that is for others than a
+// scenario's containers is an error.
+func NewTest(s *Scenario, p *policy.Policy) (Test, error) {
 	if match.SelectsHost(p) || match.SelectsAll(p) {
 		return Test{}, fmt.Errorf("policy %s %w", p.Key(), errNotContained)
 	}
-	_, err := compile.Compile(p, k)
-	return Test{s, p, err}, nil
+	return Test{Scenario: s, Policy: p}, nil
+}
+
+// On is the test on a kernel, which may refuse the policy.
+func (t Test) On(k compile.Kernel) Test {
+	_, t.Refused = compile.Compile(t.Policy, k)
+	return t
 }
 
 // Result is what came of a scenario. The names of its JSON form do not change.

@@ -70,7 +70,7 @@ func text(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok boo
 	if flags != "" {
 		return compile.Value{Unreadable: true}, ok // the kernel compared no path either
 	}
-	return v, ok && exact(v.String)
+	return v, ok
 }
 
 // exact tells whether text is what the kernel saw: what is no UTF-8 is replaced

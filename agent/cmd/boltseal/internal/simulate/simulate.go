@@ -176,7 +176,7 @@ func (s *Simulator) argument(h *compile.Hook, arg int, read compile.Read, r *rec
 	case r.exec:
 		return v, false, "argument " + name
 	case recorder == nil:
-		return v, false, fmt.Sprintf("argument %s (the policy %q, which recorded the event, is not known)", name, r.policy)
+		return v, false, fmt.Sprintf("argument %s (the policy %q, which recorded the event, is not known with such arguments)", name, r.policy)
 	}
 	for j, a := range r.args {
 		if j >= len(recorder.Types) || recorder.Types[j] != t || recorder.Reads[j] != h.Reads[arg] {
@@ -186,6 +186,7 @@ func (s *Simulator) argument(h *compile.Hook, arg int, read compile.Read, r *rec
 			v, ok = s.part(a, t, read.Kind)
 		} else {
 			v, ok = argument(a, t)
+			ok = ok && (t == policy.ArgCharBuf || exact(v.String))
 		}
 		return v, ok, "argument " + name
 	}
