@@ -5,13 +5,16 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/test/lab/truth"
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/agentenv"
@@ -113,4 +116,56 @@ func TestScenariosInterrupted(t *testing.T) {
 	testenv.LeakCheck(t)
 	agentenv.Require(t)
 	newStage(t, "boltseal-test", "policy", "test", filepath.Join(library(t), "no-tmp-exec.yaml")).interruptEverywhere(t, 6)
+}
+
+// TestExplainIsWhatTheAgentDoes: what is said without an agent of a policy on this
+// kernel is what an agent here makes of it.
+func TestExplainIsWhatTheAgentDoes(t *testing.T) {
+	testenv.LeakCheck(t)
+	agentenv.Require(t)
+	agent := agentenv.Start(t, testenv.AgentOptions{})
+	program := testenv.Binary(t, "./agent/cmd/boltseal")
+	files, err := filepath.Glob(filepath.Join(sources, "policies", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		cmd := exec.CommandContext(t.Context(), program, "policy", "explain", "-o", "json", file)
+		out, _ := cmd.Output() // its exit code says what the text says
+		var said []struct {
+			Loads bool
+			Hooks []struct{ Guarantees []string }
+			Notes []string
+		}
+		if err := json.Unmarshal(out, &said); err != nil || len(said) != 1 {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := agent.Add(t.Context(), string(text)); (err == nil) != said[0].Loads {
+			t.Errorf("%s: explained as loading: %v, the agent says %v", name, said[0].Loads, err)
+		}
+		var want, got []string
+		for _, h := range said[0].Hooks {
+			want = append(want, h.Guarantees...)
+		}
+		response, err := agent.Tetragon.ListTracingPolicies(t.Context(), &tetragon.ListTracingPoliciesRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range response.GetPolicies() {
+			for _, h := range p.GetHookStatuses() {
+				if p.GetName() == name {
+					_, promise, _ := strings.Cut(h.GetHookDescription(), ": ")
+					got = append(got, promise)
+				}
+			}
+		}
+		if said[0].Loads && !slices.Equal(got, want) {
+			t.Errorf("%s: explained as %q, the agent says %q", name, want, got)
+		}
+	}
 }

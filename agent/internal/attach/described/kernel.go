@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/boltseal/boltseal/agent/internal/attach"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
@@ -81,12 +82,7 @@ func (k *Kernel) Misses(kind compile.SiteKind) bool {
 
 // Can is compile.Kernel.
 func (k *Kernel) Can(m compile.Mechanism) error {
-	feature, ok := map[compile.Mechanism]kernel.Feature{
-		compile.CanKprobe: kernel.Kprobe, compile.CanKprobeMulti: kernel.KprobeMulti,
-		compile.CanFentry: kernel.Fentry, compile.CanOverride: kernel.OverrideReturn,
-		compile.CanModifyReturn: kernel.ModifyReturn, compile.CanModifySyscall: kernel.ModifyReturnSyscall,
-		compile.CanLSM: kernel.LSM, compile.CanSignal: kernel.Signal,
-	}[m]
+	feature, ok := attach.FeatureOf(m)
 	if !ok {
 		return fmt.Errorf("unknown mechanism %d", m)
 	}

@@ -81,7 +81,8 @@ func opensDescriptor(call string) bool {
 	}, call)
 }
 
-// families are system calls that do the same, or nearly.
+// families are system calls that do the same, or nearly. Those that act on an open
+// file are with those that act on a name.
 func families() [][]string {
 	return [][]string{
 		{"open", "openat", "openat2", "creat", "open_by_handle_at"},

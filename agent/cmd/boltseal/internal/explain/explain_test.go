@@ -3,10 +3,13 @@
 package explain
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/boltseal/boltseal/agent/internal/attach/described"
 	"github.com/boltseal/boltseal/agent/internal/policy"
@@ -179,4 +182,40 @@ func TestTextIsSafe(t *testing.T) {
 	if text := e.Text(); strings.ContainsAny(text, "\x1b\u202e") {
 		t.Errorf("%q", text)
 	}
+}
+
+// FuzzPolicy: what can be parsed can be explained, on any kernel.
+func FuzzPolicy(f *testing.F) {
+	golden, err := filepath.Glob("../cli/testdata/golden/*.yaml")
+	if err != nil || len(golden) == 0 {
+		f.Fatal(golden, err)
+	}
+	for i, file := range golden {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text), uint8(i))
+	}
+	var kernels []Kernel
+	for _, name := range described.Names() {
+		k, err := described.Named(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		kernels = append(kernels, Kernel{Kernel: k, Title: name, Describes: k.Describes})
+	}
+	f.Fuzz(func(t *testing.T, text string, kernel uint8) {
+		p, err := policy.Parse([]byte(text))
+		if err != nil {
+			return
+		}
+		e := Policy(p, kernels[int(kernel)%len(kernels)])
+		if e.Loads != (len(e.Refusals) == 0) {
+			t.Errorf("loads %v, refusals %v", e.Loads, e.Refusals)
+		}
+		if strings.ContainsFunc(e.Text(), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }) {
+			t.Errorf("not for a terminal: %q", e.Text())
+		}
+	})
 }

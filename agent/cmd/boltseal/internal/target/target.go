@@ -62,9 +62,13 @@ func Open(ctx context.Context, name string) (*Kernel, error) {
 
 // mechanisms are the features that compiling asks for.
 func mechanisms() []kernel.Feature {
-	return []kernel.Feature{
-		kernel.Kprobe, kernel.KprobeMulti, kernel.Fentry, kernel.OverrideReturn, kernel.ModifyReturn,
-		kernel.ModifyReturnSyscall, kernel.LSM, kernel.Signal,
+	var features []kernel.Feature
+	for m := compile.CanKprobe; ; m++ {
+		feature, ok := attach.FeatureOf(m)
+		if !ok {
+			return features
+		}
+		features = append(features, feature)
 	}
 }
 
@@ -121,12 +125,10 @@ func (r *running) hooks() compile.Kernel {
 
 // Can is compile.Kernel: what could not be asked is taken for there.
 func (r *running) Can(m compile.Mechanism) error {
-	feature := map[compile.Mechanism]kernel.Feature{
-		compile.CanKprobe: kernel.Kprobe, compile.CanKprobeMulti: kernel.KprobeMulti,
-		compile.CanFentry: kernel.Fentry, compile.CanOverride: kernel.OverrideReturn,
-		compile.CanModifyReturn: kernel.ModifyReturn, compile.CanModifySyscall: kernel.ModifyReturnSyscall,
-		compile.CanLSM: kernel.LSM, compile.CanSignal: kernel.Signal,
-	}[m]
+	feature, ok := attach.FeatureOf(m)
+	if !ok {
+		return fmt.Errorf("unknown mechanism %d", m)
+	}
 	err := r.features.Err(feature)
 	if err != nil && !errors.Is(err, kernel.ErrUnsupported) {
 		r.assume("whether this kernel can do %s could not be asked (%v): it is taken for able", feature, err)
