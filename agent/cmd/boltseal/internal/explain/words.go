@@ -43,36 +43,41 @@ func quoted(values []string) []string {
 
 // subjects is for whom a policy is.
 func subjects(p *policy.Policy) []string {
-	var lines []string
-	pods, containers := p.PodSelector, p.ContainerSelector
+	selects := p.PodSelector != nil || p.ContainerSelector != nil
+	lines := []string{processes(p)}
+	lines = append(lines, requirements(p.PodSelector, "the pod's ")...)
+	lines = append(lines, requirements(p.ContainerSelector, "")...)
 	switch {
-	case p.Kind == policy.Namespaced:
-		lines = append(lines, fmt.Sprintf("containers of pods in the namespace %q", p.Namespace))
-	case pods == nil && containers == nil && p.HostSelector:
-		lines = append(lines, "processes of the host, outside of containers")
-	case pods == nil && containers == nil:
-		lines = append(lines, "every process: all containers, and the host")
-	case pods == nil && containers.Empty():
-		lines = append(lines, "every container")
-	case pods == nil:
-		lines = append(lines, "containers")
-	default:
-		lines = append(lines, "containers that are in a pod")
-	}
-	lines = append(lines, requirements(pods, "the pod's ")...)
-	lines = append(lines, requirements(containers, "")...)
-	if selects := pods != nil || containers != nil; selects && p.HostSelector {
+	case selects && p.HostSelector:
 		lines = append(lines, "and the processes of the host")
-	} else if selects || p.Kind == policy.Namespaced {
+	case selects, p.Kind == policy.Namespaced:
 		lines = append(lines, "not the host")
 	}
 	for _, node := range requirements(p.NodeSelector, "the node's ") {
 		lines = append(lines, "only "+node)
 	}
-	if !p.HostSelector || pods != nil || containers != nil {
+	if !p.HostSelector || selects {
 		lines = append(lines, "in a container from its entrypoint on, in whatever it starts")
 	}
 	return lines
+}
+
+// processes is whose processes a policy is for, before labels choose among them.
+func processes(p *policy.Policy) string {
+	pods, containers := p.PodSelector, p.ContainerSelector
+	switch {
+	case p.Kind == policy.Namespaced:
+		return fmt.Sprintf("containers of pods in the namespace %q", p.Namespace)
+	case pods != nil:
+		return "containers that are in a pod"
+	case containers == nil && p.HostSelector:
+		return "processes of the host, outside of containers"
+	case containers == nil:
+		return "every process: all containers, and the host"
+	case containers.Empty():
+		return "every container"
+	}
+	return "containers"
 }
 
 func requirements(s *policy.LabelSelector, whose string) []string {

@@ -71,32 +71,42 @@ func (c *Case) judge(s seen) (reason string) {
 	if c.Events >= 0 && s.events != c.Events {
 		return fmt.Sprintf("want %d events", c.Events)
 	}
-	told := c.Events != 0 // what makes no event has only its ending to tell of it
 	switch c.Expect {
 	case Killed:
-		if !s.killed() {
-			return "want it killed by SIGKILL"
-		}
-		if told && s.kills == 0 {
-			return "no event says that the policy killed it"
-		}
+		return c.judgeKill(s)
 	case Denied:
-		if !s.status.Exited() || s.status.ExitStatus() == c.Exit {
-			return "want it to fail and live"
-		}
-		if told && s.denials == 0 {
-			return "no event says that the policy denied it"
-		}
-		if c.Errno != 0 && !strings.Contains(strings.ToLower(s.output), strings.ToLower(c.Errno.Error())) {
-			return fmt.Sprintf("want it to tell of %s (%s)", unix.ErrnoName(c.Errno), c.Errno.Error())
-		}
-	case Allowed:
-		if !s.status.Exited() || s.status.ExitStatus() != c.Exit {
-			return fmt.Sprintf("want it to end with %d", c.Exit)
-		}
-		if s.kills+s.denials > 0 {
-			return "an event says that the policy acted"
-		}
+		return c.judgeDenial(s)
+	}
+	switch {
+	case !s.status.Exited() || s.status.ExitStatus() != c.Exit:
+		return fmt.Sprintf("want it to end with %d", c.Exit)
+	case s.kills+s.denials > 0:
+		return "an event says that the policy acted"
+	}
+	return ""
+}
+
+// told: what makes no event has only its ending to tell of it.
+func (c *Case) told() bool { return c.Events != 0 }
+
+func (c *Case) judgeKill(s seen) (reason string) {
+	switch {
+	case !s.killed():
+		return "want it killed by SIGKILL"
+	case c.told() && s.kills == 0:
+		return "no event says that the policy killed it"
+	}
+	return ""
+}
+
+func (c *Case) judgeDenial(s seen) (reason string) {
+	switch {
+	case !s.status.Exited() || s.status.ExitStatus() == c.Exit:
+		return "want it to fail and live"
+	case c.told() && s.denials == 0:
+		return "no event says that the policy denied it"
+	case c.Errno != 0 && !strings.Contains(strings.ToLower(s.output), strings.ToLower(c.Errno.Error())):
+		return fmt.Sprintf("want it to tell of %s (%s)", unix.ErrnoName(c.Errno), c.Errno.Error())
 	}
 	return ""
 }

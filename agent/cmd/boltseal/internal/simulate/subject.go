@@ -22,18 +22,11 @@ func selects(p *policy.Policy, r *record) (c compile.Certainty, missing []string
 		all.and(p.NodeSelector, node, "the node's label ")
 	}
 	pod := r.process.GetPod()
+	onHost := r.process.GetDocker() == "" && pod == nil
 	switch {
-	case r.process.GetDocker() == "" && pod == nil:
-		if !match.SelectsHost(p) {
-			return compile.No, nil
-		}
+	case onHost && match.SelectsHost(p):
 		return all.c, all.missing
-	case p.PodSelector == nil && p.ContainerSelector == nil && p.HostSelector:
-		return compile.No, nil
-	}
-	inPod := pod.GetName() != "" || pod.GetNamespace() != ""
-	if (p.Kind == policy.Namespaced || p.PodSelector != nil) && !inPod ||
-		p.Kind == policy.Namespaced && pod.GetNamespace() != p.Namespace {
+	case onHost, !mayContain(p, pod):
 		return compile.No, nil
 	}
 	if p.PodSelector != nil {
@@ -43,6 +36,19 @@ func selects(p *policy.Policy, r *record) (c compile.Certainty, missing []string
 		all.and(p.ContainerSelector, containerLabels(pod), "the container's label or annotation ")
 	}
 	return all.c, all.missing
+}
+
+// mayContain tells whether a policy can be for containers like that of a pod, which
+// need not be one, whatever their labels.
+func mayContain(p *policy.Policy, pod *tetragon.Pod) bool {
+	inPod := pod.GetName() != "" || pod.GetNamespace() != ""
+	switch {
+	case p.Kind == policy.Namespaced:
+		return inPod && pod.GetNamespace() == p.Namespace
+	case p.PodSelector != nil:
+		return inPod
+	}
+	return p.ContainerSelector != nil || !p.HostSelector
 }
 
 // answers are joined: all must hold.

@@ -85,10 +85,10 @@ func (k *Kernel) Unasked() []string {
 
 // Close gives up what asking took.
 func (k *Kernel) Close() error {
-	if k.running == nil || k.running.pointsErr != nil {
-		return nil
+	if k.running != nil && k.running.points != nil {
+		return k.running.points.Close()
 	}
-	return k.running.points.Close()
+	return nil
 }
 
 // running is the kernel that runs, with a description in place of what it does
