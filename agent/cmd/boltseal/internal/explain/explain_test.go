@@ -112,6 +112,11 @@ func TestHoles(t *testing.T) {
 			[]string{"32-bit system calls"},
 		},
 		{
+			"text_of_the_process", "6.12",
+			"  tracepoints: [{subsystem: syscalls, event: sys_enter_sethostname, args: [{index: 5, type: string}], selectors: [{matchArgs: [{index: 5, operator: Equal, values: [a]}]}]}]",
+			[]string{"user memory", "32-bit system calls"},
+		},
+		{
 			"exec_by_name", "6.12",
 			"  lsmhooks: [{hook: bprm_check_security, args: [{index: 0, type: linux_binprm}], selectors: [{matchArgs: [{index: 0, operator: Postfix, values: [/nc]}], " + kill + "}]}]",
 			[]string{"links and mounts", "programs by name"},

@@ -180,6 +180,24 @@ func TestRecorders(t *testing.T) {
 	}
 }
 
+// Of arguments of one type the one that is read at the same place is meant.
+func TestArgumentsOfOneType(t *testing.T) {
+	t.Parallel()
+	flags := compiled(t, "p", `  tracepoints: [{subsystem: syscalls, event: sys_enter_openat, args: [{index: 7, type: int32, label: flags}], selectors: [{matchArgs: [{index: 7, operator: Equal, values: ["2"]}], `+killIt+`}]}]`)
+	for args, want := range map[string]string{
+		"{index: 5, type: int32}, {index: 7, type: int32}": "0 killed",
+		"{index: 7, type: int32}, {index: 5, type: int32}": "",
+		"{index: 5, type: int32}, {index: 8, type: int32}": `0 killed ? argument flags (the policy "recorder", which recorded the event, does not read it)`,
+	} {
+		recorder := compiled(t, "recorder", "  tracepoints: [{subsystem: syscalls, event: sys_enter_openat, args: ["+args+"]}]")
+		e := event(t, `{"process_tracepoint":{"process":{"pid":1},"subsys":"syscalls","event":"sys_enter_openat","policy_name":"recorder","args":[{"int_arg":1},{"int_arg":2}]}}`)
+		outcomes, _ := New(Options{Policies: []*compile.Policy{flags}, Recorders: []*compile.Policy{recorder}}).Event(e)
+		if got := words(outcomes); got != want {
+			t.Errorf("%s: got %q, want %q", args, got, want)
+		}
+	}
+}
+
 func TestSubjects(t *testing.T) {
 	t.Parallel()
 	const rest = "\n" + open + secret + closed
