@@ -18,11 +18,12 @@ import (
 )
 
 func (a *app) policyCommand() *cobra.Command {
-	return group("policy", "Adds, lists, changes and checks policies",
+	return group("policy", "Adds, lists, changes, checks, explains and tries policies",
 		a.policyAddCommand(), a.policyListCommand(), a.policyShowCommand(), a.policyDeleteCommand(),
 		a.policySwitchCommand("enable", "Puts a policy in force that was disabled", true),
 		a.policySwitchCommand("disable", "Takes a policy out of force and keeps it loaded", false),
-		a.policyModeCommand(), a.policyCheckCommand(),
+		a.policyModeCommand(), a.policyCheckCommand(), a.policyExplainCommand(),
+		a.policySimulateCommand(), a.policyTestCommand(),
 	)
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package demo
+package stage
 
 import (
 	"bytes"
@@ -30,13 +30,20 @@ const (
 	outputDelay = 2 * time.Second
 )
 
-// container is one container of the demo.
-type container struct {
-	// role names it for people: selected or neighbour.
-	role     string
-	selected bool
-	// id is runc's, cgroup the path of its cgroup in all hierarchies.
-	id, cgroup string
+// Container is one container of a stage.
+type Container struct {
+	// Role names it for people, in few letters: it is a part of the id.
+	Role string
+	// Root is the directory of its files, see [Stage.BuildRoot].
+	Root string
+	// Args are its entrypoint.
+	Args []string
+	// Annotations are those of its configuration.
+	Annotations map[string]string
+	// Capabilities are those of its first process, as "CAP_CHOWN".
+	Capabilities []string
+	// ID is runc's, CgroupPath that of its cgroup in all hierarchies.
+	ID, CgroupPath string
 
 	init int // its first process, once created
 }
@@ -74,19 +81,19 @@ func (r runc) run(ctx context.Context, stdout *os.File, args ...string) error {
 
 func (r runc) log() string { return filepath.Join(r.dir, "runc.log") }
 
-func (r runc) output(c *container) string { return filepath.Join(r.bundle(c.role), "output") }
+func (r runc) output(c *Container) string { return filepath.Join(r.bundle(c.Role), "output") }
 
 // create makes the container: afterwards all is there but its entrypoint has not
 // run. Its hooks have been called.
-func (r runc) create(ctx context.Context, c *container, u *undo) error {
+func (r runc) create(ctx context.Context, c *Container, u *undo) error {
 	output, err := os.OpenFile(r.output(c), os.O_CREATE|os.O_WRONLY|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer output.Close()
-	u.later("delete container "+c.id, func(ctx context.Context) error { return r.remove(ctx, c) })
-	pidFile := filepath.Join(r.bundle(c.role), "pid")
-	if err := r.run(ctx, output, "create", "--bundle", r.bundle(c.role), "--pid-file", pidFile, c.id); err != nil {
+	u.later("delete container "+c.ID, func(ctx context.Context) error { return r.remove(ctx, c) })
+	pidFile := filepath.Join(r.bundle(c.Role), "pid")
+	if err := r.run(ctx, output, "create", "--bundle", r.bundle(c.Role), "--pid-file", pidFile, c.ID); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(pidFile)
@@ -98,11 +105,11 @@ func (r runc) create(ctx context.Context, c *container, u *undo) error {
 }
 
 // start lets the entrypoint run.
-func (r runc) start(ctx context.Context, c *container) error { return r.run(ctx, nil, "start", c.id) }
+func (r runc) start(ctx context.Context, c *Container) error { return r.run(ctx, nil, "start", c.ID) }
 
 // wait waits for the end of the container's first process, which is a child of
 // this process once runc has gone; see adoptOrphans.
-func (r runc) wait(ctx context.Context, c *container) (status unix.WaitStatus, err error) {
+func (r runc) wait(ctx context.Context, c *Container) (status unix.WaitStatus, err error) {
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	err = poll(ctx, func() (bool, error) {
@@ -113,18 +120,18 @@ func (r runc) wait(ctx context.Context, c *container) (status unix.WaitStatus, e
 		return pid == c.init, err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("wait for container %s: %w", c.role, err)
+		return 0, fmt.Errorf("wait for container %s: %w", c.Role, err)
 	}
 	c.init = 0
 	return status, nil
 }
 
 // remove kills and deletes the container when it is there.
-func (r runc) remove(ctx context.Context, c *container) error {
-	if _, err := os.Stat(filepath.Join(r.runcRoot(), c.id)); errors.Is(err, fs.ErrNotExist) {
+func (r runc) remove(ctx context.Context, c *Container) error {
+	if _, err := os.Stat(filepath.Join(r.runcRoot(), c.ID)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	err := r.run(ctx, nil, "delete", "--force", c.id)
+	err := r.run(ctx, nil, "delete", "--force", c.ID)
 	if c.init > 0 {
 		_, waitErr := r.wait(ctx, c)
 		err = errors.Join(err, waitErr)

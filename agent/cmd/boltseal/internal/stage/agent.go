@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package demo
+package stage
 
 import (
 	"context"
@@ -31,8 +31,8 @@ const (
 	logLines = 15
 )
 
-// agent is a boltseald of the demo's own.
-type agent struct {
+// Agent is a boltseald of the stage's own.
+type Agent struct {
 	tetragon.FineGuidanceSensorsClient
 	boltseal.BoltsealClient
 
@@ -43,13 +43,13 @@ type agent struct {
 }
 
 // startAgent starts boltseald and waits until it serves.
-func startAgent(ctx context.Context, t tools, s scene, u *undo) (*agent, error) {
+func startAgent(ctx context.Context, t tools, s scene, u *undo) (*Agent, error) {
 	log, err := os.OpenFile(s.agentLog(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	a := &agent{ended: make(chan struct{})}
+	a := &Agent{ended: make(chan struct{})}
 	u.later("stop the agent", a.stop)
 	a.conn, err = grpc.NewClient(s.address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -61,7 +61,7 @@ func startAgent(ctx context.Context, t tools, s scene, u *undo) (*agent, error) 
 	a.cmd = exec.CommandContext(context.WithoutCancel(ctx), t.agent,
 		"--config", s.agentFile(), "--server-address", s.address(), "--spool-dir", s.spool(), "--policy-dir", "")
 	a.cmd.Stdout, a.cmd.Stderr = log, log
-	// A signal of the terminal is for the demo alone; the agent must not outlive it.
+	// A signal of the terminal is for this process alone; the agent must not outlive it.
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := a.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", t.agent, err)
@@ -77,7 +77,7 @@ func startAgent(ctx context.Context, t tools, s scene, u *undo) (*agent, error) 
 }
 
 // ready waits until the agent answers.
-func (a *agent) ready(ctx context.Context) error {
+func (a *Agent) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	var last error
@@ -91,16 +91,16 @@ func (a *agent) ready(ctx context.Context) error {
 		return last == nil, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) && last != nil {
-		err = fmt.Errorf("none within %s: %w", startTime, said(last))
+		err = fmt.Errorf("none within %s: %w", startTime, Said(last))
 	}
 	return err
 }
 
-// said is the agent's answer without the words of the protocol.
-func said(err error) error { return errors.New(status.Convert(err).Message()) }
+// Said is the agent's answer without the words of the protocol.
+func Said(err error) error { return errors.New(status.Convert(err).Message()) }
 
 // ending is how the agent ended.
-func (a *agent) ending() error {
+func (a *Agent) ending() error {
 	if a.err == nil {
 		return errors.New("exit status 0")
 	}
@@ -108,7 +108,7 @@ func (a *agent) ending() error {
 }
 
 // stop tells the agent to end, waits, and then does not ask any more.
-func (a *agent) stop(ctx context.Context) error {
+func (a *Agent) stop(ctx context.Context) error {
 	var errs []error
 	if a.conn != nil {
 		errs = append(errs, a.conn.Close())

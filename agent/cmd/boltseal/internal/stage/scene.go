@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package demo
+package stage
 
 import (
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,29 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-//go:embed policy.yaml
-var policyText string
+// ociVersion is one that every runc of today accepts.
+const ociVersion = "1.0.2"
 
-const (
-	policyName = "demo-no-shadow-read"
-	// policyKey is the annotation by which a container asks for a policy.
-	policyKey = "boltseal.policy"
-
-	// What is in the files that the containers read.
-	hostnameText = "boltseal-demo\n"
-	shadowText   = "root:not-a-real-secret:1::::::\n"
-
-	// ociVersion is one that every runc of today accepts.
-	ociVersion = "1.0.2"
-)
-
-// The two acts: one that no policy forbids, and one that the policy does.
-const (
-	untouchedFile = "/etc/hostname"
-	forbiddenFile = "/etc/shadow"
-)
-
-// scene is the files of a run, below one directory.
+// scene is the files of a stage, below one directory.
 type scene struct {
 	dir, name string
 }
@@ -44,7 +24,6 @@ type scene struct {
 // Paths in the directory.
 func (s scene) socket() string     { return filepath.Join(s.dir, "agent.sock") }
 func (s scene) address() string    { return "unix://" + s.socket() }
-func (s scene) rootfs() string     { return filepath.Join(s.dir, "rootfs") }
 func (s scene) runcRoot() string   { return filepath.Join(s.dir, "runc") }
 func (s scene) agentLog() string   { return filepath.Join(s.dir, "agent.log") }
 func (s scene) agentFile() string  { return filepath.Join(s.dir, "boltseald.yaml") }
@@ -54,7 +33,7 @@ func (s scene) bundle(role string) string {
 	return filepath.Join(s.dir, "bundles", role)
 }
 
-// usable says why a directory will not do for the demo.
+// usable says why a directory will not do for a stage.
 func usable(dir string) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -75,39 +54,57 @@ func usableWith(dir string, flags int64) error {
 	return nil
 }
 
-// build writes everything but the bundles.
-func (s scene) build(t tools) error {
-	for _, dir := range []string{"bin", "dev", "etc", "proc"} {
-		if err := os.MkdirAll(filepath.Join(s.rootfs(), dir), 0o755); err != nil {
-			return err
-		}
-	}
+// build writes what the agent and the hook are told.
+func (s scene) build() error {
 	hookConfig, err := json.Marshal(map[string]any{
 		"address": s.address(), "deadline": "10s", "spool_dir": s.spool(), "booted_file": filepath.Join(s.dir, "booted"),
 	})
 	if err != nil {
 		return err
 	}
-	busybox, err := os.ReadFile(t.busybox)
-	if err != nil {
-		return err
-	}
-	inRootfs := func(name string) string { return filepath.Join(s.rootfs(), name) }
 	return errors.Join(
-		// A copy: a link would let a container write to the host's program.
-		os.WriteFile(inRootfs("bin/busybox"), busybox, 0o700), //nolint:gosec // a program
-		os.Symlink("busybox", inRootfs("bin/cat")),
-		os.WriteFile(inRootfs(untouchedFile), []byte(hostnameText), 0o600),
-		os.WriteFile(inRootfs(forbiddenFile), []byte(shadowText), 0o600),
 		os.WriteFile(s.hookConfig(), hookConfig, 0o600),
 		os.WriteFile(s.agentFile(), []byte("{}\n"), 0o600),
 	)
 }
 
-// buildBundle writes the bundle of one container. Its entrypoint does both acts
-// itself, the one that nothing forbids first.
-func (s scene) buildBundle(c *container, hook string) error {
-	dir := s.bundle(c.role)
+// buildRoot writes a container's root: busybox under the names of applets, and
+// files by their paths.
+func (s scene) buildRoot(busybox, name string, applets []string, files map[string]string) (root string, err error) {
+	root = filepath.Join(s.dir, "roots", name)
+	for _, dir := range []string{"bin", "dev", "etc", "proc", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return "", err
+		}
+	}
+	program, err := os.ReadFile(busybox)
+	if err != nil {
+		return "", err
+	}
+	// A copy: a link would let a container write to the host's program.
+	if err := os.WriteFile(filepath.Join(root, "bin/busybox"), program, 0o700); err != nil { //nolint:gosec // a program
+		return "", err
+	}
+	for _, applet := range applets {
+		if err := os.Symlink("busybox", filepath.Join(root, "bin", applet)); err != nil {
+			return "", err
+		}
+	}
+	for path, text := range files {
+		path = filepath.Join(root, filepath.Clean("/"+path))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			return "", err
+		}
+	}
+	return root, nil
+}
+
+// buildBundle writes the bundle of one container.
+func (s scene) buildBundle(c *Container, hook string) error {
+	dir := s.bundle(c.Role)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -120,15 +117,15 @@ func (s scene) buildBundle(c *container, hook string) error {
 
 // config is an ordinary configuration with the hook in it, and without anything
 // that needs more than a small machine has: no limits, no network.
-func (s scene) config(c *container, hook string) *specs.Spec {
+func (s scene) config(c *Container, hook string) *specs.Spec {
 	spec := &specs.Spec{
 		Version: ociVersion,
 		Process: &specs.Process{
-			Args: []string{"/bin/cat", untouchedFile, forbiddenFile},
+			Args: c.Args,
 			Env:  []string{"PATH=/bin"}, Cwd: "/", NoNewPrivileges: true,
 		},
-		Root:        &specs.Root{Path: s.rootfs(), Readonly: true},
-		Hostname:    c.role,
+		Root:        &specs.Root{Path: c.Root, Readonly: true},
+		Hostname:    c.Role,
 		Annotations: map[string]string{},
 		Hooks: &specs.Hooks{CreateRuntime: []specs.Hook{{
 			Path: hook, Args: []string{"boltseal-hook", "createRuntime", "--config", s.hookConfig()},
@@ -136,34 +133,22 @@ func (s scene) config(c *container, hook string) *specs.Spec {
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755", "size=64k"}},
+			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777", "size=16m"}},
 		},
 		Linux: &specs.Linux{
-			CgroupsPath: c.cgroup,
+			CgroupsPath: c.CgroupPath,
 			Namespaces: []specs.LinuxNamespace{
 				{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
 			},
 		},
 	}
-	if c.selected {
-		spec.Annotations[policyKey] = policyName
+	for key, value := range c.Annotations {
+		spec.Annotations[key] = value
+	}
+	if len(c.Capabilities) > 0 {
+		spec.Process.Capabilities = &specs.LinuxCapabilities{
+			Bounding: c.Capabilities, Effective: c.Capabilities, Permitted: c.Capabilities,
+		}
 	}
 	return spec
-}
-
-// openPolicy is the part of the policy for the system call open, which newer
-// architectures do not have.
-const openPolicy = `  - subsystem: syscalls
-    event: sys_enter_open
-    message: opens /etc/shadow
-    args:
-    - {index: 5, type: string, label: filename}
-    selectors: *kill
-`
-
-// policyFor is the policy's text on an architecture.
-func policyFor(goarch string) string {
-	if goarch == "amd64" {
-		return policyText + openPolicy
-	}
-	return policyText
 }

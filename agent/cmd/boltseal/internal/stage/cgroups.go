@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package demo
+package stage
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func unescape(s string) string {
 	return s
 }
 
-// removeCgroups removes the directory name, which is the demo's own, from the
+// removeCgroups removes the directory name, which is the stage's own, from the
 // top of every hierarchy with all that is below and whoever is in it.
 func removeCgroups(ctx context.Context, name string) error {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")

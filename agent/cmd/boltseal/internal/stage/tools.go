@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package demo
+package stage
 
 import (
 	"debug/elf"
@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 )
 
-// tools is the programs that the demo is made of, as absolute paths.
+// tools is the programs that a stage is made of, as absolute paths.
 type tools struct {
 	agent, hook, runc, busybox string
 }
