@@ -24,6 +24,9 @@ var (
 	// ErrRefused says that a request claims what is not a container's: the host's
 	// cgroup, the agent's, or another container's. No fail policy allows it.
 	ErrRefused = errors.New("refused")
+	// ErrOwned says that a policy of the name is from elsewhere, where it has to be
+	// changed.
+	ErrOwned = errors.New("policy of another origin")
 	// ErrInvalid says that a request is malformed.
 	ErrInvalid = errors.New("invalid")
 )
