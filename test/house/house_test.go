@@ -43,6 +43,7 @@ func layers() map[string]int {
 		"agent/internal/metrics":   3,
 		"agent/internal/policydir": 3,
 		"agent/internal/reader":    3,
+		"agent/internal/remote":    3,
 		"agent/internal/seal":      3,
 		"agent/internal/store":     3,
 
@@ -68,6 +69,7 @@ func touching() []string {
 	return []string{
 		"agent/internal/kernel", "agent/internal/cgroup", "agent/internal/seal", "agent/internal/engine",
 		"agent/internal/attach", "agent/internal/reader", "agent/internal/store", "agent/internal/policydir",
+		"agent/internal/remote",
 	}
 }
 

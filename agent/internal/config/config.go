@@ -28,6 +28,10 @@ type Config struct {
 	// PolicyDir holds policies, as *.yaml, that are loaded at start and whenever they
 	// change; empty = none. It need not exist.
 	PolicyDir string `yaml:"policy-dir"`
+	// AllowGetURL and AllowDNSLookup let policies make the agent get URLs and look
+	// names up.
+	AllowGetURL    bool `yaml:"allow-get-url"`
+	AllowDNSLookup bool `yaml:"allow-dns-lookup"`
 	// CgroupRoot is where the unified hierarchy is mounted; empty = find out.
 	CgroupRoot string `yaml:"cgroup-root"`
 	// NodeName is the host's name in events; empty = the host name.

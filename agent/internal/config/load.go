@@ -38,6 +38,8 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.StringVar(&c.LogFormat, "log-format", c.LogFormat, "text or json")
 	flags.StringArrayVar(&c.PolicyFiles, "policy-file", c.PolicyFiles, "policy to load at start; may be repeated")
 	flags.StringVar(&c.PolicyDir, "policy-dir", c.PolicyDir, "directory of policies (*.yaml), loaded at start and when they change")
+	flags.BoolVar(&c.AllowGetURL, "allow-get-url", c.AllowGetURL, "let policies have the action GetUrl: the agent gets a URL, never of this host or its link")
+	flags.BoolVar(&c.AllowDNSLookup, "allow-dns-lookup", c.AllowDNSLookup, "let policies have the action DnsLookup: the agent looks a name up")
 	flags.StringVar(&c.CgroupRoot, "cgroup-root", c.CgroupRoot, "mount point of the cgroup2 hierarchy (default: find out)")
 	flags.StringVar(&c.NodeName, "node-name", c.NodeName, "name of this host in events (default: $"+nodeNameEnv+", or the host name)")
 	flags.StringSliceVar(&c.NodeLabels, "node-labels", c.NodeLabels, "labels of this node, KEY=VALUE, for the nodeSelector of policies")

@@ -44,6 +44,9 @@ func (c *Controller) add(p *policy.Policy, file, instead string) error {
 	if p.NodeSelector != nil && c.NodeLabels == nil {
 		return fmt.Errorf("%w policy %s: spec.nodeSelector: the labels of this node are not known: tell them to the agent with --node-labels", ErrInvalid, p.Key())
 	}
+	if err := c.allowRemote(p); err != nil {
+		return fmt.Errorf("%w policy %s: %w", ErrInvalid, p.Key(), err)
+	}
 	compiled, err := compile.Compile(p, c.Kernel)
 	if err != nil {
 		return fmt.Errorf("%w policy %s: %w", ErrInvalid, p.Key(), err)

@@ -25,6 +25,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/match"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/policydir"
+	"github.com/boltseal/boltseal/agent/internal/remote"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/agent/internal/server"
 )
@@ -52,6 +53,8 @@ type agent struct {
 	control  *control.Controller
 	events   *events
 	spool    *spool
+	// remote carries remote actions out, nil where none are allowed.
+	remote *remote.Requests
 	// fixed is the policies of files that are read once; policies is the directory of
 	// others, nil without one.
 	fixed    *fixed
@@ -79,6 +82,9 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 	group.Go(func() error { return a.spool.run(ctx) })
 	if a.policies != nil {
 		group.Go(func() error { return a.policies.Run(ctx) })
+	}
+	if a.remote != nil {
+		group.Go(func() error { return a.remote.Run(ctx) })
 	}
 	list, probes := features(a.features)
 	s := server.New(server.Options{
@@ -174,8 +180,11 @@ func (a *agent) open(ctx context.Context) (err error) {
 		Registry: a.registry, Engine: a.engine, Seals: a.seals, Cgroups: a.cgroups, Kernel: a.points,
 		Log: a.log.With("component", "control"), CgroupPrefixes: a.config.CgroupPrefixes,
 		ExpectFor: expectFor, RemovedGrace: a.config.RemovedGrace,
-		NodeLabels: nodeLabels(a.config.NodeLabels, a.node),
+		NodeLabels: nodeLabels(a.config.NodeLabels, a.node), Remote: allowedRemote(a.config),
 	})
+	if len(a.control.Remote) > 0 {
+		a.remote = remote.New(a.control.Enforces, a.log.With("component", "remote"))
+	}
 	a.spool = newSpool(a.config.SpoolDir, func(late control.Admission) error {
 		_, err := a.control.Admit(late)
 		return err

@@ -38,6 +38,12 @@
 // tracepoints and kprobes of a policy that has enforcers; argError and argSig are
 // 0 where nothing is asked for, and one of them is not.
 //
+// GetUrl (argUrl) and DnsLookup (argFqdn) are for all sections, and done by the agent
+// after the event, also when NoPost keeps the event from readers. They count as
+// enforcement: the mode monitor holds them back. A URL is of http or https, and no
+// literal address in it, nor one that a name turns out to have, is one that
+// [AddressFault] refuses. An agent does them only if its operator says so.
+//
 // # Which containers a policy selects
 //
 // With no selector at all a policy is for every process, those of the host

@@ -163,7 +163,7 @@ func TestLaterParts(t *testing.T) {
 		{hookWith("    - {index: 1, returnCopy: %s}\n"), "spec.tracepoints[0].args[4].returnCopy", "true", "False"},
 		{filter("{index: 5, operator: %s, values: [1]}"), filterPath + ".operator", "SubString", "Equal"},
 		{filter("{index: 5, operator: %s, values: [1]}"), filterPath + ".operator", "CelExpr", "InMap"},
-		{action("{action: %s}"), actionPath + ".action", "getUrl", "sigkill"},
+		{action("{action: %s}"), actionPath + ".action", "trackSock", "sigkill"},
 		{action("{action: Post, rateLimit: %s}"), actionPath + ".rateLimit", "1m", `""`},
 		{action("{action: Post, kernelStackTrace: %s}"), actionPath + ".kernelStackTrace", "true", "false"},
 		{action("{action: Post, userStackTrace: %s}"), actionPath + ".userStackTrace", "on", "false"},

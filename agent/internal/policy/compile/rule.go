@@ -70,7 +70,13 @@ type Rule struct {
 	// Notice is the number of the policy among those with enforcers, see
 	// Policy.WithNotice.
 	Notice uint8
+	// Remote is what the agent does to other hosts after a match when the policy
+	// enforces.
+	Remote []policy.Action
 }
+
+// Told tells whether the agent has to hear of a match.
+func (r *Rule) Told() bool { return r.Post || len(r.Remote) > 0 }
 
 // Enforces tells whether the rule acts on the process.
 func (r *Rule) Enforces() bool { return r.Signal != 0 || r.Overrides || r.Notifies || r.Noticed }
@@ -395,6 +401,8 @@ func (r *Rule) addAction(a policy.Action) error {
 			return errSecond
 		}
 		r.Notifies, r.NoticeSignal, r.NoticeError = true, a.Signal, a.Error
+	case policy.GetURL, policy.DNSLookup:
+		r.Remote = append(r.Remote, a)
 	}
 	return nil
 }
