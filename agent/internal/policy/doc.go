@@ -15,8 +15,9 @@
 //
 // The sections tracepoints (also raw), kprobes, lsmhooks and fentries, several of
 // them in one policy; lists of functions and of system calls, which hooks,
-// enforcers and filters on a syscall64 name as "list:NAME"; one item of
-// enforcers; podSelector, containerSelector, hostSelector and nodeSelector; the
+// enforcers and filters on a syscall64 name as "list:NAME", also such whose values
+// are the kernel's own names; one item of enforcers; podSelector,
+// containerSelector, hostSelector and nodeSelector; the
 // options policy-mode, disable-kprobe-multi and override-method. Arguments of the
 // types of [ArgType] with the operators of [Operator]; matchBinaries, matchPIDs,
 // matchNamespaces and matchCapabilities; the actions of [ActionKind].
@@ -29,6 +30,14 @@
 // too. In a filter on a syscall64 a list stands for the numbers of its calls in
 // the two ABIs of the machine that the agent runs on; those of the 32-bit one
 // have the bit 31 set.
+//
+// A list of the type generated_syscalls stands for the system calls of the machine's
+// own ABI that the kernel has and whose numbers are known; one of generated_ftrace
+// for the kernel's functions that can be traced, but those whose name another one
+// has too. Their pattern is an RE2 expression, which matches anywhere in a name that
+// it is not anchored in; generated_ftrace needs one. What they stand for is found
+// out when the policy is compiled, see [Policy.WithLists]: nothing is a fault, but
+// for a hook with ignore.callNotFound.
 //
 // # Actions and where they are done
 //

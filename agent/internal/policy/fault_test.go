@@ -147,8 +147,6 @@ func TestLaterParts(t *testing.T) {
 	for _, c := range []struct{ text, path, on, off string }{
 		{spec("uprobes: %s"), "spec.uprobes", "[{path: x}]", "[]"},
 		{spec("usdts: %s"), "spec.usdts", "[{path: x}]", "[]"},
-		{wrap("  lists: [{name: x, type: %s, values: [sys_open]}]\n" + hookTail), "spec.lists[0].type", "generated_syscalls", "syscalls"},
-		{wrap("  lists: [{name: x, type: %s, values: [sys_open]}]\n" + hookTail), "spec.lists[0].type", "generated_ftrace", "''"},
 		{kprobeWith("    return: %s\n"), "spec.kprobes[0].return", "true", "false"},
 		{kprobeWith("    returnArg: %s\n"), "spec.kprobes[0].returnArg", "{index: 0, type: int}", "{}"},
 		{kprobeWith("    returnArgAction: %s\n"), "spec.kprobes[0].returnArgAction", "TrackSock", "''"},

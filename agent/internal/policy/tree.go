@@ -80,6 +80,11 @@ type decoder struct {
 	// are known before the hooks that refer to them are decoded.
 	names     names
 	enforcers bool
+
+	// generated are the lists of names of the kernel's, enforcerLists those of them
+	// that the enforcers are from.
+	generated     []Generated
+	enforcerLists []string
 }
 
 func (d *decoder) fault(v value, format string, args ...any) {

@@ -53,6 +53,11 @@ type Kernel interface {
 	// SyscallFunction is the function of a system call, named as in policy.Hook,
 	// and whether it is of the ABI for 32 bits.
 	SyscallFunction(call string) (function string, compat bool, err error)
+	// Functions are the names of the functions that programs can be attached to by
+	// name, and Syscalls those of the system calls of the machine's own ABI, named as
+	// in policy.Hook. Both are in order, and not to be modified.
+	Functions() ([]string, error)
+	Syscalls() ([]string, error)
 	// Registers says where arguments are in the context of a kprobe.
 	Registers() Registers
 	// HostNamespace is the inode number of a namespace of the host's first process.

@@ -146,12 +146,25 @@ type Policy struct {
 // Compile compiles a policy. All faults are reported, joined, each a
 // *policy.FieldError.
 func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
+	p, err := p.WithLists(func(syscalls bool) ([]string, error) {
+		if syscalls {
+			return k.Syscalls()
+		}
+		return k.Functions()
+	})
+	if err != nil {
+		return nil, err
+	}
 	compiled := &Policy{Policy: p}
 	var faults faults
 	for _, h := range apart(p.Hooks) {
 		hook, err := compileHook(p, h, k)
 		if err != nil {
 			faults.errs = append(faults.errs, err)
+			if len(faults.errs) == maxFaults {
+				faults.errs = append(faults.errs, &policy.FieldError{Reason: fmt.Sprintf("%d hooks have faults; the rest is not shown", maxFaults)})
+				break
+			}
 			continue
 		}
 		if hook != nil {
