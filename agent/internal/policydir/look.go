@@ -39,7 +39,7 @@ type identity struct {
 
 func identityOf(st *unix.Stat_t) identity {
 	return identity{
-		dev: uint64(st.Dev), ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim, mode: st.Mode,
+		dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim, mode: st.Mode,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/test/testenv"
 )
 
 func TestChangesAreTakenIn(t *testing.T) {
@@ -365,13 +366,13 @@ func TestRun(t *testing.T) {
 			go func() { done <- r.Directory.Run(t.Context()) }()
 			for i := range 3 {
 				r.write(file, text("p", fmt.Sprint(i)))
-				want, deadline := fmt.Sprintf("p=-%d", i), time.Now().Add(20*time.Second)
-				for got := ""; got != want; got, _ = r.force.now() {
-					if time.Now().After(deadline) {
-						t.Fatalf("in force: %q, want %q", got, want)
+				want := fmt.Sprintf("p=-%d", i)
+				testenv.Eventually(t, 20*time.Second, want, func() error {
+					if got, _ := r.force.now(); got != want {
+						return errors.New(got)
 					}
-					time.Sleep(10 * time.Millisecond)
-				}
+					return nil
+				})
 			}
 		})
 	}

@@ -39,7 +39,7 @@ func (w *watch) follow(dir string) error {
 	if err := unix.Stat(dir, &st); err != nil {
 		return fmt.Errorf("watch %s: %w", dir, err)
 	}
-	if w.id >= 0 && w.on.dev == uint64(st.Dev) && w.on.ino == st.Ino {
+	if w.id >= 0 && w.on.dev == st.Dev && w.on.ino == st.Ino {
 		return nil
 	}
 	id, err := unix.InotifyAddWatch(w.fd, dir, changes)
