@@ -319,12 +319,14 @@ __noinline int act_on_rule(__u32 level, __u32 rule)
 			act_on_notice(e, act->notice);
 		return 0;
 	}
-	if (act->flags & ACTION_POST) {
+	/* With both flags the record is for the agent alone. */
+	if (act->flags & ACTION_NOPOST)
+		counters->nopost++;
+	else
 		counters->post++;
+	if (act->flags & ACTION_POST) {
 		r->event.posted.word[word] |= bit;
 		e->posted_any = 1;
-	} else {
-		counters->nopost++;
 	}
 	return 0;
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/match"
+	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/bpf"
@@ -24,6 +25,9 @@ var (
 	// ErrRefused says that a request claims what is not a container's: the host's
 	// cgroup, the agent's, or another container's. No fail policy allows it.
 	ErrRefused = errors.New("refused")
+	// ErrOwned says that a policy of the name is from elsewhere, where it has to be
+	// changed.
+	ErrOwned = errors.New("policy of another origin")
 	// ErrInvalid says that a request is malformed.
 	ErrInvalid = errors.New("invalid")
 )
@@ -78,6 +82,9 @@ type Options struct {
 	// NodeLabels are those of this node, which nodeSelectors ask for; nil: they are
 	// not known, and a policy that has one is refused.
 	NodeLabels match.NodeLabels
+	// Remote are the actions to other hosts that the operator allows; policies with
+	// others are refused.
+	Remote []policy.ActionKind
 }
 
 // Controller holds policies and containers together. It is safe for concurrent

@@ -3,6 +3,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -29,6 +30,9 @@ type world struct {
 	last    engine.PolicyID
 	inForce map[uint32][]engine.Member
 	refuse  error // of the next call that can fail
+	// refuseApply is the error of the next Apply; applied is how many there were.
+	refuseApply error
+	applied     int
 
 	slots    []bpf.WireSlot
 	free     []uint32
@@ -92,9 +96,11 @@ func (w *world) Apply(assignments []engine.Assignment, _ bool) error {
 			}
 		}
 	}
-	if err := w.fail(); err != nil {
+	if err := errors.Join(w.fail(), w.refuseApply); err != nil {
+		w.refuseApply = nil
 		return err
 	}
+	w.applied++
 	for _, a := range assignments {
 		for _, slot := range a.Slots {
 			w.inForce[slot] = a.Set

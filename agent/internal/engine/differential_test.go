@@ -179,8 +179,10 @@ func (d *differential) compare(record *compiletest.Record) (matched int) {
 					continue // only the first rule of a hook acts
 				}
 				acted = true
-				if rule.Post {
+				if rule.Told() {
 					posted = compile.With(posted, bit)
+				}
+				if rule.Post {
 					p.want.Post++
 				} else {
 					p.want.NoPost++

@@ -268,9 +268,10 @@ func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	if rule.Signal != 0 {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_SIGNAL)
 	}
-	if rule.Post {
+	if rule.Told() {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_POST)
-	} else {
+	}
+	if !rule.Post {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOPOST)
 	}
 	e.maps.acts.Store(int(s.id)*compile.MaxRules+bit, act)

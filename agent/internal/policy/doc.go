@@ -15,8 +15,9 @@
 //
 // The sections tracepoints (also raw), kprobes, lsmhooks and fentries, several of
 // them in one policy; lists of functions and of system calls, which hooks,
-// enforcers and filters on a syscall64 name as "list:NAME"; one item of
-// enforcers; podSelector, containerSelector, hostSelector and nodeSelector; the
+// enforcers and filters on a syscall64 name as "list:NAME", also such whose values
+// are the kernel's own names; one item of enforcers; podSelector,
+// containerSelector, hostSelector and nodeSelector; the
 // options policy-mode, disable-kprobe-multi and override-method. Arguments of the
 // types of [ArgType] with the operators of [Operator]; matchBinaries, matchPIDs,
 // matchNamespaces and matchCapabilities; the actions of [ActionKind].
@@ -49,6 +50,14 @@
 // the two ABIs of the machine that the agent runs on; those of the 32-bit one
 // have the bit 31 set.
 //
+// A list of the type generated_syscalls stands for the system calls of the machine's
+// own ABI that the kernel has and whose numbers are known; one of generated_ftrace
+// for the kernel's functions that can be traced, but those whose name another one
+// has too. Their pattern is an RE2 expression, which matches anywhere in a name that
+// it is not anchored in; generated_ftrace needs one. What they stand for is found
+// out when the policy is compiled, see [Policy.WithLists]: nothing is a fault, but
+// for a hook with ignore.callNotFound.
+//
 // # Actions and where they are done
 //
 // Post, NoPost, Sigkill and Signal are for all sections. Override is for kprobes,
@@ -56,6 +65,12 @@
 // what happens without the action, and is refused. NotifyEnforcer is for
 // tracepoints and kprobes of a policy that has enforcers; argError and argSig are
 // 0 where nothing is asked for, and one of them is not.
+//
+// GetUrl (argUrl) and DnsLookup (argFqdn) are for all sections, and done by the agent
+// after the event, also when NoPost keeps the event from readers. They count as
+// enforcement: the mode monitor holds them back. A URL is of http or https, and no
+// literal address in it, nor one that a name turns out to have, is one that
+// [AddressFault] refuses. An agent does them only if its operator says so.
 //
 // # Which containers a policy selects
 //

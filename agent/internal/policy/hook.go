@@ -52,7 +52,8 @@ type Hook struct {
 	// LSMHooks. With Syscall they are system calls: "sys_open", or with the ABI
 	// "i386/sys_open".
 	Calls []string
-	// List is the name of the list that Calls are from; often empty.
+	// List is the name of the list that Calls are from; often empty. Calls of a list
+	// that is generated are not known before Policy.WithLists.
 	List string
 	// Syscall: arguments are those of the system call, and not the function's.
 	Syscall bool

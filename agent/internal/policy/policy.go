@@ -88,6 +88,11 @@ type Policy struct {
 	// Enforcers are the functions and system calls, named as in Hook.Calls, at
 	// which what a NotifyEnforcer action asked for is done.
 	Enforcers []string
+	// Generated are the lists whose values are the kernel's, and EnforcerLists the
+	// names of those that more enforcers are from; nil when there are none, and after
+	// WithLists.
+	Generated     []Generated
+	EnforcerLists []string
 	// Options are the settings of spec.options apart from the mode.
 	Options Options
 	// Warnings are what loads but is not done as written: a message or a tag that

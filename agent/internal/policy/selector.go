@@ -62,6 +62,9 @@ type ArgFilter struct {
 	// other operators are merged. Both are sorted in the order of the type. An
 	// empty list matches no argument (GT with the type's largest value).
 	Ranges []Range
+	// Lists are the names of lists among the values that are not in Ranges before
+	// Policy.WithLists.
+	Lists []string
 	// Values are the values as written. They are what is known of a filter on an
 	// argument of type ArgAuto until Hook.WithTypes. Those of OpCelExpr are
 	// expressions over all arguments of the hook, of which Arg is but the first.

@@ -88,6 +88,7 @@ func (d *decoder) spec(v value, p *Policy) {
 		p.Enforcers = d.decodeEnforcers(enforcers)
 		d.enforcers = len(enforcers.node.Content) > 0
 	}
+	p.Generated, p.EnforcerLists = d.generated, d.enforcerLists
 	for s := Tracepoints; s <= Fentries; s++ {
 		if section, ok := sections[s]; ok {
 			p.Hooks = append(p.Hooks, d.hooks(section, s)...)

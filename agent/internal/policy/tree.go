@@ -82,6 +82,11 @@ type decoder struct {
 	// expressions is how many were met.
 	expressions int
 	enforcers   bool
+
+	// generated are the lists of names of the kernel's, enforcerLists those of them
+	// that the enforcers are from.
+	generated     []Generated
+	enforcerLists []string
 }
 
 func (d *decoder) fault(v value, format string, args ...any) {

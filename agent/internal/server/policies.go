@@ -5,6 +5,8 @@ package server
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/boltseal/boltseal/agent/internal/control"
 	"github.com/boltseal/boltseal/agent/internal/policy"
@@ -115,7 +117,50 @@ func (s *Server) ListTracingPolicies(_ context.Context, r *tetragon.ListTracingP
 	for _, p := range policies {
 		response.Policies = append(response.Policies, policyStatus(p))
 	}
+	if s.PolicyFaults != nil {
+		response.Policies = addFaults(response.Policies, s.PolicyFaults())
+	}
 	return response, nil
+}
+
+// addFaults tells of files that are not in force as they are: with the policy that is
+// left of them, or as one that could not be loaded.
+func addFaults(listed []*tetragon.TracingPolicyStatus, faults []PolicyFault) []*tetragon.TracingPolicyStatus {
+	byKey := map[string]*tetragon.TracingPolicyStatus{}
+	for _, p := range listed {
+		key := p.GetName()
+		if p.GetNamespace() != "" {
+			key = p.GetNamespace() + "/" + key
+		}
+		byKey[key] = p
+	}
+	for _, f := range faults {
+		text := strings.ToValidUTF8(fmt.Sprintf("file %s: %v", f.File, f.Err), "\uFFFD")
+		if p := byKey[f.Key]; p != nil && p.GetInfo() == fromFile(f.File) {
+			p.Error = text
+			continue
+		}
+		namespace, name, namespaced := strings.Cut(f.Key, "/")
+		switch {
+		case f.Key == "":
+			namespace, name = "", filepath.Base(f.File)
+		case !namespaced:
+			namespace, name = "", f.Key
+		}
+		listed = append(listed, &tetragon.TracingPolicyStatus{
+			Name: strings.ToValidUTF8(name, "\uFFFD"), Namespace: namespace, Domain: domainGRPC, Info: fromFile(f.File),
+			State: tetragon.TracingPolicyState_TP_STATE_LOAD_ERROR, Error: text,
+		})
+	}
+	return listed
+}
+
+// fromFile says where a policy is from; empty for the API.
+func fromFile(file string) string {
+	if file == "" {
+		return ""
+	}
+	return strings.ToValidUTF8("file "+file, "\uFFFD")
 }
 
 func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
@@ -124,6 +169,7 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 		Name:              p.Policy.Name,
 		Namespace:         p.Policy.Namespace,
 		Domain:            domainGRPC,
+		Info:              fromFile(p.File),
 		Enabled:           p.Enabled, //nolint:staticcheck // deprecated, and still read by clients
 		State:             tetragon.TracingPolicyState_TP_STATE_DISABLED,
 		KernelMemoryBytes: p.KernelMemory,

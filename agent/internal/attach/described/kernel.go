@@ -5,6 +5,7 @@ package described
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -149,6 +150,24 @@ func (k *Kernel) SyscallFunction(call string) (function string, compat bool, err
 		}
 	}
 	return "", false, fmt.Errorf("system call %s: %w", call, err)
+}
+
+// Functions is compile.Kernel: the functions that are described, of which a kernel has
+// many more.
+func (k *Kernel) Functions() ([]string, error) {
+	return slices.Sorted(maps.Keys(k.hooks.functions)), nil
+}
+
+// Syscalls is compile.Kernel, for x86-64.
+func (k *Kernel) Syscalls() ([]string, error) {
+	var calls []string
+	for name := range k.hooks.functions {
+		if call, ok := strings.CutPrefix(name, "__x64_"); ok {
+			calls = append(calls, call)
+		}
+	}
+	slices.Sort(calls)
+	return calls, nil
 }
 
 // Member is compile.Kernel: the structures of kernels are not described.

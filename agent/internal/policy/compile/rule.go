@@ -79,7 +79,13 @@ type Rule struct {
 	// Notice is the number of the policy among those with enforcers, see
 	// Policy.WithNotice.
 	Notice uint8
+	// Remote is what the agent does to other hosts after a match when the policy
+	// enforces.
+	Remote []policy.Action
 }
+
+// Told tells whether the agent has to hear of a match.
+func (r *Rule) Told() bool { return r.Post || len(r.Remote) > 0 }
 
 // Enforces tells whether the rule acts on the process.
 func (r *Rule) Enforces() bool { return r.Signal != 0 || r.Overrides || r.Notifies || r.Noticed }
@@ -151,12 +157,25 @@ type Policy struct {
 // Compile compiles a policy. All faults are reported, joined, each a
 // *policy.FieldError.
 func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
+	p, err := p.WithLists(func(syscalls bool) ([]string, error) {
+		if syscalls {
+			return k.Syscalls()
+		}
+		return k.Functions()
+	})
+	if err != nil {
+		return nil, err
+	}
 	compiled := &Policy{Policy: p}
 	var faults faults
 	for _, h := range apart(p.Hooks) {
 		hook, err := compileHook(p, h, k)
 		if err != nil {
 			faults.errs = append(faults.errs, err)
+			if len(faults.errs) == maxFaults {
+				faults.errs = append(faults.errs, &policy.FieldError{Reason: fmt.Sprintf("%d hooks have faults; the rest is not shown", maxFaults)})
+				break
+			}
 			continue
 		}
 		if hook != nil {
@@ -440,6 +459,8 @@ func (r *Rule) addAction(a policy.Action) error {
 			return errSecond
 		}
 		r.Notifies, r.NoticeSignal, r.NoticeError = true, a.Signal, a.Error
+	case policy.GetURL, policy.DNSLookup:
+		r.Remote = append(r.Remote, a)
 	}
 	return nil
 }

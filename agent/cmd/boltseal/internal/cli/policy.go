@@ -84,18 +84,41 @@ func (a *app) policyListCommand() *cobra.Command {
 			fmt.Fprintln(a.Stderr, "no policies")
 			return nil
 		}
-		rows := [][]string{{"NAME", "NAMESPACE", "STATE", "MODE", "POSTED", "DENIED", "SIGNALED", "MONITORED", "MEMORY"}}
-		for _, p := range response.GetPolicies() {
-			n := p.GetStats().GetActionCounters()
-			rows = append(rows, []string{
-				quote.Word(p.GetName()), quote.Word(p.GetNamespace()), policyState(p), policyMode(p.GetMode()),
-				fmt.Sprint(n.GetPost()), fmt.Sprint(n.GetOverride()), fmt.Sprint(n.GetSignal()),
-				fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer()), size(p.GetKernelMemoryBytes()),
-			})
-		}
-		return table(a.Stdout, rows)
+		return table(a.Stdout, policyRows(response.GetPolicies()))
 	})
 	return c
+}
+
+// policyRows is the list of policies; what is wrong with some of them is a column of
+// its own, and there only if anything is.
+func policyRows(policies []*tetragon.TracingPolicyStatus) [][]string {
+	rows := [][]string{{"NAME", "NAMESPACE", "STATE", "MODE", "POSTED", "DENIED", "SIGNALED", "MONITORED", "MEMORY"}}
+	faulty := slices.ContainsFunc(policies, func(p *tetragon.TracingPolicyStatus) bool { return p.GetError() != "" })
+	if faulty {
+		rows[0] = append(rows[0], "ERROR")
+	}
+	for _, p := range policies {
+		n := p.GetStats().GetActionCounters()
+		row := []string{
+			quote.Word(p.GetName()), quote.Word(p.GetNamespace()), policyState(p), policyMode(p.GetMode()),
+			fmt.Sprint(n.GetPost()), fmt.Sprint(n.GetOverride()), fmt.Sprint(n.GetSignal()),
+			fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer()), size(p.GetKernelMemoryBytes()),
+		}
+		if faulty {
+			row = append(row, firstFault(p.GetError()))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// firstFault is the first line of an error; policy show tells the rest.
+func firstFault(all string) string {
+	first, rest, more := strings.Cut(all, "\n")
+	if !more {
+		return quote.Text(first)
+	}
+	return fmt.Sprintf("%s (and %d more)", quote.Text(first), 1+strings.Count(rest, "\n"))
 }
 
 func policyState(p *tetragon.TracingPolicyStatus) string {
@@ -155,6 +178,9 @@ func (a *app) showPolicy(p *tetragon.TracingPolicyStatus) error {
 		{"namespace", quote.Word(p.GetNamespace())},
 		{"state", policyState(p)},
 		{"mode", policyMode(p.GetMode())},
+	}
+	if p.GetInfo() != "" {
+		rows = append(rows, []string{"from", quote.Text(p.GetInfo())})
 	}
 	if p.GetError() != "" {
 		rows = append(rows, []string{"error", quote.Text(strings.ReplaceAll(p.GetError(), "\n", "; "))})

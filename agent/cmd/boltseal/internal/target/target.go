@@ -160,6 +160,10 @@ func (r *running) SyscallFunction(call string) (string, bool, error) {
 	return r.hooks().SyscallFunction(call)
 }
 
+func (r *running) Functions() ([]string, error) { return r.hooks().Functions() }
+
+func (r *running) Syscalls() ([]string, error) { return r.hooks().Syscalls() }
+
 func (r *running) Member(from compile.Start, path string) (compile.Member, error) {
 	return r.hooks().Member(from, path)
 }

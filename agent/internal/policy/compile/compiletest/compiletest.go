@@ -212,6 +212,10 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 	default:
 		sel.Actions = []policy.Action{{Kind: policy.Post}}
 	}
+	if s.IntN(8) == 0 {
+		// The agent is told of it whether or not it is posted.
+		sel.Actions = append(sel.Actions, policy.Action{Kind: policy.DNSLookup, Target: "example.org"})
+	}
 	return sel
 }
 
