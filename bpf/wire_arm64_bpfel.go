@@ -51,6 +51,7 @@ const (
 	WireCapabilityKindCAPABILITIES_EFFECTIVE   WireCapabilityKind = 0
 	WireCapabilityKindCAPABILITIES_INHERITABLE WireCapabilityKind = 1
 	WireCapabilityKindCAPABILITIES_PERMITTED   WireCapabilityKind = 2
+	WireCapabilityKindCAPABILITY_KINDS         WireCapabilityKind = 3
 )
 
 type WireCgroupPath struct {
@@ -197,7 +198,8 @@ const (
 	WireKernelErrorKERR_EXEC_MISSED WireKernelError = 9
 	WireKernelErrorKERR_NOTICE      WireKernelError = 10
 	WireKernelErrorKERR_MISSED      WireKernelError = 11
-	WireKernelErrorKERR_MAX         WireKernelError = 12
+	WireKernelErrorKERR_ORIGIN      WireKernelError = 12
+	WireKernelErrorKERR_MAX         WireKernelError = 13
 )
 
 type WireLimits uint32
@@ -246,6 +248,7 @@ const (
 	WireNamespaceKindNAMESPACE_TIME_FOR_CHILDREN WireNamespaceKind = 7
 	WireNamespaceKindNAMESPACE_CGROUP            WireNamespaceKind = 8
 	WireNamespaceKindNAMESPACE_USER              WireNamespaceKind = 9
+	WireNamespaceKindNAMESPACE_KINDS             WireNamespaceKind = 10
 )
 
 type WirePolicyCounters struct {
@@ -273,40 +276,42 @@ type WireReadConfig struct {
 type WireReadKind uint32
 
 const (
-	WireReadKindREAD_NONE           WireReadKind = 0
-	WireReadKindREAD_INT            WireReadKind = 1
-	WireReadKindREAD_USER_STRING    WireReadKind = 2
-	WireReadKindREAD_KERNEL_STRING  WireReadKind = 3
-	WireReadKindREAD_DATA_LOC       WireReadKind = 4
-	WireReadKindREAD_INLINE_STRING  WireReadKind = 5
-	WireReadKindREAD_FILE           WireReadKind = 6
-	WireReadKindREAD_PATH           WireReadKind = 7
-	WireReadKindREAD_DENTRY         WireReadKind = 8
-	WireReadKindREAD_FD             WireReadKind = 9
-	WireReadKindREAD_BINPRM         WireReadKind = 10
-	WireReadKindREAD_USER_BYTES     WireReadKind = 11
-	WireReadKindREAD_KERNEL_BYTES   WireReadKind = 12
-	WireReadKindREAD_BINARY_PATH    WireReadKind = 13
-	WireReadKindREAD_BINARY         WireReadKind = 14
-	WireReadKindREAD_SOCK           WireReadKind = 15
-	WireReadKindREAD_SOCKET         WireReadKind = 16
-	WireReadKindREAD_SOCKADDR       WireReadKind = 17
-	WireReadKindREAD_USER_SOCKADDR  WireReadKind = 18
-	WireReadKindREAD_SKB            WireReadKind = 19
-	WireReadKindREAD_CRED           WireReadKind = 20
-	WireReadKindREAD_SOURCE_ADDRESS WireReadKind = 21
-	WireReadKindREAD_TARGET_ADDRESS WireReadKind = 22
-	WireReadKindREAD_SOURCE_PORT    WireReadKind = 23
-	WireReadKindREAD_TARGET_PORT    WireReadKind = 24
-	WireReadKindREAD_PROTOCOL       WireReadKind = 25
-	WireReadKindREAD_FAMILY         WireReadKind = 26
-	WireReadKindREAD_STATE          WireReadKind = 27
-	WireReadKindREAD_PID            WireReadKind = 28
-	WireReadKindREAD_NAMESPACE_PID  WireReadKind = 29
-	WireReadKindREAD_NAMESPACE      WireReadKind = 30
-	WireReadKindREAD_CAPABILITIES   WireReadKind = 31
-	WireReadKindREAD_SYSCALL        WireReadKind = 32
-	WireReadKindREAD_NOTICES        WireReadKind = 33
+	WireReadKindREAD_NONE               WireReadKind = 0
+	WireReadKindREAD_INT                WireReadKind = 1
+	WireReadKindREAD_USER_STRING        WireReadKind = 2
+	WireReadKindREAD_KERNEL_STRING      WireReadKind = 3
+	WireReadKindREAD_DATA_LOC           WireReadKind = 4
+	WireReadKindREAD_INLINE_STRING      WireReadKind = 5
+	WireReadKindREAD_FILE               WireReadKind = 6
+	WireReadKindREAD_PATH               WireReadKind = 7
+	WireReadKindREAD_DENTRY             WireReadKind = 8
+	WireReadKindREAD_FD                 WireReadKind = 9
+	WireReadKindREAD_BINPRM             WireReadKind = 10
+	WireReadKindREAD_USER_BYTES         WireReadKind = 11
+	WireReadKindREAD_KERNEL_BYTES       WireReadKind = 12
+	WireReadKindREAD_BINARY_PATH        WireReadKind = 13
+	WireReadKindREAD_BINARY             WireReadKind = 14
+	WireReadKindREAD_SOCK               WireReadKind = 15
+	WireReadKindREAD_SOCKET             WireReadKind = 16
+	WireReadKindREAD_SOCKADDR           WireReadKind = 17
+	WireReadKindREAD_USER_SOCKADDR      WireReadKind = 18
+	WireReadKindREAD_SKB                WireReadKind = 19
+	WireReadKindREAD_CRED               WireReadKind = 20
+	WireReadKindREAD_SOURCE_ADDRESS     WireReadKind = 21
+	WireReadKindREAD_TARGET_ADDRESS     WireReadKind = 22
+	WireReadKindREAD_SOURCE_PORT        WireReadKind = 23
+	WireReadKindREAD_TARGET_PORT        WireReadKind = 24
+	WireReadKindREAD_PROTOCOL           WireReadKind = 25
+	WireReadKindREAD_FAMILY             WireReadKind = 26
+	WireReadKindREAD_STATE              WireReadKind = 27
+	WireReadKindREAD_PID                WireReadKind = 28
+	WireReadKindREAD_NAMESPACE_PID      WireReadKind = 29
+	WireReadKindREAD_NAMESPACE          WireReadKind = 30
+	WireReadKindREAD_CAPABILITIES       WireReadKind = 31
+	WireReadKindREAD_SYSCALL            WireReadKind = 32
+	WireReadKindREAD_NOTICES            WireReadKind = 33
+	WireReadKindREAD_NAMESPACE_CHANGES  WireReadKind = 115
+	WireReadKindREAD_CAPABILITY_CHANGES WireReadKind = 116
 )
 
 type WireReservedSlots uint32

@@ -236,6 +236,9 @@ enum read_kind {
 	READ_CAPABILITIES = 31, /* the offset says which set, as in enum capability_kind */
 	READ_SYSCALL = 32,      /* number of a system call in the context, with SYSCALL_COMPAT */
 	READ_NOTICES = 33,      /* of the current task: bit per policy whose enforcers were notified */
+	/* Of the current process, since it executed its program; see lib/origin.h. */
+	READ_NAMESPACE_CHANGES = 115,  /* bit per enum namespace_kind */
+	READ_CAPABILITY_CHANGES = 116, /* bit per capability of the set that the offset names */
 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */
@@ -252,12 +255,14 @@ enum namespace_kind {
 	NAMESPACE_TIME_FOR_CHILDREN = 7,
 	NAMESPACE_CGROUP = 8,
 	NAMESPACE_USER = 9,
+	NAMESPACE_KINDS = 10,
 };
 
 enum capability_kind {
 	CAPABILITIES_EFFECTIVE = 0,
 	CAPABILITIES_INHERITABLE = 1,
 	CAPABILITIES_PERMITTED = 2,
+	CAPABILITY_KINDS = 3,
 };
 
 struct read_config {
@@ -409,7 +414,8 @@ enum kernel_error {
 	KERR_EXEC_MISSED = 9,     /* the program at sched_process_exec was skipped, and a later one made up for it */
 	KERR_NOTICE = 10,         /* no storage for a notice to enforcers */
 	KERR_MISSED = 11,         /* the kernel skipped a base program, see lib/exec.h; it counts that itself */
-	KERR_MAX = 12,
+	KERR_ORIGIN = 12,         /* no storage for what a process had at its exec */
+	KERR_MAX = 13,
 };
 
 #endif

@@ -61,17 +61,20 @@ func (c *Controller) exchange(key string, next *held) error {
 	used := map[*keySet]bool{}
 	type step struct {
 		from *keySet
-		in   bool
+		to   wanted
 	}
 	after := map[step]*keySet{}
 	for _, s := range c.everySubject() {
-		wanted := next != nil && c.wants(s, next)
-		if wanted || s.keys.has(key) {
+		var w wanted
+		if next != nil {
+			w = c.wants(s, next)
+		}
+		if w.in || s.keys.has(key) {
 			before[s] = s.keys
-			to, known := after[step{s.keys, wanted}]
+			to, known := after[step{s.keys, w}]
 			if !known {
-				to = c.sets.with(s.keys, key, wanted)
-				after[step{s.keys, wanted}] = to
+				to = c.sets.with(s.keys, key, w)
+				after[step{s.keys, w}] = to
 			}
 			s.keys = to
 			changed = append(changed, s)
@@ -162,6 +165,8 @@ type PolicyStatus struct {
 	Sites    []string
 	Hooks    []HookStatus
 	Counters engine.Counters
+	// Selectors is the part of Counters of each selector that has a label.
+	Selectors []engine.SelectorCounters
 	// KernelMemory is in bytes, computed from the sizes of map elements.
 	KernelMemory uint64
 	// Containers is the number of containers that the policy is for.
@@ -186,9 +191,13 @@ func (c *Controller) Policies() ([]PolicyStatus, error) {
 		if err != nil {
 			return nil, err
 		}
+		selectors, err := c.Engine.SelectorCounters(h.id)
+		if err != nil {
+			return nil, err
+		}
 		s := PolicyStatus{
 			ID: uint64(h.id), Policy: h.compiled.Policy, Enabled: h.enabled,
-			Counters: counters, KernelMemory: c.Engine.KernelMemory(h.id),
+			Counters: counters, Selectors: selectors, KernelMemory: c.Engine.KernelMemory(h.id),
 		}
 		for _, hook := range h.compiled.Hooks {
 			s.Sites = append(s.Sites, hook.Site.String())

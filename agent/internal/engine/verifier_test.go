@@ -67,7 +67,7 @@ func widest() (reads [bpf.WireLimitsREADS_MAX]bpf.WireReadConfig) {
 		bpf.WireReadKindREAD_SOURCE_PORT, bpf.WireReadKindREAD_TARGET_PORT, bpf.WireReadKindREAD_PROTOCOL,
 		bpf.WireReadKindREAD_FAMILY, bpf.WireReadKindREAD_STATE, bpf.WireReadKindREAD_PID,
 		bpf.WireReadKindREAD_NAMESPACE_PID, bpf.WireReadKindREAD_NAMESPACE, bpf.WireReadKindREAD_CAPABILITIES,
-		bpf.WireReadKindREAD_SYSCALL,
+		bpf.WireReadKindREAD_SYSCALL, bpf.WireReadKindREAD_NAMESPACE_CHANGES, bpf.WireReadKindREAD_CAPABILITY_CHANGES,
 	}
 	strings := uint8(0)
 	for i := range reads {

@@ -31,7 +31,18 @@ type hook struct {
 
 func (h hook) selector(v value) Selector {
 	var s Selector
-	h.object(v, shape{
+	if entries, ok := h.withMacros(v); ok {
+		h.fields(v, entries, h.selectorShape(&s))
+	}
+	if len(s.Actions) == 0 {
+		s.Actions = []Action{{Kind: Post}}
+	}
+	return s
+}
+
+// selectorShape is the keys of a selector, and of a macro.
+func (h hook) selectorShape(s *Selector) shape {
+	return shape{
 		known: map[string]func(value){
 			"matchArgs": func(v value) {
 				h.list(v, maxFilters, func(item value) {
@@ -52,20 +63,26 @@ func (h hook) selector(v value) Selector {
 			"matchCapabilities": func(v value) {
 				h.list(v, maxFilters, func(item value) { s.Capabilities = append(s.Capabilities, h.capabilityFilter(item)) })
 			},
+			"matchNamespaceChanges": func(v value) {
+				h.list(v, maxFilters, func(item value) {
+					s.NamespaceChanges = append(s.NamespaceChanges, h.namespaceChangeFilter(item))
+				})
+			},
+			"matchCapabilityChanges": func(v value) {
+				h.list(v, maxFilters, func(item value) {
+					s.CapabilityChanges = append(s.CapabilityChanges, h.capabilityFilter(item))
+				})
+			},
+			"matchWorkloads": func(v value) { s.Workload = h.workload(v) },
+			"label":          func(v value) { s.Label = h.selectorLabel(v) },
 			"matchActions": func(v value) {
 				h.list(v, maxActions, func(item value) { s.Actions = append(s.Actions, h.action(item)) })
 			},
 		},
 		later: []string{
-			"label", "macros", "matchCapabilityChanges", "matchData", "matchNamespaceChanges", "matchParentBinaries",
-			"matchReturnActions", "matchReturnArgs",
+			"matchData", "matchParentBinaries", "matchReturnActions", "matchReturnArgs",
 		},
-		laterObjects: []string{"matchWorkloads"},
-	})
-	if len(s.Actions) == 0 {
-		s.Actions = []Action{{Kind: Post}}
 	}
-	return s
 }
 
 func (h hook) argFilter(v value) (ArgFilter, bool) {

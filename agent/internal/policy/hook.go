@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Section is a kind of hooks.
@@ -79,6 +80,17 @@ func (h Hook) Enforces() bool { return slices.ContainsFunc(h.Selectors, Selector
 
 // Path is where the hook stands in the policy: "spec.kprobes[0]".
 func (h Hook) Path() string { return fmt.Sprintf("spec.%s[%d]", h.Section, h.Index) }
+
+// Name is what the hook names: "subsystem/event", a call, or "list:NAME".
+func (h Hook) Name() string {
+	switch {
+	case h.Section == Tracepoints:
+		return h.Subsystem + "/" + h.Event
+	case h.List != "":
+		return listPrefix + h.List
+	}
+	return strings.Join(h.Calls, ",")
+}
 
 // Arg is one argument that a hook reads.
 type Arg struct {

@@ -184,8 +184,24 @@ func (c *conjunction) addProcess(path string, s policy.Selector, k Kernel, fault
 		c.addIntegers(c.hook.filterRead(namespaceRead(f.Namespace)), points(values), f.Negated, false)
 	}
 	for i, f := range s.Capabilities {
-		if err := c.addCapabilities(f, k); err != nil {
+		if err := c.addCapabilities(bpf.WireReadKindREAD_CAPABILITIES, f, k); err != nil {
 			faults.add(fmt.Sprintf("%s.matchCapabilities[%d]", path, i), err)
+		}
+	}
+}
+
+// addChanges adds the filters on what the process has changed.
+func (c *conjunction) addChanges(path string, s policy.Selector, k Kernel, faults *faults) {
+	for _, f := range s.NamespaceChanges {
+		mask := uint64(0)
+		for _, n := range f.Namespaces {
+			mask |= 1 << n
+		}
+		c.addBits(Read{Kind: bpf.WireReadKindREAD_NAMESPACE_CHANGES}, mask, f.Negated)
+	}
+	for i, f := range s.CapabilityChanges {
+		if err := c.addCapabilities(bpf.WireReadKindREAD_CAPABILITY_CHANGES, f, k); err != nil {
+			faults.add(fmt.Sprintf("%s.matchCapabilityChanges[%d]", path, i), err)
 		}
 	}
 }
@@ -194,14 +210,21 @@ func namespaceRead(n policy.Namespace) Read {
 	return Read{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(n)}
 }
 
-func (c *conjunction) addCapabilities(f policy.CapabilityFilter, k Kernel) error {
-	read := c.hook.filterRead(Read{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(f.Set)})
-	if f.Negated {
-		d := c.dim(read)
-		d.number, d.notMask = true, d.notMask|f.Mask
-	} else {
-		c.addMask(read, f.Mask)
+// addBits adds a filter on the bits of what is read: it has one of the mask, or
+// negated none.
+func (c *conjunction) addBits(r Read, mask uint64, negated bool) {
+	read := c.hook.filterRead(r)
+	if !negated {
+		c.addMask(read, mask)
+		return
 	}
+	d := c.dim(read)
+	d.number, d.notMask = true, d.notMask|mask
+}
+
+// addCapabilities adds a filter on a set of capabilities, or on the changes of one.
+func (c *conjunction) addCapabilities(kind bpf.WireReadKind, f policy.CapabilityFilter, k Kernel) error {
+	c.addBits(Read{Kind: kind, Offset: uint16(f.Set)}, f.Mask, f.Negated)
 	if !f.Namespaced {
 		return nil
 	}

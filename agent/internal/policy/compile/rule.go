@@ -53,6 +53,11 @@ type Rule struct {
 	// Selector is its index in the hook.
 	Selector int
 	Filters  []Filter
+	// Workload is Selector.Workload: containers whose set of workloads has it not do
+	// not have the rule.
+	Workload int
+	// Label is the selector's.
+	Label string
 	// Post tells whether a match makes an event.
 	Post bool
 	// Signal is sent when the policy enforces; 0: none.
@@ -342,7 +347,7 @@ func (h *Hook) filterRead(r Read) int {
 
 // compileSelector is the rule of a selector, nil when it can match nothing.
 func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rule, error) {
-	rule := &Rule{Post: s.Posts()}
+	rule := &Rule{Post: s.Posts(), Workload: s.Workload, Label: s.Label}
 	var faults faults
 	for i, a := range s.Actions {
 		if err := rule.addAction(a); err != nil {
@@ -367,6 +372,7 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 		c.addStrings(hook.filterRead(read), f.Op, f.Values)
 	}
 	c.addProcess(path, s, k, &faults)
+	c.addChanges(path, s, k, &faults)
 	if err := faults.join(); err != nil {
 		return nil, err
 	}

@@ -59,6 +59,9 @@ func Fields() []compile.Field {
 	}
 }
 
+// Workloads is how many workloads selectors are for, besides all.
+const Workloads = 3
+
 // Source draws values, policies and events. Not safe for concurrent use.
 type Source struct {
 	*rand.Rand
@@ -69,6 +72,7 @@ type Source struct {
 	Args []policy.Arg
 	// Process is what the current process is: what filters on it compare with.
 	Process Process
+	process []processRead
 	strings []string
 	numbers []uint64
 }
@@ -101,7 +105,9 @@ func New(seed uint64, binaries ...string) *Source {
 		s.Process.Namespaces[i] = uint32(4026531840 + i)
 	}
 	s.Process.Capabilities = [3]uint64{1<<41 - 1, 0, 0xa80425fb}
+	s.Process.NamespaceChanges, s.Process.CapabilityChanges = 1<<policy.NamespaceNet, [3]uint64{0x55, 0, 0x2000}
 	s.drawArgs()
+	s.drawProcess()
 	return s
 }
 
@@ -195,6 +201,9 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 		sel.Binaries = append(sel.Binaries, f)
 	}
 	s.processFilters(&sel)
+	if s.IntN(4) == 0 {
+		sel.Workload = 1 + s.IntN(Workloads)
+	}
 	switch s.IntN(4) {
 	case 0:
 		sel.Actions = []policy.Action{{Kind: policy.NoPost}}

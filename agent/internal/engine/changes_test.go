@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
+	"github.com/boltseal/boltseal/bpf"
+)
+
+// unshareUTS gives this thread, to which the test is tied, a UTS namespace of its
+// own until the test ends.
+func unshareUTS(t testing.TB) {
+	t.Helper()
+	before, err := os.Open("/proc/thread-self/ns/uts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Setns(int(before.Fd()), unix.CLONE_NEWUTS); err != nil {
+			t.Errorf("go back to the namespace: %v", err)
+		}
+		_ = before.Close()
+	})
+}
+
+// dropEffective takes a capability from this thread, to which the test is tied,
+// until the test ends.
+func dropEffective(t testing.TB, capability int) {
+	t.Helper()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var before, after [2]unix.CapUserData
+	if err := unix.Capget(&header, &before[0]); err != nil {
+		t.Fatal(err)
+	}
+	after = before
+	after[capability/32].Effective &^= 1 << (capability % 32)
+	if err := unix.Capset(&header, &after[0]); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Capset(&header, &before[0]); err != nil {
+			t.Errorf("take the capability back: %v", err)
+		}
+	})
+}
+
+// change makes this thread differ from what its process is first seen to have, in a
+// namespace and a capability, if the source asks for that.
+func (r *rig) change(source *compiletest.Source) {
+	r.t.Helper()
+	reads := r.site.table.Reads()
+	i := slices.IndexFunc(reads, compile.Read.Origin)
+	if i < 0 {
+		return
+	}
+	s := policy.Selector{Actions: []policy.Action{{Kind: policy.NoPost}}}
+	if reads[i].Kind == bpf.WireReadKindREAD_NAMESPACE_CHANGES {
+		s.NamespaceChanges = []policy.NamespaceChangeFilter{{Namespaces: []policy.Namespace{policy.NamespaceUts}}}
+	} else {
+		s.CapabilityChanges = []policy.CapabilityFilter{{Set: policy.CapabilitySet(reads[i].Offset), Mask: 1}}
+	}
+	id, err := r.Load(compilePoint(r.t, policy.Hook{
+		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Selectors: []policy.Selector{s},
+	}))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, set := range [][]Member{{{id, false}}, nil} {
+		if err := r.Apply([]Assignment{{Slots: []uint32{0}, Set: set}}, true); err != nil {
+			r.t.Fatal(err)
+		}
+		if set != nil {
+			r.run(&compiletest.Record{})
+		}
+	}
+	// It stays loaded, for the site would go with its last policy.
+	unshareUTS(r.t)
+	dropEffective(r.t, unix.CAP_SYS_BOOT)
+	source.Process = r.process()
+	source.Process.NamespaceChanges = 1 << policy.NamespaceUts
+	source.Process.CapabilityChanges[policy.CapabilityEffective] = 1 << unix.CAP_SYS_BOOT
+}
