@@ -4,6 +4,7 @@ package engine
 
 import (
 	"os"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -90,4 +91,65 @@ func (r *rig) change(source *compiletest.Source) {
 	source.Process = r.process()
 	source.Process.NamespaceChanges = 1 << policy.NamespaceUts
 	source.Process.CapabilityChanges[policy.CapabilityEffective] = 1 << unix.CAP_SYS_BOOT
+}
+
+// Of a policy each workload's rules are in force for the slots that are of it, and
+// what a selector with a label does is counted apart.
+func TestRulesOfWorkloads(t *testing.T) {
+	b := newBench(t)
+	p := b.policy(`  - {subsystem: syscalls, event: sys_enter_chroot, args: [{index: 5, type: string}], selectors: [
+      {label: web, matchArgs: [{index: 5, operator: Equal, values: ["$M"]}], matchWorkloads: {containerSelector: {matchLabels: {name: web}}}},
+      {label: db, matchArgs: [{index: 5, operator: Equal, values: ["$M"]}], matchWorkloads: {containerSelector: {matchLabels: {name: db}}}},
+      {matchArgs: [{index: 5, operator: Equal, values: ["$M"]}]}]}
+`)
+	id := b.load(p)
+	want := map[string]uint64{"web": 0, "db": 0}
+	all := uint64(0)
+	in := func(label string, workloads ...int) {
+		t.Helper()
+		var set policy.WorkloadSet
+		for _, n := range workloads {
+			set = set.With(n)
+		}
+		err := b.Apply([]Assignment{
+			{Slots: []uint32{0}, Set: []Member{{id, true}}, Workloads: map[PolicyID]policy.WorkloadSet{id: set}},
+			{Slots: []uint32{2}, Set: []Member{{id, true}}, Workloads: map[PolicyID]policy.WorkloadSet{id: set.With(2)}},
+		}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.chroot()
+		if all++; label != "" {
+			want[label]++
+		}
+		counters, err := b.SelectorCounters(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]uint64{}
+		for i, c := range counters {
+			got[c.Label] = c.Post
+			if c.Section != policy.Tracepoints || c.Hook != 0 || c.Index != i {
+				t.Errorf("counters of %+v", c.Selector)
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("workloads %v: counters %v, want %v", workloads, got, want)
+		}
+		if n := b.counters(id).Post; n != all {
+			t.Errorf("%d events of the policy, want %d", n, all)
+		}
+	}
+	in("")
+	in("web", 1)
+	in("db", 2)
+	in("web", 1, 2)
+	in("")
+	b.apply()
+	if err := b.Unload(id); err != nil {
+		t.Error(err)
+	}
+	if slices.Contains(b.Engine.counters[:], true) {
+		t.Error("counters are in use without a policy")
+	}
 }
