@@ -190,22 +190,6 @@ func (c *conjunction) addProcess(path string, s policy.Selector, k Kernel, fault
 	}
 }
 
-// addChanges adds the filters on what the process has changed.
-func (c *conjunction) addChanges(path string, s policy.Selector, k Kernel, faults *faults) {
-	for _, f := range s.NamespaceChanges {
-		mask := uint64(0)
-		for _, n := range f.Namespaces {
-			mask |= 1 << n
-		}
-		c.addBits(Read{Kind: bpf.WireReadKindREAD_NAMESPACE_CHANGES}, mask, f.Negated)
-	}
-	for i, f := range s.CapabilityChanges {
-		if err := c.addCapabilities(bpf.WireReadKindREAD_CAPABILITY_CHANGES, f, k); err != nil {
-			faults.add(fmt.Sprintf("%s.matchCapabilityChanges[%d]", path, i), err)
-		}
-	}
-}
-
 func namespaceRead(n policy.Namespace) Read {
 	return Read{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(n)}
 }
