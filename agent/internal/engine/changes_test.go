@@ -145,7 +145,9 @@ func TestRulesOfWorkloads(t *testing.T) {
 	in("db", 2)
 	in("web", 1, 2)
 	in("")
-	b.apply()
+	if err := b.Apply([]Assignment{{Slots: []uint32{0, 2}}}, true); err != nil {
+		t.Fatal(err)
+	}
 	if err := b.Unload(id); err != nil {
 		t.Error(err)
 	}

@@ -50,6 +50,7 @@ func judge(t *testing.T, seed uint64, sets int) (matched int) {
 	t.Helper()
 	d := &differential{source: compiletest.New(seed)}
 	d.rig = newRig(t, d.source)
+	d.rig.change(d.source)
 	d.source.Paths = append(d.source.Paths, d.rig.binary)
 	for set := range sets {
 		d.change()

@@ -114,7 +114,6 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = r.ring.Close() })
-	r.change(source)
 	return r
 }
 
