@@ -93,6 +93,36 @@ func (r *rig) change(source *compiletest.Source) {
 	source.Process.CapabilityChanges[policy.CapabilityEffective] = 1 << unix.CAP_SYS_BOOT
 }
 
+// Where there is no room for what a process begins with, rules that enforce take it
+// for changed, and others do not.
+func TestNoRoomForOrigins(t *testing.T) {
+	b := newBench(t)
+	b.Engine = openBareFor(t, b.points, 1)
+	rule := func(op, actions string) PolicyID {
+		return b.load(b.policy(`  - {subsystem: syscalls, event: sys_enter_chroot, args: [{index: 5, type: string}],
+     selectors: [{matchArgs: [{index: 5, operator: Equal, values: ["$M"]}],
+       matchNamespaceChanges: [{operator: ` + op + `, values: [Uts]}], matchActions: [` + actions + `]}]}
+`))
+	}
+	in, notIn, enforced := rule("In", post), rule("NotIn", post), rule("In", kill)
+	b.apply(Member{in, true}, Member{notIn, true}, Member{enforced, true})
+	b.chroot() // by this process, which takes the room
+	if n := b.counters(notIn).Post; n != 1 {
+		t.Errorf("the rule for what has not changed matched %d times, want once", n)
+	}
+	if !b.busybox() {
+		t.Error("a process of which nothing is known lives")
+	}
+	if got := []uint64{b.counters(in).Post, b.counters(notIn).Post, b.counters(enforced).Signal}; !slices.Equal(got, []uint64{0, 1, 1}) {
+		t.Errorf("rules matched %v times, want 0, 1 and 1", got)
+	}
+	var perCPU []uint64
+	err := b.maps.coll.Maps[bpf.SiteMapKernelErrors].Lookup(uint32(bpf.WireKernelErrorKERR_ORIGIN), &perCPU)
+	if err != nil || !slices.ContainsFunc(perCPU, func(n uint64) bool { return n > 0 }) {
+		t.Errorf("want of room is not counted: %v, %v", perCPU, err)
+	}
+}
+
 // Of a policy each workload's rules are in force for the slots that are of it, and
 // what a selector with a label does is counted apart.
 func TestRulesOfWorkloads(t *testing.T) {
