@@ -56,6 +56,7 @@ const (
 	WireCapabilityKindCAPABILITIES_EFFECTIVE   WireCapabilityKind = 0
 	WireCapabilityKindCAPABILITIES_INHERITABLE WireCapabilityKind = 1
 	WireCapabilityKindCAPABILITIES_PERMITTED   WireCapabilityKind = 2
+	WireCapabilityKindCAPABILITY_KINDS         WireCapabilityKind = 3
 )
 
 type WireCgroupPath struct {
@@ -251,7 +252,8 @@ const (
 	WireKernelErrorKERR_NOTICE      WireKernelError = 10
 	WireKernelErrorKERR_MISSED      WireKernelError = 11
 	WireKernelErrorKERR_LINEAGE     WireKernelError = 12
-	WireKernelErrorKERR_MAX         WireKernelError = 13
+	WireKernelErrorKERR_ORIGIN      WireKernelError = 13
+	WireKernelErrorKERR_MAX         WireKernelError = 14
 )
 
 type WireLimits uint32
@@ -327,6 +329,7 @@ const (
 	WireNamespaceKindNAMESPACE_TIME_FOR_CHILDREN WireNamespaceKind = 7
 	WireNamespaceKindNAMESPACE_CGROUP            WireNamespaceKind = 8
 	WireNamespaceKindNAMESPACE_USER              WireNamespaceKind = 9
+	WireNamespaceKindNAMESPACE_KINDS             WireNamespaceKind = 10
 )
 
 type WirePolicyCounters struct {
@@ -396,6 +399,8 @@ const (
 	WireReadKindREAD_FILE_TYPE          WireReadKind = 82
 	WireReadKindREAD_GAINED             WireReadKind = 83
 	WireReadKindREAD_EXPRESSION         WireReadKind = 84
+	WireReadKindREAD_NAMESPACE_CHANGES  WireReadKind = 115
+	WireReadKindREAD_CAPABILITY_CHANGES WireReadKind = 116
 )
 
 type WireReservedSlots uint32

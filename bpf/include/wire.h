@@ -285,6 +285,9 @@ enum read_kind {
 	READ_FILE_TYPE = 82,        /* the highest four bits of the mode of the file in a buffer */
 	READ_GAINED = 83,           /* bits of the word of dimension offset that dimension size has not */
 	READ_EXPRESSION = 84,       /* size instructions from expression_code[offset] */
+	/* Of the current process, since it executed its program; see lib/origin.h. */
+	READ_NAMESPACE_CHANGES = 115,  /* bit per enum namespace_kind */
+	READ_CAPABILITY_CHANGES = 116, /* bit per capability of the set that the offset names */
 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */
@@ -301,12 +304,14 @@ enum namespace_kind {
 	NAMESPACE_TIME_FOR_CHILDREN = 7,
 	NAMESPACE_CGROUP = 8,
 	NAMESPACE_USER = 9,
+	NAMESPACE_KINDS = 10,
 };
 
 enum capability_kind {
 	CAPABILITIES_EFFECTIVE = 0,
 	CAPABILITIES_INHERITABLE = 1,
 	CAPABILITIES_PERMITTED = 2,
+	CAPABILITY_KINDS = 3,
 };
 
 /* What an instruction does with the words on top of the stack: a below b. */
@@ -504,7 +509,8 @@ enum kernel_error {
 	KERR_NOTICE = 10,         /* no storage for a notice to enforcers */
 	KERR_MISSED = 11,         /* the kernel skipped a base program, see lib/exec.h; it counts that itself */
 	KERR_LINEAGE = 12,        /* no storage for what a task descends from */
-	KERR_MAX = 13,
+	KERR_ORIGIN = 13,         /* no storage for what a process had at its exec */
+	KERR_MAX = 14,
 };
 
 #endif

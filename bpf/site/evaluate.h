@@ -2,6 +2,7 @@
 #ifndef BOLTSEAL_EVALUATE_H
 #define BOLTSEAL_EVALUATE_H
 
+#include "changes.h"
 #include "read.h"
 #include "compute.h"
 #include "search.h"
@@ -196,6 +197,16 @@ static __always_inline void evaluate_computed(const struct site_record *r, __u32
 	}
 }
 
+/* Takes away the rules that what the process has changed does not satisfy. */
+__noinline int evaluate_changes(__u32 level, __u32 dim, __u32 kind, __u32 which)
+{
+	__u64 changes;
+
+	if (!process_changes(kind, which, &changes))
+		return evaluate_unreadable(level, dim);
+	return evaluate_number(level, dim, changes, 0);
+}
+
 static __always_inline bool is_part(__u8 kind)
 {
 	return kind >= READ_SOURCE_ADDRESS && kind <= READ_STATE;
@@ -224,6 +235,8 @@ static __always_inline void evaluate_reads(struct evaluation *e, struct site_rec
 			evaluate_address(level, i, read.string, read.kind == READ_TARGET_ADDRESS);
 		else if (is_computed(read.kind))
 			evaluate_computed(r, level, i, read);
+		else if (read.kind == READ_NAMESPACE_CHANGES || read.kind == READ_CAPABILITY_CHANGES)
+			evaluate_changes(level, i, read.kind, read.offset);
 		else if (read.kind >= READ_SOURCE_PORT)
 			evaluate_number(level, i, read_part(e, read), 0);
 	}

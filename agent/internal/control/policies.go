@@ -97,18 +97,21 @@ func (c *Controller) exchange(changes ...change) error {
 	type step struct {
 		from *keySet
 		key  string
-		in   bool
+		to   wanted
 	}
 	after := map[step]*keySet{}
 	for _, s := range c.everySubject() {
 		to, concerned := s.keys, false
 		for _, ch := range changes {
-			wanted := ch.next != nil && c.wants(s, ch.next)
-			concerned = concerned || wanted || to.has(ch.key)
-			next, known := after[step{to, ch.key, wanted}]
+			var w wanted
+			if ch.next != nil {
+				w = c.wants(s, ch.next)
+			}
+			concerned = concerned || w.in || to.has(ch.key)
+			next, known := after[step{to, ch.key, w}]
 			if !known {
-				next = c.sets.with(to, ch.key, wanted)
-				after[step{to, ch.key, wanted}] = next
+				next = c.sets.with(to, ch.key, w)
+				after[step{to, ch.key, w}] = next
 			}
 			to = next
 		}
@@ -212,6 +215,8 @@ type PolicyStatus struct {
 	Sites    []string
 	Hooks    []HookStatus
 	Counters engine.Counters
+	// Selectors is the part of Counters of each selector that has a label.
+	Selectors []engine.SelectorCounters
 	// KernelMemory is in bytes, computed from the sizes of map elements.
 	KernelMemory uint64
 	// Containers is the number of containers that the policy is for.
@@ -238,9 +243,13 @@ func (c *Controller) Policies() ([]PolicyStatus, error) {
 		if err != nil {
 			return nil, err
 		}
+		selectors, err := c.Engine.SelectorCounters(h.id)
+		if err != nil {
+			return nil, err
+		}
 		s := PolicyStatus{
 			ID: uint64(h.id), Policy: h.compiled.Policy, Enabled: h.enabled,
-			Counters: counters, KernelMemory: c.Engine.KernelMemory(h.id),
+			Counters: counters, Selectors: selectors, KernelMemory: c.Engine.KernelMemory(h.id),
 			File: h.file,
 		}
 		for _, hook := range h.compiled.Hooks {

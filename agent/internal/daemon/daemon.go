@@ -170,7 +170,7 @@ func (a *agent) open(ctx context.Context) (err error) {
 	}
 	a.engine, err = engine.Open(engine.Options{
 		Keys: keys, Base: a.seals.SharedMaps(), Slots: a.seals, Attacher: a.points, TaskRoom: room,
-		Preempted: preempted, Agent: uint32(os.Getpid()),
+		Preempted: preempted, Agent: uint32(os.Getpid()), Origins: a.seals,
 	})
 	if err != nil {
 		return err

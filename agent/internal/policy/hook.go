@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Section is a kind of hooks.
@@ -100,6 +101,17 @@ func (h Hook) firstData() int {
 		return i
 	}
 	return len(h.Args)
+}
+
+// Name is what the hook names: "subsystem/event", a call, or "list:NAME".
+func (h Hook) Name() string {
+	switch {
+	case h.Section == Tracepoints:
+		return h.Subsystem + "/" + h.Event
+	case h.List != "":
+		return listPrefix + h.List
+	}
+	return strings.Join(h.Calls, ",")
 }
 
 // Arg is one argument that a hook reads.

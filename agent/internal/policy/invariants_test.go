@@ -20,11 +20,20 @@ func checkInvariants(t *testing.T, p *Policy) {
 	if len(p.Hooks) == 0 {
 		t.Error("no hook")
 	}
+	for i, w := range p.Workloads {
+		none := w.PodSelector == nil && w.ContainerSelector == nil && !w.HostSelector
+		if none || w.HostSelector && p.Kind == Namespaced || i >= MaxWorkloads {
+			t.Errorf("workload: %+v", w)
+		}
+	}
 	for _, tp := range p.Hooks {
 		checkHook(t, p, tp, slices.ContainsFunc(p.Generated, func(g Generated) bool { return g.Name == tp.List }))
 		checkWithTypes(t, tp)
 		for _, s := range tp.Selectors {
 			checkProcessFilters(t, s)
+			if s.Workload < 0 || s.Workload > len(p.Workloads) || len(s.Label) > maxSelectorLabel {
+				t.Errorf("selector for workload %d of %d, label %q", s.Workload, len(p.Workloads), s.Label)
+			}
 			if len(s.Actions) == 0 {
 				t.Error("selector without actions")
 			}
@@ -132,7 +141,12 @@ func checkProcessFilters(t *testing.T, s Selector) {
 			t.Errorf("namespace filter: %+v", f)
 		}
 	}
-	for _, f := range s.Capabilities {
+	for _, f := range s.NamespaceChanges {
+		if len(f.Namespaces) == 0 || slices.Max(f.Namespaces) > NamespaceUser || !slices.IsSorted(f.Namespaces) {
+			t.Errorf("filter on changes of namespaces: %+v", f)
+		}
+	}
+	for _, f := range slices.Concat(s.Capabilities, s.CapabilityChanges) {
 		if f.Mask == 0 || f.Set > CapabilityPermitted {
 			t.Errorf("capability filter: %+v", f)
 		}

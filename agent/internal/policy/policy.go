@@ -83,6 +83,9 @@ type Policy struct {
 	HostSelector bool
 	// NodeSelector is nil when the policy has none: it is for every node.
 	NodeSelector *LabelSelector
+	// Workloads are what matchWorkloads of selectors say, each once; at most
+	// [MaxWorkloads].
+	Workloads []Workload
 	// Hooks are those of all sections, in the order of [Section] and of the text.
 	Hooks []Hook
 	// Enforcers are the functions and system calls, named as in Hook.Calls, at

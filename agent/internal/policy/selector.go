@@ -21,6 +21,15 @@ type Selector struct {
 	PIDs         []PIDFilter
 	Namespaces   []NamespaceFilter
 	Capabilities []CapabilityFilter
+	// NamespaceChanges and CapabilityChanges are filters on what the process has
+	// changed since it executed its program or was born, ANDed.
+	NamespaceChanges  []NamespaceChangeFilter
+	CapabilityChanges []CapabilityFilter
+	// Workload says for which processes of the policy's the selector is: 0 for all of
+	// them, else Policy.Workloads[Workload-1].
+	Workload int
+	// Label names the selector where its counters are shown; often empty.
+	Label string
 	// Actions run when the selector matches; never empty.
 	Actions []Action
 }

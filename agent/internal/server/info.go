@@ -145,6 +145,7 @@ func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
 		bpf.WireKernelErrorKERR_NOTICE:      "notice",
 		bpf.WireKernelErrorKERR_MISSED:      "missed",
 		bpf.WireKernelErrorKERR_LINEAGE:     "lineage",
+		bpf.WireKernelErrorKERR_ORIGIN:      "origin",
 	}
 }
 

@@ -8,7 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
 	"github.com/boltseal/boltseal/agent/internal/control"
+	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
@@ -175,16 +178,13 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 		KernelMemoryBytes: p.KernelMemory,
 		FilterId:          p.ID,
 		Sensors:           p.Sites,
-		Stats: &tetragon.TracingPolicyStats{ActionCounters: &tetragon.TracingPolicyActionCounters{
-			Post:                  p.Counters.Post,
-			Nopost:                p.Counters.NoPost,
-			Signal:                p.Counters.Signal,
-			MonitorSignal:         p.Counters.MonitorSignal,
-			Override:              p.Counters.Override,
-			MonitorOverride:       p.Counters.MonitorOverride,
-			NotifyEnforcer:        p.Counters.Notify,
-			MonitorNotifyEnforcer: p.Counters.MonitorNotify,
-		}},
+		Stats:             &tetragon.TracingPolicyStats{ActionCounters: actionCounters(p.Counters)},
+	}
+	for _, c := range p.Selectors {
+		out.Stats.SelectorActionCounters = append(out.Stats.SelectorActionCounters, &tetragon.TracingPolicySelectorActionCounters{
+			Hook: hookName(p.Policy, c.Section, c.Hook), HookIndex: wrapperspb.UInt32(uint32(c.Hook)), SelectorIndex: wrapperspb.UInt32(uint32(c.Index)),
+			SelectorLabel: c.Label, ActionCounters: actionCounters(c.Counters),
+		})
 	}
 	for _, h := range p.Hooks {
 		out.HookStatuses = append(out.HookStatuses, &tetragon.HookStatus{
@@ -204,4 +204,26 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 		out.Mode = tetragon.TracingPolicyMode_TP_MODE_MONITOR_ONLY
 	}
 	return out
+}
+
+func actionCounters(c engine.Counters) *tetragon.TracingPolicyActionCounters {
+	return &tetragon.TracingPolicyActionCounters{
+		Post:                  c.Post,
+		Nopost:                c.NoPost,
+		Signal:                c.Signal,
+		MonitorSignal:         c.MonitorSignal,
+		Override:              c.Override,
+		MonitorOverride:       c.MonitorOverride,
+		NotifyEnforcer:        c.Notify,
+		MonitorNotifyEnforcer: c.MonitorNotify,
+	}
+}
+
+func hookName(p *policy.Policy, section policy.Section, index int) string {
+	for _, h := range p.Hooks {
+		if h.Section == section && h.Index == index {
+			return h.Name()
+		}
+	}
+	return ""
 }

@@ -62,6 +62,11 @@ type Rule struct {
 	// Lineages are what is asked of the process's lineage: Policy.WithLineages makes
 	// filters of them.
 	Lineages []LineageFilter
+	// Workload is Selector.Workload: containers whose set of workloads has it not do
+	// not have the rule.
+	Workload int
+	// Label is the selector's.
+	Label string
 	// Post tells whether a match makes an event.
 	Post bool
 	// Signal is sent when the policy enforces; 0: none.
@@ -409,7 +414,7 @@ func (h *Hook) filterRead(r Read) int {
 
 // compileSelector is the rule of a selector, nil when it can match nothing.
 func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rule, error) {
-	rule := &Rule{Post: s.Posts()}
+	rule := &Rule{Post: s.Posts(), Workload: s.Workload, Label: s.Label}
 	var faults faults
 	for i, a := range s.Actions {
 		if err := rule.addAction(a); err != nil {
@@ -431,6 +436,7 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 	rule.Lineages = append(rule.Lineages, c.addBinaries(s.ParentBinaries, true)...)
 	rule.Lineages = append(rule.Lineages, c.addPIDs(s.PIDs)...)
 	c.addProcess(path, s, k, &faults)
+	c.addChanges(path, s, k, &faults)
 	if err := faults.join(); err != nil {
 		return nil, err
 	}

@@ -204,7 +204,39 @@ func (a *app) showPolicy(p *tetragon.TracingPolicyStatus) error {
 		[]string{"monitored", fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer())},
 		[]string{"memory", size(p.GetKernelMemoryBytes())},
 	)
+	title = "selectors"
+	for _, s := range p.GetStats().GetSelectorActionCounters() {
+		rows = append(rows, []string{title, selectorCounters(s)})
+		title = ""
+	}
 	return table(a.Stdout, rows)
+}
+
+// selectorCounters says what a selector that has a label did, as far as it did
+// anything.
+func selectorCounters(s *tetragon.TracingPolicySelectorActionCounters) string {
+	n := s.GetActionCounters()
+	var did []string
+	for _, c := range []struct {
+		n    uint64
+		what string
+	}{
+		{n.GetPost(), "posted"},
+		{n.GetNopost(), "not posted"},
+		{n.GetOverride(), "denied"},
+		{n.GetSignal(), "signaled"},
+		{n.GetNotifyEnforcer(), "notified"},
+		{n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer(), "monitored"},
+	} {
+		if c.n > 0 {
+			did = append(did, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	if len(did) == 0 {
+		did = []string{"never matched"}
+	}
+	return fmt.Sprintf("%s (selector %d of %s): %s", quote.Word(s.GetSelectorLabel()), s.GetSelectorIndex().GetValue(),
+		quote.Word(s.GetHook()), strings.Join(did, ", "))
 }
 
 // noPolicy says which policies there are instead.
