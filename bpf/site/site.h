@@ -88,6 +88,7 @@ struct evaluation {
 	__u32 stack_depth;
 	__u64 stack[EXPRESSION_STACK];
 	__u64 word;               /* to which the chain of the read in hand leads */
+	__u64 changes;            /* of the process: what read_changes has found */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 
