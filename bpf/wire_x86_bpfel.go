@@ -152,7 +152,7 @@ type WireEventSite struct {
 	Regs       [24]uint64
 	StringLen  [6]uint32
 	Mode       [6]uint32
-	Pad        uint32
+	Unreadable uint32
 	AtExit     uint32
 	Posted     WireRuleBits
 	Signalled  WireRuleBits
@@ -203,21 +203,31 @@ const (
 type WireLimits uint32
 
 const (
-	WireLimitsRULES_MAX    WireLimits = 512
-	WireLimitsRULE_WORDS   WireLimits = 8
-	WireLimitsREADS_MAX    WireLimits = 24
-	WireLimitsSTRINGS_MAX  WireLimits = 6
-	WireLimitsSTRING_MAX   WireLimits = 4096
-	WireLimitsPREFIX_MAX   WireLimits = 256
-	WireLimitsPOSTFIX_MAX  WireLimits = 128
-	WireLimitsHASH_LANES   WireLimits = 3
-	WireLimitsHASH_KEYS    WireLimits = 1030
-	WireLimitsSITES_MAX    WireLimits = 256
-	WireLimitsPATH_KEY_MAX WireLimits = 511
-	WireLimitsSLOTS_MAX    WireLimits = 16384
-	WireLimitsPOLICIES_MAX WireLimits = 2048
-	WireLimitsNOTICES_MAX  WireLimits = 16
+	WireLimitsRULES_MAX     WireLimits = 512
+	WireLimitsRULE_WORDS    WireLimits = 8
+	WireLimitsREADS_MAX     WireLimits = 24
+	WireLimitsSTRINGS_MAX   WireLimits = 6
+	WireLimitsSTRING_MAX    WireLimits = 4096
+	WireLimitsPREFIX_MAX    WireLimits = 256
+	WireLimitsPOSTFIX_MAX   WireLimits = 128
+	WireLimitsHASH_LANES    WireLimits = 3
+	WireLimitsHASH_KEYS     WireLimits = 1030
+	WireLimitsSITES_MAX     WireLimits = 256
+	WireLimitsPATH_KEY_MAX  WireLimits = 511
+	WireLimitsSLOTS_MAX     WireLimits = 16384
+	WireLimitsPOLICIES_MAX  WireLimits = 2048
+	WireLimitsNAME_INFO_MAX WireLimits = 64
+	WireLimitsNOTICES_MAX   WireLimits = 16
 )
+
+type WireMapInfo struct {
+	_          structs.HostLayout
+	Type       uint32
+	KeySize    uint32
+	ValueSize  uint32
+	MaxEntries uint32
+	Name       [16]int8
+}
 
 type WireMatchKind uint32
 
@@ -232,6 +242,14 @@ const (
 	WireMatchKindMATCH_NOT_MASK    WireMatchKind = 7
 	WireMatchKindMATCH_KINDS       WireMatchKind = 8
 )
+
+type WireModuleInfo struct {
+	_            structs.HostLayout
+	Taints       uint64
+	SignatureOk  uint32
+	HasSignature uint32
+	Name         [64]int8
+}
 
 type WireNamespaceKind uint32
 
@@ -248,6 +266,15 @@ const (
 	WireNamespaceKindNAMESPACE_USER              WireNamespaceKind = 9
 )
 
+type WirePerfInfo struct {
+	_        structs.HostLayout
+	Type     uint32
+	Pad      uint32
+	Config   uint64
+	Offset   uint64
+	Function [64]int8
+}
+
 type WirePolicyCounters struct {
 	_               structs.HostLayout
 	Post            uint64
@@ -258,6 +285,13 @@ type WirePolicyCounters struct {
 	MonitorOverride uint64
 	Notify          uint64
 	MonitorNotify   uint64
+}
+
+type WireProgramInfo struct {
+	_            structs.HostLayout
+	Type         uint32
+	Instructions uint32
+	Name         [16]int8
 }
 
 type WireReadConfig struct {
@@ -273,40 +307,75 @@ type WireReadConfig struct {
 type WireReadKind uint32
 
 const (
-	WireReadKindREAD_NONE           WireReadKind = 0
-	WireReadKindREAD_INT            WireReadKind = 1
-	WireReadKindREAD_USER_STRING    WireReadKind = 2
-	WireReadKindREAD_KERNEL_STRING  WireReadKind = 3
-	WireReadKindREAD_DATA_LOC       WireReadKind = 4
-	WireReadKindREAD_INLINE_STRING  WireReadKind = 5
-	WireReadKindREAD_FILE           WireReadKind = 6
-	WireReadKindREAD_PATH           WireReadKind = 7
-	WireReadKindREAD_DENTRY         WireReadKind = 8
-	WireReadKindREAD_FD             WireReadKind = 9
-	WireReadKindREAD_BINPRM         WireReadKind = 10
-	WireReadKindREAD_USER_BYTES     WireReadKind = 11
-	WireReadKindREAD_KERNEL_BYTES   WireReadKind = 12
-	WireReadKindREAD_BINARY_PATH    WireReadKind = 13
-	WireReadKindREAD_BINARY         WireReadKind = 14
-	WireReadKindREAD_SOCK           WireReadKind = 15
-	WireReadKindREAD_SOCKET         WireReadKind = 16
-	WireReadKindREAD_SOCKADDR       WireReadKind = 17
-	WireReadKindREAD_USER_SOCKADDR  WireReadKind = 18
-	WireReadKindREAD_SKB            WireReadKind = 19
-	WireReadKindREAD_CRED           WireReadKind = 20
-	WireReadKindREAD_SOURCE_ADDRESS WireReadKind = 21
-	WireReadKindREAD_TARGET_ADDRESS WireReadKind = 22
-	WireReadKindREAD_SOURCE_PORT    WireReadKind = 23
-	WireReadKindREAD_TARGET_PORT    WireReadKind = 24
-	WireReadKindREAD_PROTOCOL       WireReadKind = 25
-	WireReadKindREAD_FAMILY         WireReadKind = 26
-	WireReadKindREAD_STATE          WireReadKind = 27
-	WireReadKindREAD_PID            WireReadKind = 28
-	WireReadKindREAD_NAMESPACE_PID  WireReadKind = 29
-	WireReadKindREAD_NAMESPACE      WireReadKind = 30
-	WireReadKindREAD_CAPABILITIES   WireReadKind = 31
-	WireReadKindREAD_SYSCALL        WireReadKind = 32
-	WireReadKindREAD_NOTICES        WireReadKind = 33
+	WireReadKindREAD_NONE             WireReadKind = 0
+	WireReadKindREAD_INT              WireReadKind = 1
+	WireReadKindREAD_USER_STRING      WireReadKind = 2
+	WireReadKindREAD_KERNEL_STRING    WireReadKind = 3
+	WireReadKindREAD_DATA_LOC         WireReadKind = 4
+	WireReadKindREAD_INLINE_STRING    WireReadKind = 5
+	WireReadKindREAD_FILE             WireReadKind = 6
+	WireReadKindREAD_PATH             WireReadKind = 7
+	WireReadKindREAD_DENTRY           WireReadKind = 8
+	WireReadKindREAD_FD               WireReadKind = 9
+	WireReadKindREAD_BINPRM           WireReadKind = 10
+	WireReadKindREAD_USER_BYTES       WireReadKind = 11
+	WireReadKindREAD_KERNEL_BYTES     WireReadKind = 12
+	WireReadKindREAD_BINARY_PATH      WireReadKind = 13
+	WireReadKindREAD_BINARY           WireReadKind = 14
+	WireReadKindREAD_SOCK             WireReadKind = 15
+	WireReadKindREAD_SOCKET           WireReadKind = 16
+	WireReadKindREAD_SOCKADDR         WireReadKind = 17
+	WireReadKindREAD_USER_SOCKADDR    WireReadKind = 18
+	WireReadKindREAD_SKB              WireReadKind = 19
+	WireReadKindREAD_CRED             WireReadKind = 20
+	WireReadKindREAD_SOURCE_ADDRESS   WireReadKind = 21
+	WireReadKindREAD_TARGET_ADDRESS   WireReadKind = 22
+	WireReadKindREAD_SOURCE_PORT      WireReadKind = 23
+	WireReadKindREAD_TARGET_PORT      WireReadKind = 24
+	WireReadKindREAD_PROTOCOL         WireReadKind = 25
+	WireReadKindREAD_FAMILY           WireReadKind = 26
+	WireReadKindREAD_STATE            WireReadKind = 27
+	WireReadKindREAD_PID              WireReadKind = 28
+	WireReadKindREAD_NAMESPACE_PID    WireReadKind = 29
+	WireReadKindREAD_NAMESPACE        WireReadKind = 30
+	WireReadKindREAD_CAPABILITIES     WireReadKind = 31
+	WireReadKindREAD_SYSCALL          WireReadKind = 32
+	WireReadKindREAD_NOTICES          WireReadKind = 33
+	WireReadKindREAD_FILENAME         WireReadKind = 40
+	WireReadKindREAD_KIOCB            WireReadKind = 41
+	WireReadKindREAD_NET_DEVICE       WireReadKind = 42
+	WireReadKindREAD_SOCKADDR_UN      WireReadKind = 43
+	WireReadKindREAD_USER_SOCKADDR_UN WireReadKind = 44
+	WireReadKindREAD_RECORD_BYTES     WireReadKind = 45
+	WireReadKindREAD_VECTORS          WireReadKind = 46
+	WireReadKindREAD_USER_VECTORS     WireReadKind = 47
+	WireReadKindREAD_ITERATOR         WireReadKind = 48
+	WireReadKindREAD_ARRAY            WireReadKind = 49
+	WireReadKindREAD_USER_ARRAY       WireReadKind = 50
+	WireReadKindREAD_USER_NAMESPACE   WireReadKind = 51
+	WireReadKindREAD_BPF_ATTR         WireReadKind = 52
+	WireReadKindREAD_USER_BPF_ATTR    WireReadKind = 53
+	WireReadKindREAD_BPF_PROG         WireReadKind = 54
+	WireReadKindREAD_BPF_MAP          WireReadKind = 55
+	WireReadKindREAD_PERF_EVENT       WireReadKind = 56
+	WireReadKindREAD_MODULE           WireReadKind = 57
+	WireReadKindREAD_LOAD_INFO        WireReadKind = 58
+	WireReadKindREAD_NOTHING          WireReadKind = 59
+	WireReadKindREAD_CAPABILITY_SET   WireReadKind = 60
+	WireReadKindREAD_UNIX_FAMILY      WireReadKind = 61
+	WireReadKindREAD_USER_UNIX_FAMILY WireReadKind = 62
+)
+
+type WireReadKinds uint32
+
+const (
+	WireReadKindsREAD_KINDS_FIRST WireReadKinds = 40
+)
+
+type WireReadSize uint32
+
+const (
+	WireReadSizeSIZE_UNKNOWN WireReadSize = 65535
 )
 
 type WireReservedSlots uint32
@@ -361,6 +430,7 @@ type WireSiteConfig struct {
 	ResultOffset uint16
 	Notifies     uint8
 	Pad          [3]uint8
+	Kinds        uint64
 	Read         [24]WireReadConfig
 }
 
@@ -443,6 +513,14 @@ const (
 	WireTaskStateTASK_ARMED WireTaskState = 3
 )
 
+type WireUserNsInfo struct {
+	_     structs.HostLayout
+	Level int32
+	Owner uint32
+	Group uint32
+	Inum  uint32
+}
+
 type WireValueKey struct {
 	_    structs.HostLayout
 	Tag  uint32
@@ -472,11 +550,17 @@ const (
 	WireVarExportExecFlags      = "export_exec_flags"
 	WireVarExportKernelError    = "export_kernel_error"
 	WireVarExportLimits         = "export_limits"
+	WireVarExportMapInfo        = "export_map_info"
 	WireVarExportMatchKind      = "export_match_kind"
+	WireVarExportModuleInfo     = "export_module_info"
 	WireVarExportNamespaceKind  = "export_namespace_kind"
+	WireVarExportPerfInfo       = "export_perf_info"
 	WireVarExportPolicyCounters = "export_policy_counters"
+	WireVarExportProgramInfo    = "export_program_info"
 	WireVarExportReadConfig     = "export_read_config"
 	WireVarExportReadKind       = "export_read_kind"
+	WireVarExportReadKinds      = "export_read_kinds"
+	WireVarExportReadSize       = "export_read_size"
 	WireVarExportReservedSlots  = "export_reserved_slots"
 	WireVarExportRuleBits       = "export_rule_bits"
 	WireVarExportSealedBy       = "export_sealed_by"
@@ -492,6 +576,7 @@ const (
 	WireVarExportSyscallAbi     = "export_syscall_abi"
 	WireVarExportTaskSeal       = "export_task_seal"
 	WireVarExportTaskState      = "export_task_state"
+	WireVarExportUserNsInfo     = "export_user_ns_info"
 	WireVarExportValueKey       = "export_value_key"
 )
 
@@ -567,11 +652,17 @@ type WireVariableSpecs struct {
 	ExportExecFlags      *ebpf.VariableSpec `ebpf:"export_exec_flags"`
 	ExportKernelError    *ebpf.VariableSpec `ebpf:"export_kernel_error"`
 	ExportLimits         *ebpf.VariableSpec `ebpf:"export_limits"`
+	ExportMapInfo        *ebpf.VariableSpec `ebpf:"export_map_info"`
 	ExportMatchKind      *ebpf.VariableSpec `ebpf:"export_match_kind"`
+	ExportModuleInfo     *ebpf.VariableSpec `ebpf:"export_module_info"`
 	ExportNamespaceKind  *ebpf.VariableSpec `ebpf:"export_namespace_kind"`
+	ExportPerfInfo       *ebpf.VariableSpec `ebpf:"export_perf_info"`
 	ExportPolicyCounters *ebpf.VariableSpec `ebpf:"export_policy_counters"`
+	ExportProgramInfo    *ebpf.VariableSpec `ebpf:"export_program_info"`
 	ExportReadConfig     *ebpf.VariableSpec `ebpf:"export_read_config"`
 	ExportReadKind       *ebpf.VariableSpec `ebpf:"export_read_kind"`
+	ExportReadKinds      *ebpf.VariableSpec `ebpf:"export_read_kinds"`
+	ExportReadSize       *ebpf.VariableSpec `ebpf:"export_read_size"`
 	ExportReservedSlots  *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
 	ExportRuleBits       *ebpf.VariableSpec `ebpf:"export_rule_bits"`
 	ExportSealedBy       *ebpf.VariableSpec `ebpf:"export_sealed_by"`
@@ -587,6 +678,7 @@ type WireVariableSpecs struct {
 	ExportSyscallAbi     *ebpf.VariableSpec `ebpf:"export_syscall_abi"`
 	ExportTaskSeal       *ebpf.VariableSpec `ebpf:"export_task_seal"`
 	ExportTaskState      *ebpf.VariableSpec `ebpf:"export_task_state"`
+	ExportUserNsInfo     *ebpf.VariableSpec `ebpf:"export_user_ns_info"`
 	ExportValueKey       *ebpf.VariableSpec `ebpf:"export_value_key"`
 }
 
@@ -638,11 +730,17 @@ type WireVariables struct {
 	ExportExecFlags      *ebpf.Variable `ebpf:"export_exec_flags"`
 	ExportKernelError    *ebpf.Variable `ebpf:"export_kernel_error"`
 	ExportLimits         *ebpf.Variable `ebpf:"export_limits"`
+	ExportMapInfo        *ebpf.Variable `ebpf:"export_map_info"`
 	ExportMatchKind      *ebpf.Variable `ebpf:"export_match_kind"`
+	ExportModuleInfo     *ebpf.Variable `ebpf:"export_module_info"`
 	ExportNamespaceKind  *ebpf.Variable `ebpf:"export_namespace_kind"`
+	ExportPerfInfo       *ebpf.Variable `ebpf:"export_perf_info"`
 	ExportPolicyCounters *ebpf.Variable `ebpf:"export_policy_counters"`
+	ExportProgramInfo    *ebpf.Variable `ebpf:"export_program_info"`
 	ExportReadConfig     *ebpf.Variable `ebpf:"export_read_config"`
 	ExportReadKind       *ebpf.Variable `ebpf:"export_read_kind"`
+	ExportReadKinds      *ebpf.Variable `ebpf:"export_read_kinds"`
+	ExportReadSize       *ebpf.Variable `ebpf:"export_read_size"`
 	ExportReservedSlots  *ebpf.Variable `ebpf:"export_reserved_slots"`
 	ExportRuleBits       *ebpf.Variable `ebpf:"export_rule_bits"`
 	ExportSealedBy       *ebpf.Variable `ebpf:"export_sealed_by"`
@@ -658,6 +756,7 @@ type WireVariables struct {
 	ExportSyscallAbi     *ebpf.Variable `ebpf:"export_syscall_abi"`
 	ExportTaskSeal       *ebpf.Variable `ebpf:"export_task_seal"`
 	ExportTaskState      *ebpf.Variable `ebpf:"export_task_state"`
+	ExportUserNsInfo     *ebpf.Variable `ebpf:"export_user_ns_info"`
 	ExportValueKey       *ebpf.Variable `ebpf:"export_value_key"`
 }
 

@@ -25,6 +25,7 @@ enum limits {
 	PATH_KEY_MAX = 511,             /* longest expected cgroup path; a hash key has at most 512 bytes */
 	SLOTS_MAX = 16384,
 	POLICIES_MAX = 2048,
+	NAME_INFO_MAX = 64,             /* bytes of names in structures */
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
 };
 
@@ -236,7 +237,39 @@ enum read_kind {
 	READ_CAPABILITIES = 31, /* the offset says which set, as in enum capability_kind */
 	READ_SYSCALL = 32,      /* number of a system call in the context, with SYSCALL_COMPAT */
 	READ_NOTICES = 33,      /* of the current task: bit per policy whose enforcers were notified */
+	/* Text and bytes. */
+	READ_FILENAME = 40,     /* of a struct filename */
+	READ_KIOCB = 41,        /* path of the file of a struct kiocb */
+	READ_NET_DEVICE = 42,   /* name of a struct net_device */
+	READ_SOCKADDR_UN = 43,  /* path of a struct sockaddr_un; its length is in the word at the offset size, or SIZE_UNKNOWN */
+	READ_USER_SOCKADDR_UN = 44,
+	READ_RECORD_BYTES = 45, /* size bytes in the record itself */
+	READ_VECTORS = 46,      /* what an array of struct iovec names; their number is in the word at the offset size */
+	READ_USER_VECTORS = 47,
+	READ_ITERATOR = 48,     /* what a struct iov_iter names */
+	READ_ARRAY = 49,        /* size bytes at a pointer */
+	READ_USER_ARRAY = 50,
+	/* Structures. */
+	READ_USER_NAMESPACE = 51, /* struct user_ns_info of a struct user_namespace */
+	READ_BPF_ATTR = 52,       /* struct program_info of a union bpf_attr that loads a program */
+	READ_USER_BPF_ATTR = 53,
+	READ_BPF_PROG = 54,       /* of a struct bpf_prog */
+	READ_BPF_MAP = 55,        /* struct map_info of a struct bpf_map */
+	READ_PERF_EVENT = 56,     /* struct perf_info of a struct perf_event */
+	READ_MODULE = 57,         /* struct module_info of a struct module */
+	READ_LOAD_INFO = 58,      /* of a struct load_info */
+	/* Others. */
+	READ_NOTHING = 59,        /* an argument that nobody looks at */
+	READ_CAPABILITY_SET = 60, /* number at a pointer to a kernel_cap_t */
+	READ_UNIX_FAMILY = 61,    /* of the structure in the buffer that the read names */
+	READ_USER_UNIX_FAMILY = 62,
 };
+
+/* In place of the offset of a length: there is none. */
+enum read_size { SIZE_UNKNOWN = 0xffff };
+
+/* Kinds of reads that site_config.kinds has a bit for. */
+enum read_kinds { READ_KINDS_FIRST = 40 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */
 enum syscall_abi { SYSCALL_COMPAT = 1u << 31 };
@@ -281,6 +314,7 @@ struct site_config {
 	__u16 result_offset; /* of what a program that ran before has decided, or of what the call returned */
 	__u8 notifies;       /* some rule leaves notices */
 	__u8 pad[3];
+	__u64 kinds; /* bit per kind from READ_KINDS_FIRST on that the site reads */
 	struct read_config read[READS_MAX];
 };
 
@@ -308,6 +342,40 @@ struct cred_info {
 	__u32 securebits;
 	__u32 user_ns;
 	__u64 inheritable, permitted, effective;
+};
+
+struct user_ns_info {
+	__s32 level;
+	__u32 owner, group;
+	__u32 inum;
+};
+
+struct program_info {
+	__u32 type;
+	__u32 instructions;
+	char name[16];
+};
+
+struct map_info {
+	__u32 type;
+	__u32 key_size, value_size;
+	__u32 max_entries;
+	char name[16];
+};
+
+struct perf_info {
+	__u32 type;
+	__u32 pad;
+	__u64 config;
+	__u64 offset; /* of a probe */
+	char function[NAME_INFO_MAX];
+};
+
+struct module_info {
+	__u64 taints;
+	__u32 signature_ok;
+	__u32 has_signature; /* the kernel looks at signatures */
+	char name[NAME_INFO_MAX];
 };
 
 enum event_type {
@@ -386,8 +454,9 @@ struct event_site {
 	__u32 version;
 	__u64 regs[READS_MAX];
 	__u32 string_len[STRINGS_MAX];
-	__u32 mode[STRINGS_MAX]; /* of the inodes of files */
-	__u32 pad;
+	/* Of files the mode of the inode, of bytes how many there were (at most 2^32 - 1), of unix addresses the family. */
+	__u32 mode[STRINGS_MAX];
+	__u32 unreadable; /* bit per word of regs that stands for what a pointer is to, and could not be read */
 	__u32 at_exit; /* strings were read when the call returned */
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */

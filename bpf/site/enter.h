@@ -10,8 +10,9 @@
 /* Arguments of a call whose strings could not be read at its entry. */
 struct retry {
 	__u32 pending; /* serial of the site whose call it is; 0: none */
-	__u32 pad;
+	__u32 unreadable; /* this and what follows as in the event */
 	__u64 regs[READS_MAX];
+	__u32 mode[STRINGS_MAX]; /* of bytes how many there are */
 };
 
 /*
@@ -95,8 +96,21 @@ static __always_inline bool retry_later(struct site_record *r)
 	}
 	for (int i = 0; i < READS_MAX; i++)
 		retry->regs[i] = r->event.regs[i];
+	for (int s = 0; s < STRINGS_MAX; s++)
+		retry->mode[s] = r->event.mode[s];
+	retry->unreadable = r->event.unreadable;
 	retry->pending = config.serial;
 	return true;
+}
+
+/* Takes up what retry_later has kept. */
+static __always_inline void recall(struct site_record *r, const struct retry *retry)
+{
+	for (int i = 0; i < READS_MAX; i++)
+		r->event.regs[i] = retry->regs[i];
+	for (int s = 0; s < STRINGS_MAX; s++)
+		r->event.mode[s] = retry->mode[s];
+	r->event.unreadable = retry->unreadable;
 }
 
 /* Where the words are that the site reads: the context, or registers that it points to. */
@@ -118,19 +132,27 @@ static __always_inline bool read_all(void *ctx, struct evaluation *e, struct sit
 	bool unreadable = false;
 	__u32 len;
 
-	for (int s = 0; s < STRINGS_MAX; s++)
+	for (int s = 0; s < STRINGS_MAX; s++) {
 		r->event.string_len[s] = 0;
+		if (reading == READ_AT_ENTRY)
+			r->event.mode[s] = 0;
+	}
+	if (reading == READ_AT_ENTRY)
+		r->event.unreadable = 0;
 	for_reads(i) {
 		const struct read_config read = config.read[i];
 
-		if (reading == READ_AT_ENTRY)
+		if (reading == READ_AT_ENTRY) {
 			r->event.regs[i] = in_context(read.kind) ? read_word(read, context) : 0;
+			if (read.kind == READ_CAPABILITY_SET)
+				follow_word(level, i);
+		}
 		if (!takes_buffer(read.kind) || read.string >= STRINGS_MAX)
 			continue;
 		if (reading == READ_AT_EXEC && read.kind == READ_USER_STRING) {
 			len = string_length(bpf_probe_read_kernel_str(e->string[read.string], STRING_READ, exec_name));
 		} else {
-			len = read_buffer(e, read, context, r, r->event.regs[i], level);
+			len = read_buffer(e, read, context, r, r->event.regs[i], level, reading == READ_AT_ENTRY);
 		}
 		r->event.string_len[read.string] = len;
 		if (len == STRING_UNREADABLE && in_user_memory(read.kind))
@@ -151,8 +173,7 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 	if (!e || !r)
 		return 0;
 	if (retry)
-		for (int i = 0; i < READS_MAX; i++)
-			r->event.regs[i] = retry->regs[i];
+		recall(r, retry);
 	unreadable = read_all(ctx, e, r, level, reading, exec_name);
 	/* What can be denied, here or by an enforcer, cannot be put off: when it returns it has been done. */
 	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && !config.notifies && retry_later(r))

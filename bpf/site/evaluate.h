@@ -110,7 +110,13 @@ __noinline int evaluate_unreadable(__u32 level, __u32 dim)
 
 static __always_inline bool is_part(__u8 kind)
 {
-	return kind >= READ_SOURCE_ADDRESS && kind <= READ_STATE;
+	return (kind >= READ_SOURCE_ADDRESS && kind <= READ_STATE) || kind == READ_UNIX_FAMILY || kind == READ_USER_UNIX_FAMILY;
+}
+
+/* A number that is neither an argument's own word nor a text. */
+static __always_inline bool is_number(__u8 kind)
+{
+	return (kind >= READ_SOURCE_PORT && kind <= READ_NOTICES) || kind == READ_UNIX_FAMILY || kind == READ_USER_UNIX_FAMILY;
 }
 
 static __always_inline void evaluate_reads(struct evaluation *e, struct site_record *r, __u32 level)
@@ -126,12 +132,16 @@ static __always_inline void evaluate_reads(struct evaluation *e, struct site_rec
 			evaluate_binary(level, i);
 		else if (read.kind == READ_INT || read.kind == READ_SYSCALL)
 			evaluate_number(level, i, r->event.regs[i], read.is_signed);
+		else if (read.kind == READ_CAPABILITY_SET && r->event.unreadable & (1u << i))
+			evaluate_unreadable(level, i);
+		else if (read.kind == READ_CAPABILITY_SET)
+			evaluate_number(level, i, r->event.regs[i], 0);
 		else if (is_part(read.kind) && r->event.string_len[read.string] == STRING_UNREADABLE)
 			evaluate_unreadable(level, i);
 		else if (read.kind == READ_SOURCE_ADDRESS || read.kind == READ_TARGET_ADDRESS)
 			evaluate_address(level, i, read.string, read.kind == READ_TARGET_ADDRESS);
-		else if (read.kind >= READ_SOURCE_PORT)
-			evaluate_number(level, i, read_part(e, read), 0);
+		else if (is_number(read.kind))
+			evaluate_number(level, i, read_part(e, r, read), 0);
 	}
 }
 

@@ -96,6 +96,16 @@ struct evaluation {
 	__u32 posted_any;
 	__u32 denied;             /* some rule decided on error */
 	__s32 error;
+	struct {
+		__u64 at;          /* the array of struct iovec, or with whole the bytes */
+		__u64 count;       /* of vectors */
+		__u64 skip;        /* bytes of the first vector that are not looked at */
+		__u64 limit;       /* of bytes */
+		__u8 whole;        /* there is no array */
+		__u8 user_array;   /* the array is in the memory of the process, wherever it points */
+		__u8 user_bytes;   /* the same of the bytes */
+		__u8 pad[5];
+	} vectors;                /* in hand */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 
@@ -118,6 +128,24 @@ struct {
 	__type(key, __u32); /* scratch level */
 	__type(value, struct site_record);
 } site_records SEC(".maps");
+
+/* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
+#define STRING_READ (STRING_MAX + 1)
+
+/*
+ * What a bpf_probe_read_*_str of STRING_READ bytes says of the string. Before
+ * Linux 6.2 it counts no NUL of a user's string that is empty.
+ */
+static __always_inline __u32 string_length(long read)
+{
+	if (read < 0)
+		return STRING_UNREADABLE;
+	if (!read)
+		return 0;
+	if (read > STRING_MAX)
+		return STRING_TRUNCATED;
+	return read - 1;
+}
 
 static __always_inline struct evaluation *evaluation_get(__u32 level)
 {

@@ -190,6 +190,7 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 			config.Read[i].String = uint8(len(buffers))
 			buffers[r] = config.Read[i].String
 		}
+		config.Kinds |= r.KindBit()
 		if s.name.Returns() && r.User() {
 			config.HasExit = 1
 		}

@@ -163,7 +163,7 @@ func decodeSite(h Header, c cursor) (Event, error) {
 	for i := range e.Strings {
 		e.Strings[i].Mode = c.u32()
 	}
-	c.skip(4)
+	e.Unreadable = c.u32()
 	e.AtExit = c.u32() != 0
 	c.rules(&e.Posted)
 	c.rules(&e.Signalled)

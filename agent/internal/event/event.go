@@ -118,6 +118,9 @@ type Site struct {
 	// text, or the bytes of a structure. Those that the site does not read are
 	// empty.
 	Strings [bpf.WireLimitsSTRINGS_MAX]String
+	// Unreadable has a bit for each of Regs that is what a pointer of the call is to,
+	// and could not be read.
+	Unreadable uint32
 	// AtExit tells that the strings were read when the call returned.
 	AtExit bool
 	// Posted are the rules that ask for an event, Signalled those whose signal
@@ -146,7 +149,9 @@ type String struct {
 	// Value is empty unless Status is StringRead. It is what the memory held: of
 	// text any bytes but NUL.
 	Value string
-	// Mode is that of the inode where the string is a file's path.
+	// Mode is that of the inode where the string is a file's path. Of bytes it is how
+	// many there were, or 1<<32-1 for more than that, though none are kept after the
+	// first 4095; of a unix socket's address the family.
 	Mode uint32
 }
 

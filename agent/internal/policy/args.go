@@ -13,7 +13,7 @@ const (
 // arg decodes an argument of h, whose section is known.
 func (d *decoder) arg(v value, h *Hook) Arg {
 	var a Arg
-	var typ, size value
+	var sizes argSizes
 	typeOK := true
 	d.object(v, shape{
 		known: map[string]func(value){
@@ -21,33 +21,51 @@ func (d *decoder) arg(v value, h *Hook) Arg {
 				i, _ := d.integer(v, 0, lastArg(h))
 				a.Index = uint32(i)
 			},
-			"type":         func(v value) { typ = v; a.Type, typeOK = d.argType(v, h) },
+			"type":         func(v value) { a.Type, typeOK = d.argType(v, h) },
 			"label":        func(v value) { a.Label, _ = d.boundedText(v, 0, maxLabel) },
-			"sizeArgIndex": func(v value) { size = v },
+			"sizeArgIndex": func(v value) { sizes.arg = v },
+			"size":         func(v value) { sizes.elements = v },
 		},
 		later: []string{
-			"btfType", "btfTypeModule", "maxData", "resolve", "returnCopy", "size", "source",
+			"btfType", "btfTypeModule", "maxData", "resolve", "returnCopy", "source",
 		},
 		required: []string{"index"},
 	})
-	if size.node != nil {
-		i, _ := d.integer(size, 0, maxSizeArg)
+	d.argSizes(v, &a, sizes, typeOK)
+	return a
+}
+
+// argSizes are the keys of an argument that say how much of it there is.
+type argSizes struct{ arg, elements value }
+
+// argSizes decodes the sizes of an argument, of which the type says whether it
+// has some.
+func (d *decoder) argSizes(v value, a *Arg, sizes argSizes, typeOK bool) {
+	if sizes.arg.node != nil {
+		i, _ := d.integer(sizes.arg, 0, maxSizeArg)
 		a.SizeArg = uint32(i)
 	}
-	if !typeOK {
-		return a
+	if sizes.elements.node != nil {
+		i, _ := d.integer(sizes.elements, 0, MaxElements)
+		a.Elements = uint32(i)
 	}
+	if !typeOK {
+		return
+	}
+	missing := func(size value) bool { return size.node == nil || isDefault(size.node) }
+	needs := a.Type == ArgCharBuf || a.Type == ArgIovec
 	switch {
-	case a.Type == ArgAuto && h.Section == Kprobes && typ.node != nil:
-		d.fault(typ, "a function does not tell the type of its argument here: name a type")
-	case a.Type == ArgAuto && h.Section == Kprobes:
-		d.fault(v, "type is required: a function does not tell it here")
-	case a.SizeArg > 0 && a.Type != ArgCharBuf:
-		d.fault(size, "%s has no length: sizeArgIndex is for %s", a.Type, ArgCharBuf)
-	case a.SizeArg == 0 && a.Type == ArgCharBuf && (size.node == nil || isDefault(size.node)):
+	case a.SizeArg > 0 && !needs && a.Type != ArgSockaddrUn:
+		d.fault(sizes.arg, "%s has no length: sizeArgIndex is for %s, %s and %s", a.Type, ArgCharBuf, ArgIovec, ArgSockaddrUn)
+	case a.SizeArg == 0 && needs && missing(sizes.arg):
 		d.fault(v, "%s needs sizeArgIndex, the argument that holds its length, counted from 1", a.Type)
 	}
-	return a
+	switch {
+	case a.Elements > 0 && a.Type != ArgInt32Array:
+		d.fault(sizes.elements, "%s has no elements: size is for %s", a.Type, ArgInt32Array)
+	case a.Elements == 0 && a.Type == ArgInt32Array && missing(sizes.elements):
+		d.fault(v, "%s needs size, the number of its elements", a.Type)
+	}
 }
 
 // lastArg is the largest index of an argument: that of a field has no bound of
@@ -68,20 +86,17 @@ func (d *decoder) argType(v value, h *Hook) (ArgType, bool) {
 		return ArgAuto, false
 	}
 	if t, ok := typeNamed(name); ok {
-		if t == ArgSyscall64 && h.Section != Tracepoints {
+		switch record := t == ArgDataLoc || t == ArgConstBuf; {
+		case (record || t == ArgSyscall64) && h.Section != Tracepoints:
 			d.fault(v, "type %s is for tracepoints", t)
+			return ArgAuto, false
+		case record && h.Raw:
+			d.fault(v, "type %s is of a tracepoint's record, and a raw one has none", t)
 			return ArgAuto, false
 		}
 		return t, true
 	}
-	switch name {
-	case "char_iovec", "sockaddr_un", "filename", "nop", "bpf_attr", "perf_event", "bpf_map", "user_namespace", "kiocb",
-		"iov_iter", "const_buf", "load_info", "module", "kernel_cap_t", "cap_inheritable", "cap_permitted",
-		"cap_effective", "data_loc", "net_device", "bpf_cmd", "bpf_prog", "int32_arr":
-		d.unsupported(v, "type "+name+": ")
-	default:
-		d.fault(v, "unknown type %s", quote(name))
-	}
+	d.fault(v, "unknown type %s", quote(name))
 	return ArgAuto, false
 }
 
@@ -99,7 +114,7 @@ func typeNamed(name string) (ArgType, bool) {
 	case "ulong", "size_t":
 		return ArgUint64, true
 	}
-	for t := ArgAuto; t <= ArgSyscall64; t++ {
+	for t := ArgAuto; t <= lastType; t++ {
 		if t.String() == name {
 			return t, true
 		}

@@ -90,9 +90,15 @@ type Arg struct {
 	// Label is copied to the events.
 	Label string
 	// SizeArg is the position, counted from 1, of the argument that holds the
-	// length of an ArgCharBuf; 0: none.
+	// length of an ArgCharBuf or an ArgSockaddrUn, or the number of vectors of an
+	// ArgIovec; 0: none.
 	SizeArg uint32
+	// Elements is how many integers an ArgInt32Array has, 1 to MaxElements.
+	Elements uint32
 }
+
+// MaxElements is how many integers an ArgInt32Array can have.
+const MaxElements = 1023
 
 // WithTypes is a copy of the hook whose arguments of type ArgAuto have the type
 // at the same position in types, and whose filters on them have their values

@@ -56,7 +56,11 @@ func checkHook(t *testing.T, p *Policy, h Hook) {
 		}
 	}
 	for _, a := range h.Args {
-		if a.Type == ArgAuto && h.Section == Kprobes || (a.SizeArg > 0) != (a.Type == ArgCharBuf) || int64(a.Index) > lastArg(&h) {
+		sized := a.Type == ArgCharBuf || a.Type == ArgIovec
+		if sized && a.SizeArg == 0 || !sized && a.SizeArg > 0 && a.Type != ArgSockaddrUn || int64(a.Index) > lastArg(&h) {
+			t.Errorf("argument: %+v", a)
+		}
+		if (a.Elements > 0) != (a.Type == ArgInt32Array) || a.Elements > MaxElements {
 			t.Errorf("argument: %+v", a)
 		}
 	}
@@ -65,7 +69,7 @@ func checkHook(t *testing.T, p *Policy, h Hook) {
 // checkWithTypes gives arguments that the policy does not type each type there is.
 func checkWithTypes(t *testing.T, h Hook) {
 	t.Helper()
-	for typ := ArgInt8; typ <= ArgSyscall64; typ++ {
+	for typ := ArgInt8; typ <= lastType; typ++ {
 		typed, err := h.WithTypes(slices.Repeat([]ArgType{typ}, len(h.Args)))
 		if err != nil {
 			if len(Faults(err)) == 0 {
@@ -139,8 +143,9 @@ func checkFilter(t *testing.T, h Hook, f ArgFilter) {
 	}
 	address := f.Op.Positive() == OpSAddr || f.Op.Positive() == OpDAddr
 	mask := f.Op == OpMask
-	if (f.Strings != nil) != typ.Text() || (f.Prefixes != nil) != address || (f.Masks != nil) != mask ||
-		(f.Ranges != nil) != (!typ.Text() && !address && !mask) || !typ.takes(f.Op) {
+	text := typ.Text() && f.Op != OpFamily
+	if (f.Strings != nil) != text || (f.Prefixes != nil) != address || (f.Masks != nil) != mask ||
+		(f.Ranges != nil) != (!text && !address && !mask) || !typ.takes(f.Op) {
 		t.Errorf("values of a filter on %s: %+v", typ, f)
 	}
 	if f.Op != OpGreaterThan && f.Op != OpLessThan && len(f.Strings)+len(f.Ranges)+len(f.Masks)+len(f.Prefixes) == 0 {
@@ -159,9 +164,9 @@ func rangeType(t ArgType) ArgType {
 	switch {
 	case t == ArgCapability:
 		return ArgInt32
-	case t == ArgSyscall64:
+	case t == ArgSyscall64, t.CapabilitySet():
 		return ArgUint64
-	case t.Socket():
+	case t.Socket(), t == ArgSockaddrUn:
 		return ArgUint16
 	}
 	return t

@@ -27,9 +27,11 @@ func (f *ArgFilter) resolve(t ArgType, known *names, report func(value int, reas
 		// What the values mean is not known before the type is.
 	case !t.takes(f.Op):
 		report(-1, fmt.Sprintf("%s compares %s, and the argument is of type %s", f.Op, f.Op.operands(), t))
-	case t.Text():
+	case t.Text() && f.Op != OpFamily:
 		f.resolveStrings(report)
-	case t.Socket():
+	case t.CapabilitySet():
+		f.resolveCapabilitySets(report)
+	case t.Socket(), t == ArgSockaddrUn:
 		f.resolveSocket(known, report)
 	case t == ArgSyscall64:
 		f.resolveSyscalls(known, report)

@@ -125,7 +125,7 @@ func (o Operator) Positive() Operator {
 func (o Operator) operands() string {
 	switch o.Positive() {
 	case OpEqual:
-		return "integers and strings"
+		return "integers, strings and sets of capabilities"
 	case OpPrefix, OpPostfix:
 		return "strings"
 	case OpSPort, OpSPortPriv, OpSAddr:
@@ -133,9 +133,11 @@ func (o Operator) operands() string {
 	case OpDPort, OpDPortPriv, OpDAddr, OpProtocol:
 		return "what sock, socket and skb hold"
 	case OpFamily:
-		return "the family of sock, socket, skb and sockaddr"
+		return "the family of sock, socket, skb, sockaddr and sockaddr_un"
 	case OpState:
 		return "the state of sock and socket"
+	case OpMask:
+		return "integers and sets of capabilities"
 	}
 	return "integers"
 }
@@ -149,8 +151,12 @@ func (o Operator) valueless() bool {
 func (t ArgType) takes(op Operator) bool {
 	positive := op.Positive()
 	switch {
+	case t == ArgSockaddrUn && positive == OpFamily:
+		return true
 	case t.Text():
 		return positive == OpEqual || positive == OpPrefix || positive == OpPostfix
+	case t.CapabilitySet():
+		return positive == OpEqual || positive == OpMask
 	case t.Integer(), t == ArgCapability:
 		return positive == OpEqual || positive == OpGreaterThan || positive == OpLessThan || positive == OpInRange ||
 			positive == OpMask || positive == OpInMap

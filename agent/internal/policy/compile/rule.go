@@ -275,7 +275,7 @@ func (at *place) read(arg policy.Arg) (Read, policy.ArgType, error) {
 		if int(arg.Index) >= len(at.fields) {
 			return Read{}, arg.Type, fmt.Errorf("%w: %d: event %s has %d fields, counted from 0", errNoArg, arg.Index, at.Site, len(at.fields))
 		}
-		return readOf(at.Site, at.fields[arg.Index], arg.Type)
+		return readField(at.Site, at.fields, arg)
 	}
 	if int(arg.Index) >= len(at.words) {
 		return Read{}, arg.Type, fmt.Errorf("%w: %d: %s has %d, counted from 0", errNoArg, arg.Index, at.Site, len(at.words))
@@ -283,38 +283,39 @@ func (at *place) read(arg policy.Arg) (Read, policy.ArgType, error) {
 	if at.prototype.Known && int(arg.Index) >= len(at.prototype.Params) {
 		return Read{}, arg.Type, fmt.Errorf("%w: %d: %s has %d, counted from 0", errNoArg, arg.Index, at.Site, len(at.prototype.Params))
 	}
-	t := arg.Type
-	if t == policy.ArgAuto {
-		if !at.prototype.Known {
-			return Read{}, t, errors.New("the kernel does not tell the type: name one")
-		}
-		if t = at.prototype.Params[arg.Index].auto(); t == policy.ArgAuto {
-			return Read{}, t, fmt.Errorf("argument %s has no type of its own: name one", at.prototype.Params[arg.Index].Name)
+	if arg.Type == policy.ArgAuto {
+		var err error
+		if arg.Type, err = at.autoType(arg.Index); err != nil {
+			return Read{}, arg.Type, err
 		}
 	}
-	if arg.SizeArg > 0 || t == policy.ArgCharBuf {
-		read, err := at.bytes(arg, t)
-		return read, t, err
+	size := uint16(bpf.WireReadSizeSIZE_UNKNOWN)
+	switch {
+	case int(arg.SizeArg) > len(at.words):
+		return Read{}, arg.Type, fmt.Errorf("sizeArgIndex %d: %s has %d arguments", arg.SizeArg, at.Site, len(at.words))
+	case arg.SizeArg > 0:
+		size = at.words[arg.SizeArg-1]
 	}
-	read, err := wordRead(at.words[arg.Index], t, at.Syscall)
-	return read, t, err
+	read, err := wordRead(at.words[arg.Index], arg, size, at.Syscall)
+	return read, arg.Type, err
 }
 
-// bytes is the read of a buffer whose length another argument has.
-func (at *place) bytes(arg policy.Arg, t policy.ArgType) (Read, error) {
+// autoType is the type that the kernel's own description of an argument says.
+func (at *place) autoType(index uint32) (policy.ArgType, error) {
 	switch {
-	case t != policy.ArgCharBuf:
-		return Read{}, fmt.Errorf("%s has no length: sizeArgIndex is for char_buf", t)
-	case arg.SizeArg == 0:
-		return Read{}, errors.New("char_buf needs sizeArgIndex, the argument that holds its length")
-	case int(arg.SizeArg) > len(at.words):
-		return Read{}, fmt.Errorf("sizeArgIndex %d: %s has %d arguments", arg.SizeArg, at.Site, len(at.words))
+	case at.Syscall:
+		return policy.ArgAuto, errors.New("the kernel does not tell the types of a system call's arguments here: name one")
+	case !at.prototype.Known:
+		return policy.ArgAuto, errors.New("the kernel does not tell the type: name one")
 	}
-	kind := bpf.WireReadKindREAD_KERNEL_BYTES
-	if at.Syscall {
-		kind = bpf.WireReadKindREAD_USER_BYTES
+	param := at.prototype.Params[index]
+	switch t := param.auto(); {
+	case t != policy.ArgAuto:
+		return t, nil
+	case param.Struct != "":
+		return t, fmt.Errorf("argument %s points to %s, which has no type of its own: name one", param.Name, param.Struct)
 	}
-	return Read{Kind: kind, Offset: at.words[arg.Index], Size: at.words[arg.SizeArg-1]}, nil
+	return policy.ArgAuto, fmt.Errorf("argument %s has no type of its own: name one", param.Name)
 }
 
 // auto is the type that the kernel's own description of a parameter stands for.
@@ -323,6 +324,11 @@ func (p Param) auto() policy.ArgType {
 		"char": policy.ArgString, "file": policy.ArgFile, "path": policy.ArgPath, "dentry": policy.ArgDentry,
 		"linux_binprm": policy.ArgBinprm, "sock": policy.ArgSock, "socket": policy.ArgSocket,
 		"sockaddr": policy.ArgSockaddr, "sk_buff": policy.ArgSkb, "cred": policy.ArgCred,
+		"sockaddr_un": policy.ArgSockaddrUn, "filename": policy.ArgFilename, "kiocb": policy.ArgKiocb,
+		"net_device": policy.ArgNetDevice, "iov_iter": policy.ArgIovIter, "user_namespace": policy.ArgUserNamespace,
+		"bpf_attr": policy.ArgBPFAttr, "bpf_prog": policy.ArgBPFProg, "bpf_map": policy.ArgBPFMap,
+		"perf_event": policy.ArgPerfEvent, "module": policy.ArgModule, "load_info": policy.ArgLoadInfo,
+		"kernel_cap_t": policy.ArgKernelCap,
 	}
 	if p.Struct != "" {
 		return structs[p.Struct]
