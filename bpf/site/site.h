@@ -100,11 +100,13 @@ struct evaluation {
 		__u64 at;          /* the array of struct iovec, or with whole the bytes */
 		__u64 count;       /* of vectors */
 		__u64 skip;        /* bytes of the first vector that are not looked at */
-		__u64 limit;       /* of bytes */
+		__u64 limit;       /* of bytes that are left */
+		__u64 total;       /* bytes that they name */
+		__u32 used;        /* bytes that are in hand */
 		__u8 whole;        /* there is no array */
 		__u8 user_array;   /* the array is in the memory of the process, wherever it points */
 		__u8 user_bytes;   /* the same of the bytes */
-		__u8 pad[5];
+		__u8 pad;
 	} vectors;                /* in hand */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };

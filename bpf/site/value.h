@@ -34,49 +34,68 @@ static __always_inline void note_size(struct site_record *r, __u32 string, __u64
 #define VECTORS_MAX 64 /* of what more of them name only the size is unknown */
 
 /*
- * Joins the bytes that the evaluation's vectors name, up to those that there is
- * room for; they are put together where the event's strings will be, which has room
- * for any of them behind any other.
+ * Appends the bytes of one of the evaluation's vectors to those that are in hand,
+ * up to those that there is room for. They are put together where the event's
+ * strings will be, which has room for any of them behind any other. Its own
+ * function so that it is verified once.
  */
+__noinline int append_vector(__u32 level, __u32 index)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct site_record *r = record_get(level);
+	struct iovec vector;
+	__u64 size, base;
+	__u32 used, len;
+
+	if (!e || !r || (!site_reads(READ_VECTORS) && !site_reads(READ_USER_VECTORS) && !site_reads(READ_ITERATOR)))
+		return -1;
+	used = e->vectors.used;
+	if (e->vectors.whole) {
+		vector.iov_base = (void *)e->vectors.at;
+		vector.iov_len = e->vectors.skip + e->vectors.limit;
+	} else if (read_memory(&vector, sizeof(vector), e->vectors.at + index * sizeof(vector), e->vectors.user_array)) {
+		return -1;
+	}
+	size = vector.iov_len > e->vectors.skip ? vector.iov_len - e->vectors.skip : 0;
+	base = (__u64)vector.iov_base + e->vectors.skip;
+	e->vectors.skip = 0;
+	if (size > e->vectors.limit)
+		size = e->vectors.limit;
+	e->vectors.limit -= size;
+	e->vectors.total += size;
+	if (used >= STRING_MAX - 1)
+		return 0;
+	len = size < STRING_MAX - 1 - used ? size : STRING_MAX - 1 - used;
+	len = bound_index(len, STRING_MAX);
+	if (len && read_memory(&r->data[bound_index(used, STRING_MAX)], len, base, e->vectors.user_bytes))
+		return -1;
+	e->vectors.used = used + len;
+	return 0;
+}
+
+/* Joins the bytes that the evaluation's vectors name; returns how many there was room for. */
 __noinline int join_vectors(__u32 level, __u32 string)
 {
 	struct evaluation *e = evaluation_get(level);
 	struct site_record *r = record_get(level);
-	__u64 total = 0, size, base;
-	__u32 used = 0, len;
-	struct iovec vector;
+	__u32 used;
 
 	if (!e || !r || string >= STRINGS_MAX)
 		return -1;
-	if (!site_reads(READ_VECTORS) && !site_reads(READ_USER_VECTORS) && !site_reads(READ_ITERATOR))
-		return -1;
+	e->vectors.used = 0;
+	e->vectors.total = 0;
 	for (__u32 i = 0; i < VECTORS_MAX; i++) {
-		if (i >= e->vectors.count || total >= e->vectors.limit)
+		if (i >= e->vectors.count || !e->vectors.limit)
 			break;
-		vector.iov_base = (void *)e->vectors.at;
-		vector.iov_len = e->vectors.skip + e->vectors.limit;
-		if (!e->vectors.whole &&
-		    read_memory(&vector, sizeof(vector), e->vectors.at + i * sizeof(vector), e->vectors.user_array))
+		if (append_vector(level, i))
 			return -1;
-		size = vector.iov_len > e->vectors.skip ? vector.iov_len - e->vectors.skip : 0;
-		base = (__u64)vector.iov_base + e->vectors.skip;
-		e->vectors.skip = 0;
-		if (size > e->vectors.limit - total)
-			size = e->vectors.limit - total;
-		total += size;
-		if (used >= STRING_MAX - 1)
-			continue;
-		len = size < STRING_MAX - 1 - used ? size : STRING_MAX - 1 - used;
-		len = bound_index(len, STRING_MAX);
-		if (len && read_memory(&r->data[bound_index(used, STRING_MAX)], len, base, e->vectors.user_bytes))
-			return -1;
-		used += len;
 	}
-	if (total == used && e->vectors.count > VECTORS_MAX)
-		total++;
-	bpf_probe_read_kernel(e->string[clamp_index(string, STRINGS_MAX)], bound_index(used, STRING_MAX), r->data);
-	note_size(r, string, total);
-	return bound_index(used, STRING_MAX);
+	used = bound_index(e->vectors.used, STRING_MAX);
+	if (e->vectors.total == used && e->vectors.limit && e->vectors.count > VECTORS_MAX)
+		e->vectors.total++;
+	bpf_probe_read_kernel(e->string[clamp_index(string, STRINGS_MAX)], used, r->data);
+	note_size(r, string, e->vectors.total);
+	return used;
 }
 
 static __always_inline int read_vectors(struct evaluation *e, __u32 level, __u32 string, __u32 kind, __u64 at, __u32 count)

@@ -222,6 +222,10 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 		if !read.Buffer() {
 			continue
 		}
+		if read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR_UN && !value.Unreadable {
+			family := record.Value(compile.Read{Kind: bpf.WireReadKindREAD_USER_UNIX_FAMILY, Offset: read.Offset, Size: read.Size})
+			want.Mode[len(want.strings)] = uint32(family.Number)
+		}
 		length, text := uint32(len(value.String)), value.String
 		switch user := record.Users[int(read.Offset)]; {
 		case value.Unreadable && user.Unreadable:

@@ -21,8 +21,35 @@
 // types of [ArgType] with the operators of [Operator]; matchBinaries, matchPIDs,
 // matchNamespaces and matchCapabilities; the actions of [ActionKind].
 //
-// The type auto is for tracepoints, lsmhooks and fentries; an item of kprobes
-// names its types. The types of auto are filled in by [Hook.WithTypes].
+// The types of auto are filled in by [Hook.WithTypes], from what the kernel says of
+// its functions and events. It says nothing of system calls hooked as functions, nor
+// of several functions that one hook names together: there a type has to be named.
+//
+// # Types of arguments
+//
+// Integers, and bpf_cmd and capability, which are integers with names, take the
+// operators of integers. Text takes those of strings: string, filename, data_loc,
+// net_device, char_buf, and the paths of fd, file, path, dentry, kiocb, linux_binprm
+// and sockaddr_un. A unix socket's name in the abstract name space has "@" in the
+// place of its NUL; sizeArgIndex, where there is one, keeps what is behind the
+// address out of it. sockaddr_un takes Family as well.
+//
+// kernel_cap_t, cap_inheritable, cap_permitted and cap_effective are pointers to
+// sets of capabilities. They take Equal and NotEqual, of whole sets, and Mask, of
+// sets that have any of a value's: a value is a mask or names with commas, as in
+// "CAP_NET_RAW,CAP_NET_ADMIN", and of several values one is enough.
+//
+// sock, socket, skb and sockaddr take the operators of their parts. What is left
+// takes none: const_buf, char_iovec, iov_iter, int32_arr, user_namespace, cred,
+// bpf_attr, bpf_prog, bpf_map, perf_event, module, load_info, and nop, which keeps
+// the place of an argument that is not looked at.
+//
+// A system call is given no structures of the kernel, and for types that are such
+// it is refused: its pointers are chosen by the process, and following one there
+// would show it, or whoever sees the events, any of the kernel's memory.
+//
+// Of bytes the first 4095 are kept. Events tell how many there were; of vectors
+// beyond the 64th, that there were more.
 //
 // A system call is written "sys_name", or with an ABI (x64, i386, arm64, arm32)
 // "i386/sys_name"; the names of the kernel's functions for them are understood

@@ -156,7 +156,7 @@ func (s *Source) Hook(n int) policy.Hook {
 func (s *Source) typeOf(f compile.Field) policy.ArgType {
 	switch {
 	case strings.Contains(f.Type, "sockaddr"):
-		return policy.ArgSockaddr
+		return []policy.ArgType{policy.ArgSockaddr, policy.ArgSockaddrUn}[s.IntN(2)]
 	case strings.Contains(f.Type, "char"):
 		return policy.ArgString
 	}
@@ -214,7 +214,10 @@ const harmless = 28
 
 func (s *Source) argFilter(arg int, t policy.ArgType) policy.ArgFilter {
 	f := policy.ArgFilter{Arg: arg}
-	if t == policy.ArgString {
+	if t == policy.ArgSockaddrUn && s.IntN(4) == 0 {
+		return s.familyFilter(arg)
+	}
+	if t.Text() {
 		ops := []policy.Operator{
 			policy.OpEqual, policy.OpNotEqual, policy.OpPrefix, policy.OpNotPrefix, policy.OpPostfix, policy.OpNotPostfix,
 		}
@@ -432,6 +435,8 @@ func (r *Record) Value(read compile.Read) compile.Value {
 		return r.Binary
 	case bpf.WireReadKindREAD_USER_SOCKADDR:
 		return compile.Value{}
+	case bpf.WireReadKindREAD_USER_SOCKADDR_UN:
+		return r.Users[at].unixPath()
 	case bpf.WireReadKindREAD_USER_STRING:
 		t := r.Users[at]
 		if t.Unreadable || len(t.String) > longest {
