@@ -101,6 +101,16 @@ type WireEventCgroup struct {
 	Path [512]int8
 }
 
+type WireEventData struct {
+	_      structs.HostLayout
+	H      WireEventHeader
+	Id     uint64
+	String uint32
+	Offset uint32
+	Len    uint32
+	Pad    uint32
+}
+
 type WireEventExec struct {
 	_           structs.HostLayout
 	H           WireEventHeader
@@ -154,6 +164,7 @@ type WireEventSite struct {
 	Mode       [6]uint32
 	Unreadable uint32
 	AtExit     uint32
+	Data       uint64
 	Posted     WireRuleBits
 	Signalled  WireRuleBits
 	Overridden WireRuleBits
@@ -171,6 +182,7 @@ const (
 	WireEventTypeEVENT_SITE          WireEventType = 6
 	WireEventTypeEVENT_TASK_UNSEALED WireEventType = 7
 	WireEventTypeEVENT_ARMED         WireEventType = 8
+	WireEventTypeEVENT_DATA          WireEventType = 20
 )
 
 type WireExecFlags uint32
@@ -216,6 +228,8 @@ const (
 	WireLimitsPATH_KEY_MAX  WireLimits = 511
 	WireLimitsSLOTS_MAX     WireLimits = 16384
 	WireLimitsPOLICIES_MAX  WireLimits = 2048
+	WireLimitsDATA_MAX      WireLimits = 327360
+	WireLimitsDATA_CHUNK    WireLimits = 16384
 	WireLimitsNAME_INFO_MAX WireLimits = 64
 	WireLimitsNOTICES_MAX   WireLimits = 16
 )
@@ -301,7 +315,7 @@ type WireReadConfig struct {
 	Kind     uint8
 	IsSigned uint8
 	String   uint8
-	Pad      uint8
+	Rest     uint8
 }
 
 type WireReadKind uint32
@@ -429,7 +443,8 @@ type WireSiteConfig struct {
 	RegsOffset   uint16
 	ResultOffset uint16
 	Notifies     uint8
-	Pad          [3]uint8
+	HasRest      uint8
+	Pad          [2]uint8
 	Kinds        uint64
 	Read         [24]WireReadConfig
 }
@@ -541,6 +556,7 @@ const (
 	WireVarExportCredInfo       = "export_cred_info"
 	WireVarExportDimension      = "export_dimension"
 	WireVarExportEventCgroup    = "export_event_cgroup"
+	WireVarExportEventData      = "export_event_data"
 	WireVarExportEventExec      = "export_event_exec"
 	WireVarExportEventExit      = "export_event_exit"
 	WireVarExportEventFork      = "export_event_fork"
@@ -643,6 +659,7 @@ type WireVariableSpecs struct {
 	ExportCredInfo       *ebpf.VariableSpec `ebpf:"export_cred_info"`
 	ExportDimension      *ebpf.VariableSpec `ebpf:"export_dimension"`
 	ExportEventCgroup    *ebpf.VariableSpec `ebpf:"export_event_cgroup"`
+	ExportEventData      *ebpf.VariableSpec `ebpf:"export_event_data"`
 	ExportEventExec      *ebpf.VariableSpec `ebpf:"export_event_exec"`
 	ExportEventExit      *ebpf.VariableSpec `ebpf:"export_event_exit"`
 	ExportEventFork      *ebpf.VariableSpec `ebpf:"export_event_fork"`
@@ -721,6 +738,7 @@ type WireVariables struct {
 	ExportCredInfo       *ebpf.Variable `ebpf:"export_cred_info"`
 	ExportDimension      *ebpf.Variable `ebpf:"export_dimension"`
 	ExportEventCgroup    *ebpf.Variable `ebpf:"export_event_cgroup"`
+	ExportEventData      *ebpf.Variable `ebpf:"export_event_data"`
 	ExportEventExec      *ebpf.Variable `ebpf:"export_event_exec"`
 	ExportEventExit      *ebpf.Variable `ebpf:"export_event_exit"`
 	ExportEventFork      *ebpf.Variable `ebpf:"export_event_fork"`

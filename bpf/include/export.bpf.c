@@ -56,3 +56,4 @@ EXPORT_TYPE(struct, event_fork);
 EXPORT_TYPE(struct, event_exec);
 EXPORT_TYPE(struct, event_exit);
 EXPORT_TYPE(struct, event_site);
+EXPORT_TYPE(struct, event_data);

@@ -25,6 +25,8 @@ enum limits {
 	PATH_KEY_MAX = 511,             /* longest expected cgroup path; a hash key has at most 512 bytes */
 	SLOTS_MAX = 16384,
 	POLICIES_MAX = 2048,
+	DATA_MAX = 327360,              /* bytes of one argument that are sent apart, with those that are not */
+	DATA_CHUNK = 16384,
 	NAME_INFO_MAX = 64,             /* bytes of names in structures */
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
 };
@@ -299,7 +301,7 @@ struct read_config {
 	__u8 kind;
 	__u8 is_signed;
 	__u8 string;  /* which of the STRINGS_MAX buffers */
-	__u8 pad;
+	__u8 rest;    /* bytes that the buffer has no room for are sent apart */
 };
 
 struct site_config {
@@ -313,7 +315,8 @@ struct site_config {
 	__u16 regs_offset;
 	__u16 result_offset; /* of what a program that ran before has decided, or of what the call returned */
 	__u8 notifies;       /* some rule leaves notices */
-	__u8 pad[3];
+	__u8 has_rest;       /* some read has a rest */
+	__u8 pad[2];
 	__u64 kinds; /* bit per kind from READ_KINDS_FIRST on that the site reads */
 	struct read_config read[READS_MAX];
 };
@@ -387,6 +390,7 @@ enum event_type {
 	EVENT_SITE = 6,
 	EVENT_TASK_UNSEALED = 7, /* a task of a container could not be sealed: the agent kills it */
 	EVENT_ARMED = 8,
+	EVENT_DATA = 20,
 };
 
 struct event_header {
@@ -458,10 +462,24 @@ struct event_site {
 	__u32 mode[STRINGS_MAX];
 	__u32 unreadable; /* bit per word of regs that stands for what a pointer is to, and could not be read */
 	__u32 at_exit; /* strings were read when the call returned */
+	__u64 data;    /* names, with the task, the event_data that belong to it; 0: none */
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */
 	struct rule_bits overridden; /* the same: rules whose error was returned */
 	struct rule_bits notified;   /* the same: rules that left a notice */
+};
+
+/*
+ * Followed by bytes of an argument that its event has no room for; those of an
+ * event come before it, in their order.
+ */
+struct event_data {
+	struct event_header h;
+	__u64 id;     /* of the task's */
+	__u32 string; /* the argument's buffer */
+	__u32 offset; /* of the first byte in the argument */
+	__u32 len;
+	__u32 pad;
 };
 
 /* Reasons of failure that the programs count; never silent. */

@@ -190,8 +190,10 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 	r->event.version = subject->version;
 	r->event.at_exit = reading != READ_AT_ENTRY;
 	act_on_matches(level);
-	if (e->posted_any)
+	if (e->posted_any) {
+		post_rests(r, level, subject->slot);
 		post_event(level, subject->slot);
+	}
 	return e->denied ? e->error : 0;
 }
 

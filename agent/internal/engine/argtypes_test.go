@@ -174,6 +174,40 @@ func TestBytesOfCalls(t *testing.T) {
 	}
 }
 
+// With maxData the rest of the bytes comes before the event, up to a limit.
+func TestRestOfBytes(t *testing.T) {
+	pattern := func(n int) string {
+		var b strings.Builder
+		for i := 0; b.Len() < n; i++ {
+			fmt.Fprintf(&b, "%d,", i)
+		}
+		return b.String()[:n]
+	}
+	all := policy.Arg{Index: 1, Type: policy.ArgCharBuf, SizeArg: 3, MaxData: true}
+	some := policy.Arg{Index: 1, Type: policy.ArgCharBuf, SizeArg: 3}
+	for _, size := range []int{0, 4095, 4096, 4095 + 16384, 4096 + 16384, 100_000, policy.MaxDataBytes, policy.MaxDataBytes + 1, 1 << 20} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			text := pattern(size)
+			valueTest{
+				hook: callOf("write", all, some), act: func(t *testing.T) {
+					if _, err := unix.Write(int(devNull(t).Fd()), []byte(text)); err != nil {
+						t.Error(err)
+					}
+				}, wrong: func(e *siteEvent) string {
+					shown := text[:min(size, policy.MaxDataBytes)]
+					if e.strings[1] != text[:min(size, 4095)] {
+						return fmt.Sprintf("%d bytes without maxData", len(e.strings[1]))
+					}
+					if got := e.strings[0] + e.rest; got != shown || e.Mode[0] != uint32(size) {
+						return fmt.Sprintf("%d bytes of %d, want %d of %d", len(got), e.Mode[0], len(shown), size)
+					}
+					return ""
+				},
+			}.run(t, newBench(t))
+		})
+	}
+}
+
 // writeMapped writes bytes that are in no memory yet.
 func writeMapped(t *testing.T) {
 	t.Helper()

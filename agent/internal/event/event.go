@@ -123,10 +123,23 @@ type Site struct {
 	Unreadable uint32
 	// AtExit tells that the strings were read when the call returned.
 	AtExit bool
+	// Data names the events of the same task that have the rest of its bytes, and
+	// come before it; 0: none.
+	Data uint64
 	// Posted are the rules that ask for an event, Signalled those whose signal
 	// was sent, Overridden those whose error was returned, Notified those that left
 	// something for enforcers.
 	Posted, Signalled, Overridden, Notified RuleBits
+}
+
+// Data is bytes of an argument that its event has no room for.
+type Data struct {
+	Header
+	// ID is that of the event's Data.
+	ID uint64
+	// String is the index of the event's string that they continue, and Offset where.
+	String, Offset int
+	Bytes          string
 }
 
 // StringStatus tells whether a string could be read.

@@ -25,9 +25,10 @@ func (d *decoder) arg(v value, h *Hook) Arg {
 			"label":        func(v value) { a.Label, _ = d.boundedText(v, 0, maxLabel) },
 			"sizeArgIndex": func(v value) { sizes.arg = v },
 			"size":         func(v value) { sizes.elements = v },
+			"maxData":      func(v value) { sizes.most = v },
 		},
 		later: []string{
-			"btfType", "btfTypeModule", "maxData", "resolve", "returnCopy", "source",
+			"btfType", "btfTypeModule", "resolve", "returnCopy", "source",
 		},
 		required: []string{"index"},
 	})
@@ -36,7 +37,7 @@ func (d *decoder) arg(v value, h *Hook) Arg {
 }
 
 // argSizes are the keys of an argument that say how much of it there is.
-type argSizes struct{ arg, elements value }
+type argSizes struct{ arg, elements, most value }
 
 // argSizes decodes the sizes of an argument, of which the type says whether it
 // has some.
@@ -49,21 +50,36 @@ func (d *decoder) argSizes(v value, a *Arg, sizes argSizes, typeOK bool) {
 		i, _ := d.integer(sizes.elements, 0, MaxElements)
 		a.Elements = uint32(i)
 	}
+	if sizes.most.node != nil {
+		a.MaxData = d.boolean(sizes.most)
+	}
 	if !typeOK {
 		return
 	}
-	missing := func(size value) bool { return size.node == nil || isDefault(size.node) }
+	if a.MaxData && a.Type != ArgCharBuf {
+		d.fault(sizes.most, "maxData is for %s, and the argument is of type %s", ArgCharBuf, a.Type)
+	}
+	d.sizeArgFits(v, sizes.arg, a)
+	d.elementsFit(v, sizes.elements, a)
+}
+
+func missing(size value) bool { return size.node == nil || isDefault(size.node) }
+
+func (d *decoder) sizeArgFits(v, size value, a *Arg) {
 	needs := a.Type == ArgCharBuf || a.Type == ArgIovec
 	switch {
 	case a.SizeArg > 0 && !needs && a.Type != ArgSockaddrUn:
-		d.fault(sizes.arg, "%s has no length: sizeArgIndex is for %s, %s and %s", a.Type, ArgCharBuf, ArgIovec, ArgSockaddrUn)
-	case a.SizeArg == 0 && needs && missing(sizes.arg):
+		d.fault(size, "%s has no length: sizeArgIndex is for %s, %s and %s", a.Type, ArgCharBuf, ArgIovec, ArgSockaddrUn)
+	case a.SizeArg == 0 && needs && missing(size):
 		d.fault(v, "%s needs sizeArgIndex, the argument that holds its length, counted from 1", a.Type)
 	}
+}
+
+func (d *decoder) elementsFit(v, size value, a *Arg) {
 	switch {
 	case a.Elements > 0 && a.Type != ArgInt32Array:
-		d.fault(sizes.elements, "%s has no elements: size is for %s", a.Type, ArgInt32Array)
-	case a.Elements == 0 && a.Type == ArgInt32Array && missing(sizes.elements):
+		d.fault(size, "%s has no elements: size is for %s", a.Type, ArgInt32Array)
+	case a.Elements == 0 && a.Type == ArgInt32Array && missing(size):
 		d.fault(v, "%s needs size, the number of its elements", a.Type)
 	}
 }

@@ -48,8 +48,10 @@
 // it is refused: its pointers are chosen by the process, and following one there
 // would show it, or whoever sees the events, any of the kernel's memory.
 //
-// Of bytes the first 4095 are kept. Events tell how many there were; of vectors
-// beyond the 64th, that there were more.
+// Of bytes the first 4095 are kept, and compared. Events tell how many there were;
+// of vectors beyond the 64th, that there were more. With maxData events show up to
+// [MaxDataBytes] bytes of a char_buf: those after the first 4095 as they are when
+// the event is sent, which can be later than they were compared.
 //
 // A system call is written "sys_name", or with an ABI (x64, i386, arm64, arm32)
 // "i386/sys_name"; the names of the kernel's functions for them are understood

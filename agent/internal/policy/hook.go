@@ -93,9 +93,15 @@ type Arg struct {
 	// length of an ArgCharBuf or an ArgSockaddrUn, or the number of vectors of an
 	// ArgIovec; 0: none.
 	SizeArg uint32
+	// MaxData asks for the bytes of an ArgCharBuf after the first 4095, up to
+	// MaxDataBytes.
+	MaxData bool
 	// Elements is how many integers an ArgInt32Array has, 1 to MaxElements.
 	Elements uint32
 }
+
+// MaxDataBytes is how many bytes of an ArgCharBuf with MaxData events show.
+const MaxDataBytes = 327360
 
 // MaxElements is how many integers an ArgInt32Array can have.
 const MaxElements = 1023

@@ -60,7 +60,7 @@ func checkHook(t *testing.T, p *Policy, h Hook) {
 		if sized && a.SizeArg == 0 || !sized && a.SizeArg > 0 && a.Type != ArgSockaddrUn || int64(a.Index) > lastArg(&h) {
 			t.Errorf("argument: %+v", a)
 		}
-		if (a.Elements > 0) != (a.Type == ArgInt32Array) || a.Elements > MaxElements {
+		if (a.Elements > 0) != (a.Type == ArgInt32Array) || a.Elements > MaxElements || a.MaxData && a.Type != ArgCharBuf {
 			t.Errorf("argument: %+v", a)
 		}
 	}

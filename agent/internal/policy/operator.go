@@ -2,7 +2,10 @@
 
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Operator is how a filter compares.
 type Operator uint8
@@ -154,12 +157,11 @@ func (t ArgType) takes(op Operator) bool {
 	case t == ArgSockaddrUn && positive == OpFamily:
 		return true
 	case t.Text():
-		return positive == OpEqual || positive == OpPrefix || positive == OpPostfix
+		return slices.Contains([]Operator{OpEqual, OpPrefix, OpPostfix}, positive)
 	case t.CapabilitySet():
 		return positive == OpEqual || positive == OpMask
 	case t.Integer(), t == ArgCapability:
-		return positive == OpEqual || positive == OpGreaterThan || positive == OpLessThan || positive == OpInRange ||
-			positive == OpMask || positive == OpInMap
+		return slices.Contains([]Operator{OpEqual, OpGreaterThan, OpLessThan, OpInRange, OpMask, OpInMap}, positive)
 	case t == ArgSyscall64:
 		return positive == OpEqual || positive == OpInMap
 	case t.Socket():

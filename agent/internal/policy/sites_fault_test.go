@@ -48,6 +48,8 @@ func TestSiteFaults(t *testing.T) {
 		{name: "int32_arr that is too long", text: plain("{index: 0, type: int32_arr, size: 1024}"), path: kprobe + ".args[0].size", line: 7, reason: "not from 0 to 1023"},
 		{name: "size of a file", text: plain("{index: 0, type: file, size: 2}"), path: kprobe + ".args[0].size", line: 7, reason: "size is for int32_arr"},
 		{name: "length of an array", text: plain("{index: 0, type: int32_arr, size: 2, sizeArgIndex: 1}"), path: kprobe + ".args[0].sizeArgIndex", line: 7, reason: "int32_arr has no length"},
+		{name: "maxData of a string", text: plain("{index: 0, type: string, maxData: true}"), path: kprobe + ".args[0].maxData", line: 7, reason: "maxData is for char_buf, and the argument is of type string"},
+		{name: "maxData is a number", text: plain("{index: 0, type: char_buf, sizeArgIndex: 1, maxData: 5000}"), path: kprobe + ".args[0].maxData", line: 7, reason: "true or false"},
 		{name: "length of what is auto", text: plain("{index: 0, sizeArgIndex: 1}"), path: kprobe + ".args[0].sizeArgIndex", line: 7, reason: "auto has no length"},
 		{name: "index beyond registers", text: plain("{index: 15, type: int}"), path: kprobe + ".args[0].index", line: 7, reason: "not from 0 to 14"},
 		{name: "syscall64 of a function", text: plain("{index: 0, type: syscall64}"), path: kprobe + ".args[0].type", line: 7, reason: "syscall64 is for tracepoints"},

@@ -207,6 +207,7 @@ func TestBytesOfFields(t *testing.T) {
 	}{
 		{"syscalls", policy.Arg{Index: 1, Type: policy.ArgCharBuf, SizeArg: 3}, compile.Read{Kind: bpf.WireReadKindREAD_USER_BYTES, Offset: 16, Size: 24}},
 		{"sched", policy.Arg{Index: 1, Type: policy.ArgCharBuf, SizeArg: 3}, compile.Read{Kind: bpf.WireReadKindREAD_KERNEL_BYTES, Offset: 16, Size: 24}},
+		{"syscalls", policy.Arg{Index: 1, Type: policy.ArgCharBuf, SizeArg: 3, MaxData: true}, compile.Read{Kind: bpf.WireReadKindREAD_USER_BYTES, Offset: 16, Size: 24, Rest: true}},
 		{"syscalls", policy.Arg{Index: 1, Type: policy.ArgIovec, SizeArg: 3}, compile.Read{Kind: bpf.WireReadKindREAD_USER_VECTORS, Offset: 16, Size: 24}},
 		{"sched", policy.Arg{Index: 3, Type: policy.ArgConstBuf}, compile.Read{Kind: bpf.WireReadKindREAD_RECORD_BYTES, Offset: 32, Size: 8}},
 		{"sched", policy.Arg{Index: 4, Type: policy.ArgDataLoc}, compile.Read{Kind: bpf.WireReadKindREAD_DATA_LOC, Offset: 40, Size: 4}},

@@ -25,6 +25,8 @@ type Read struct {
 	// for one of a unix address the size of its read.
 	Size   uint16
 	Signed bool
+	// Rest: bytes that there is no room for are sent apart.
+	Rest bool
 	// Copy tells reads of the same value apart, where a rule asks for it more often
 	// than one dimension can answer.
 	Copy uint8
@@ -126,6 +128,7 @@ func wordRead(offset uint16, arg policy.Arg, sizeOffset uint16, user bool) (Read
 	case t == policy.ArgSockaddrUn:
 		r.Size = sizeOffset
 	case t == policy.ArgCharBuf || t == policy.ArgIovec:
+		r.Rest = arg.MaxData
 		if r.Size = sizeOffset; arg.SizeArg == 0 {
 			return r, fmt.Errorf("%s needs sizeArgIndex, the argument that holds its length", t)
 		}

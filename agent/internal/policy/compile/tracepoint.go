@@ -45,11 +45,11 @@ func readField(site Site, fields []Field, arg policy.Arg) (Read, policy.ArgType,
 		return Read{}, t, fmt.Errorf("field %s is not shown to programs by the kernel", f.Name)
 	case f.Offset+f.Size > maxRecord:
 		return Read{}, t, fmt.Errorf("field %s ends at byte %d, outside any record", f.Name, f.Offset+f.Size)
-	case t == policy.ArgString, t == policy.ArgDataLoc:
+	case t == policy.ArgString:
 		r, err := stringRead(site, f)
-		if err == nil && t == policy.ArgDataLoc && r.Kind != bpf.WireReadKindREAD_DATA_LOC {
-			err = fmt.Errorf("field %s is %s, not one of characters elsewhere in the record: use string", f.Name, f.Type)
-		}
+		return r, t, err
+	case t == policy.ArgDataLoc:
+		r, err := dataLocRead(site, f)
 		return r, t, err
 	case t == policy.ArgAuto:
 		return Read{}, t, fmt.Errorf("field %s (%s) has no type of its own: name one", f.Name, f.Type)
@@ -68,6 +68,14 @@ func readField(site Site, fields []Field, arg policy.Arg) (Read, policy.ArgType,
 	}
 	r, err := wordRead(uint16(f.Offset), arg, size, site.Subsystem == syscalls)
 	return r, t, err
+}
+
+func dataLocRead(site Site, f Field) (Read, error) {
+	r, err := stringRead(site, f)
+	if err == nil && r.Kind != bpf.WireReadKindREAD_DATA_LOC {
+		err = fmt.Errorf("field %s is %s, not one of characters elsewhere in the record: use string", f.Name, f.Type)
+	}
+	return r, err
 }
 
 // bytesRead is the read of an array in the record itself.
