@@ -215,23 +215,22 @@ const (
 type WireLimits uint32
 
 const (
-	WireLimitsRULES_MAX     WireLimits = 512
-	WireLimitsRULE_WORDS    WireLimits = 8
-	WireLimitsREADS_MAX     WireLimits = 24
-	WireLimitsSTRINGS_MAX   WireLimits = 6
-	WireLimitsSTRING_MAX    WireLimits = 4096
-	WireLimitsPREFIX_MAX    WireLimits = 256
-	WireLimitsPOSTFIX_MAX   WireLimits = 128
-	WireLimitsHASH_LANES    WireLimits = 3
-	WireLimitsHASH_KEYS     WireLimits = 1030
-	WireLimitsSITES_MAX     WireLimits = 256
-	WireLimitsPATH_KEY_MAX  WireLimits = 511
-	WireLimitsSLOTS_MAX     WireLimits = 16384
-	WireLimitsPOLICIES_MAX  WireLimits = 2048
-	WireLimitsDATA_MAX      WireLimits = 327360
-	WireLimitsDATA_CHUNK    WireLimits = 16384
-	WireLimitsNAME_INFO_MAX WireLimits = 64
-	WireLimitsNOTICES_MAX   WireLimits = 16
+	WireLimitsRULES_MAX    WireLimits = 512
+	WireLimitsRULE_WORDS   WireLimits = 8
+	WireLimitsREADS_MAX    WireLimits = 24
+	WireLimitsSTRINGS_MAX  WireLimits = 6
+	WireLimitsSTRING_MAX   WireLimits = 4096
+	WireLimitsPREFIX_MAX   WireLimits = 256
+	WireLimitsPOSTFIX_MAX  WireLimits = 128
+	WireLimitsHASH_LANES   WireLimits = 3
+	WireLimitsHASH_KEYS    WireLimits = 1030
+	WireLimitsSITES_MAX    WireLimits = 256
+	WireLimitsPATH_KEY_MAX WireLimits = 511
+	WireLimitsSLOTS_MAX    WireLimits = 16384
+	WireLimitsPOLICIES_MAX WireLimits = 2048
+	WireLimitsDATA_MAX     WireLimits = 327360
+	WireLimitsDATA_CHUNK   WireLimits = 16384
+	WireLimitsNOTICES_MAX  WireLimits = 16
 )
 
 type WireMapInfo struct {

@@ -9,6 +9,7 @@
  */
 
 #include <linux/types.h>
+#include "object.h"
 
 /* Limits, fixed by the layout of values. */
 enum limits {
@@ -27,7 +28,6 @@ enum limits {
 	POLICIES_MAX = 2048,
 	DATA_MAX = 327360,              /* bytes of one argument that are sent apart, with those that are not */
 	DATA_CHUNK = 16384,
-	NAME_INFO_MAX = 64,             /* bytes of names in structures */
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
 };
 
@@ -345,40 +345,6 @@ struct cred_info {
 	__u32 securebits;
 	__u32 user_ns;
 	__u64 inheritable, permitted, effective;
-};
-
-struct user_ns_info {
-	__s32 level;
-	__u32 owner, group;
-	__u32 inum;
-};
-
-struct program_info {
-	__u32 type;
-	__u32 instructions;
-	char name[16];
-};
-
-struct map_info {
-	__u32 type;
-	__u32 key_size, value_size;
-	__u32 max_entries;
-	char name[16];
-};
-
-struct perf_info {
-	__u32 type;
-	__u32 pad;
-	__u64 config;
-	__u64 offset; /* of a probe */
-	char function[NAME_INFO_MAX];
-};
-
-struct module_info {
-	__u64 taints;
-	__u32 signature_ok;
-	__u32 has_signature; /* the kernel looks at signatures */
-	char name[NAME_INFO_MAX];
 };
 
 enum event_type {
