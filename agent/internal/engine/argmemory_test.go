@@ -222,6 +222,7 @@ func TestStructuresInMemory(t *testing.T) {
 		is(t, policy.ArgPerfEvent, l.of("perf_event", map[string]any{"attr": attr}), structureIs(bpf.WirePerfInfo{Type: unix.PERF_TYPE_RAW, Config: 1}))
 	})
 	t.Run("module", func(t *testing.T) {
+		l := layout{t, l.types}
 		module := map[string]any{"name": "bolt", "taints": uint64(1 << 13), "sig_ok": uint64(1)}
 		want := bpf.WireModuleInfo{Taints: 1 << 13}
 		copy(want.Name[:], []int8{'b', 'o', 'l', 't'})
@@ -234,6 +235,7 @@ func TestStructuresInMemory(t *testing.T) {
 		is(t, policy.ArgModule, l.of("module", module), structureIs(want))
 	})
 	t.Run("load_info", func(t *testing.T) {
+		l := layout{t, l.types}
 		name := kernelMemory(t, []byte("loading\x00"))
 		is(t, policy.ArgLoadInfo, l.of("load_info", map[string]any{"name": name}), func(e *siteEvent) string {
 			if len(e.strings[0]) < 24 || !strings.HasPrefix(e.strings[0][16:], "loading\x00") {
