@@ -36,13 +36,6 @@
 	})
 
 /*
- * What is done with a pointer after this is done after the branch that it is
- * in. clang (19) computes the address of a field before it knows that the kernel
- * has it, which no kernel loads where it has not.
- */
-#define keep_behind(pointer) asm volatile("" : "+r"(pointer))
-
-/*
  * clang leaves the argument of a global function unset where the function
  * ignores it ("R1 is not a scalar", all kernels).
  */

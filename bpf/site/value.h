@@ -272,7 +272,6 @@ static __always_inline int read_module(struct module_info *info, const struct mo
 		return -1;
 	info->taints = BPF_CORE_READ(module, taints);
 	if (bpf_core_field_exists(module->sig_ok)) {
-		keep_behind(module);
 		info->has_signature = 1;
 		info->signature_ok = BPF_CORE_READ(module, sig_ok);
 	}
@@ -292,7 +291,6 @@ static __always_inline int read_load_info(struct module_info *info, const struct
 	module = BPF_CORE_READ(load, mod);
 	info->taints = BPF_CORE_READ(module, taints);
 	if (bpf_core_field_exists(load->sig_ok)) {
-		keep_behind(load);
 		info->has_signature = 1;
 		info->signature_ok = BPF_CORE_READ(load, sig_ok);
 	}
