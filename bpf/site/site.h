@@ -122,6 +122,7 @@ struct {
 struct site_record {
 	struct event_site event;
 	char data[STRINGS_MAX * STRING_MAX];
+	__u64 rest_of_user; /* bytes that are sent apart are the process's, wherever their pointer points */
 };
 
 struct {

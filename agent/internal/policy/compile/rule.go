@@ -328,7 +328,8 @@ func (p Param) auto() policy.ArgType {
 		"net_device": policy.ArgNetDevice, "iov_iter": policy.ArgIovIter, "user_namespace": policy.ArgUserNamespace,
 		"bpf_attr": policy.ArgBPFAttr, "bpf_prog": policy.ArgBPFProg, "bpf_map": policy.ArgBPFMap,
 		"perf_event": policy.ArgPerfEvent, "module": policy.ArgModule, "load_info": policy.ArgLoadInfo,
-		"kernel_cap_t": policy.ArgKernelCap,
+		// Before Linux 6.3 the structure has a name.
+		"kernel_cap_t": policy.ArgKernelCap, "kernel_cap_struct": policy.ArgKernelCap,
 	}
 	if p.Struct != "" {
 		return structs[p.Struct]
