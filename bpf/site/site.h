@@ -86,9 +86,24 @@ struct evaluation {
 	__s32 error;
 	__u32 search_state;
 	__u32 stack_depth;
+	__u32 operand_unreadable; /* some word of the expression in hand could not be read */
+	__u32 pad;
 	__u64 stack[EXPRESSION_STACK];
+	__u32 number[STRINGS_MAX]; /* that go with pointers, of bytes or of parts */
 	__u64 word;               /* to which the chain of the read in hand leads */
 	__u64 changes;            /* of the process: what read_changes has found */
+	struct {
+		__u64 at;          /* the array of struct iovec, or with whole the bytes */
+		__u64 count;       /* of vectors */
+		__u64 skip;        /* bytes of the first vector that are not looked at */
+		__u64 limit;       /* of bytes that are left */
+		__u64 total;       /* bytes that they name */
+		__u32 used;        /* bytes that are in hand */
+		__u8 whole;        /* there is no array */
+		__u8 user_array;   /* the array is in the memory of the process, wherever it points */
+		__u8 user_bytes;   /* the same of the bytes */
+		__u8 pad;
+	} vectors;                /* in hand */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 
@@ -103,6 +118,7 @@ struct {
 struct site_record {
 	struct event_site event;
 	char data[STRINGS_MAX * STRING_MAX];
+	__u64 rest_of_user; /* bytes that are sent apart are the process's, wherever their pointer points */
 };
 
 struct {
@@ -111,6 +127,24 @@ struct {
 	__type(key, __u32); /* scratch level */
 	__type(value, struct site_record);
 } site_records SEC(".maps");
+
+/* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
+#define STRING_READ (STRING_MAX + 1)
+
+/*
+ * What a bpf_probe_read_*_str of STRING_READ bytes says of the string. Before
+ * Linux 6.2 it counts no NUL of a user's string that is empty.
+ */
+static __always_inline __u32 string_length(long read)
+{
+	if (read < 0)
+		return STRING_UNREADABLE;
+	if (!read)
+		return 0;
+	if (read > STRING_MAX)
+		return STRING_TRUNCATED;
+	return read - 1;
+}
 
 static __always_inline struct evaluation *evaluation_get(__u32 level)
 {

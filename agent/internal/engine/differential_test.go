@@ -265,7 +265,7 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 			want.Unreadable |= bit
 		}
 		switch {
-		case read.Kind == bpf.WireReadKindREAD_INT:
+		case read.Kind == bpf.WireReadKindREAD_INT, read.Kind == bpf.WireReadKindREAD_CAPABILITY_SET:
 			want.Regs[dim] = value.Number
 		case read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR, read.Kind == bpf.WireReadKindREAD_FD:
 			// What is in it is looked at where events are told of.
@@ -277,6 +277,10 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 		if !read.Buffer() {
 			continue
 		}
+		if read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR_UN && !value.Unreadable {
+			family := record.Value(compile.Read{Kind: bpf.WireReadKindREAD_USER_UNIX_FAMILY, Offset: read.Offset, Size: read.Size})
+			value.Mode = uint32(family.Number)
+		}
 		length, text := uint32(len(value.String)), value.String
 		switch user := record.Users[int(read.Offset)]; {
 		case value.Unreadable && (user.Unreadable || read.Chain.From != 0):
@@ -285,7 +289,7 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 			length = uint32(bpf.WireStringStatusSTRING_TRUNCATED)
 		}
 		want.StringLen[len(want.strings)] = length
-		want.Mode[len(want.strings)] = got.Mode[len(want.strings)]
+		want.Mode[len(want.strings)] = value.Mode
 		want.strings = append(want.strings, text)
 	}
 	for len(want.strings) < len(want.StringLen) {

@@ -64,7 +64,7 @@ func exec(flags bpf.WireExecFlags, binary string, args []string, cwd string) *Ex
 func wireSite(lengths [6]uint32) bpf.WireEventSite {
 	return bpf.WireEventSite{
 		H: wireHeader(bpf.WireEventTypeEVENT_SITE), Site: 41, Version: 42,
-		Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1,
+		Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1, Data: 43,
 		Posted: bpf.WireRuleBits{Word: [8]uint64{1, 7: 1 << 63}}, Signalled: bpf.WireRuleBits{Word: [8]uint64{2: 4}},
 		Overridden: bpf.WireRuleBits{Word: [8]uint64{3: 8}}, Notified: bpf.WireRuleBits{Word: [8]uint64{4: 16}}, Mode: [6]uint32{1, 2, 3, 4, 5, 6}, Unreadable: 1<<23 | 2,
 	}
@@ -76,7 +76,7 @@ func site(strings [6]String) *Site {
 	}
 	return &Site{
 		Header: header(), Site: 41, Version: 42, Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, Strings: strings,
-		Unreadable: 1<<23 | 2, AtExit: true, Posted: RuleBits{1, 7: 1 << 63}, Signalled: RuleBits{2: 4},
+		Unreadable: 1<<23 | 2, AtExit: true, Data: 43, Posted: RuleBits{1, 7: 1 << 63}, Signalled: RuleBits{2: 4},
 		Overridden: RuleBits{3: 8}, Notified: RuleBits{4: 16},
 	}
 }
@@ -130,6 +130,10 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 			"site with the longest strings",
 			encode(tb, wireSite([6]uint32{4095, 4095, 4095, 4095, 4095}), long, long, long, long, long),
 			site([6]String{{Value: long}, {Value: long}, {Value: long}, {Value: long}, {Value: long}}),
+		},
+		{
+			"data", encode(tb, bpf.WireEventData{H: wireHeader(bpf.WireEventTypeEVENT_DATA), Id: 43, String: 5, Offset: 4095, Len: 3, Pad: 0xffffffff}, "ab\x00"),
+			&Data{header(), 43, 5, 4095, "ab\x00"},
 		},
 		{"site without strings", encode(tb, wireSite([6]uint32{})), site([6]String{})},
 	}
@@ -200,6 +204,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"unknown sealer", encode(t, sealer), "sealer 4"},
 		{"string of 4096 bytes", encode(t, wireSite([6]uint32{4096}), strings.Repeat("x", 4096)), "string 0 has 4096"},
 		{"lengths that overflow", encode(t, wireSite([6]uint32{0xfffffffd, 3})), "string 0 has"},
+		{"data of no string", encode(t, bpf.WireEventData{H: wireHeader(bpf.WireEventTypeEVENT_DATA), String: 6}), "data of string 6"},
 		{"binary longer than the record", encode(t, wireExec(0xffff, 0, 0, 0), "/x"), "2 bytes where there should be 65535"},
 	} {
 		_, err := Decode(test.record)
@@ -221,6 +226,7 @@ func TestSizesAreTheKernels(t *testing.T) {
 		{execSize, bpf.WireEventExec{}},
 		{exitSize, bpf.WireEventExit{}},
 		{siteSize, bpf.WireEventSite{}},
+		{dataSize, bpf.WireEventData{}},
 	} {
 		if want := binary.Size(test.wire); test.got != want {
 			t.Errorf("size %d, but %T has %d", test.got, test.wire, want)
