@@ -18,14 +18,14 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 	if r.Post {
 		v = Reported
 	}
-	var did []string
+	did := remote(r)
 	set := func(to Verdict, format string, args ...any) {
-		if len(did) == 0 {
+		if !v.Enforces() {
 			v = to
 		}
 		did = append(did, fmt.Sprintf(format, args...))
 	}
-	if !r.Enforces() {
+	if !r.Enforces() && len(did) == 0 {
 		return v, ""
 	}
 	if r.Signal == uint8(unix.SIGKILL) {
@@ -50,6 +50,20 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 		v = Reported
 	}
 	return v, "mode monitor; in mode enforce " + detail
+}
+
+// remote is what the agent does after a match, where its operator lets it.
+func remote(r *compile.Rule) []string {
+	var did []string
+	for _, a := range r.Remote {
+		switch a.Kind {
+		case policy.GetURL:
+			did = append(did, "the agent gets "+a.Target)
+		case policy.DNSLookup:
+			did = append(did, "the agent looks "+a.Target+" up")
+		}
+	}
+	return did
 }
 
 func result(n int32) string {
