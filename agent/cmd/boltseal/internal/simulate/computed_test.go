@@ -53,7 +53,7 @@ func TestComputed(t *testing.T) {
 // What events hold of registers is theirs, and told apart from arguments.
 func TestData(t *testing.T) {
 	t.Parallel()
-	const spec = `  kprobes: [{call: tcp_connect, syscall: false, args: [{index: 0, type: sock}], data: [{index: 0, source: pt_regs, resolve: ip, type: uint64}], selectors: [{matchData: [{args: [0], operator: GT, values: ["7"]}], matchActions: [{action: Sigkill}]}]}]`
+	const spec = `  kprobes: [{call: tcp_connect, syscall: false, args: [{index: 0, type: sock}], data: [{index: 0, source: pt_regs, resolve: rip, type: uint64}], selectors: [{matchData: [{args: [0], operator: GT, values: ["7"]}], matchActions: [{action: Sigkill}]}]}]`
 	s := New(Options{Policies: []*compile.Policy{compiled(t, "p", spec)}})
 	for data, want := range map[string]string{
 		`"data":[{"size_arg":8}]`: "0 killed",
