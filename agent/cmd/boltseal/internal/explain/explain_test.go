@@ -19,10 +19,10 @@ import (
 // All of the language has words: what is new has to get some.
 func TestEverythingHasWords(t *testing.T) {
 	t.Parallel()
-	known := operators()
 	for op := policy.OpEqual; !strings.HasPrefix(op.String(), "Operator("); op++ {
-		if known[op] == "" {
-			t.Errorf("operator %s has no words", op)
+		f := policy.ArgFilter{Op: op, Values: []string{"1"}}
+		if text := argWords(f, []policy.Arg{{Type: policy.ArgInt32}}, []string{"a"}); strings.Contains(text, op.String()) {
+			t.Errorf("operator %s has no words: %s", op, text)
 		}
 	}
 	for k := policy.Post; !strings.HasPrefix(k.String(), "ActionKind("); k++ {
@@ -44,15 +44,18 @@ func TestFieldsAreExplained(t *testing.T) {
 		of   any
 		want string
 	}{
-		{policy.Policy{}, "Name Namespace Kind Mode Labels Annotations PodSelector ContainerSelector HostSelector NodeSelector Hooks Enforcers Options Warnings Text"},
+		{policy.Policy{}, "Name Namespace Kind Mode Labels Annotations PodSelector ContainerSelector HostSelector NodeSelector Workloads Hooks Enforcers Generated EnforcerLists Options Warnings Text"},
 		{policy.Hook{}, "Section Index Subsystem Event Raw Calls List Syscall IgnoreMissing Args Message Tags Selectors"},
-		{policy.Arg{}, "Index Type Label SizeArg"},
-		{policy.Selector{}, "Args Binaries PIDs Namespaces Capabilities Actions"},
-		{policy.Action{}, "Kind Signal Error"},
-		{policy.ArgFilter{}, "Arg Op Strings Masks Prefixes Ranges Values"},
+		{policy.Arg{}, "Index Type Label SizeArg Source Resolve BTFType BTFModule"},
+		{policy.Selector{}, "Args Data Binaries ParentBinaries PIDs Namespaces Capabilities NamespaceChanges CapabilityChanges Workload Label Actions"},
+		{policy.Action{}, "Kind Signal Error Target"},
+		{policy.ArgFilter{}, "Arg Op Old Strings Masks Prefixes Ranges Lists Values"},
 		{policy.BinaryFilter{}, "Op Values FollowChildren"},
 		{policy.PIDFilter{}, "Negated Values FollowForks NamespacePID"},
 		{policy.NamespaceFilter{}, "Namespace Negated Values Host"},
+		{policy.NamespaceChangeFilter{}, "Negated Namespaces"},
+		{policy.Workload{}, "PodSelector ContainerSelector HostSelector"},
+		{policy.Generated{}, "Name Syscalls Pattern"},
 		{policy.CapabilityFilter{}, "Set Negated Mask Namespaced"},
 	} {
 		var names []string

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package explain
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+)
+
+// actions are what is done when a selector matches.
+func actions(s policy.Selector, mode policy.Mode) []string {
+	var all []string
+	for _, a := range s.Actions {
+		text := actionWords(a)
+		if a.Kind.Enforces() && mode == policy.Monitor {
+			text += " (in mode enforce; only reported now)"
+		}
+		if text != "" {
+			all = append(all, text)
+		}
+	}
+	if s.Posts() && !slices.ContainsFunc(s.Actions, func(a policy.Action) bool { return a.Kind == policy.Post }) {
+		all = append(all, "report it")
+	}
+	return all
+}
+
+func actionWords(a policy.Action) string {
+	switch a.Kind {
+	case policy.Post:
+		return "report it"
+	case policy.NoPost:
+		return "do not report it"
+	case policy.Sigkill:
+		return "kill the process"
+	case policy.Signal:
+		return "send the process " + signalWords(a.Signal)
+	case policy.Override:
+		return "make it " + resultWords(a.Error)
+	case policy.NotifyEnforcer:
+		var asked []string
+		if a.Error != 0 {
+			asked = append(asked, "make the call "+resultWords(a.Error))
+		}
+		if a.Signal != 0 {
+			asked = append(asked, "send "+signalWords(a.Signal))
+		}
+		return "have the policy's enforcers " + join(asked, "and")
+	case policy.GetURL:
+		return "have the agent get the URL " + strconv.Quote(a.Target)
+	case policy.DNSLookup:
+		return "have the agent look the name " + strconv.Quote(a.Target) + " up"
+	}
+	return a.Kind.String()
+}
+
+func signalWords(n uint8) string {
+	if name := unix.SignalName(unix.Signal(n)); name != "" {
+		return name
+	}
+	return fmt.Sprintf("signal %d", n)
+}
+
+// resultWords is what a call does that returns a number.
+func resultWords(n int32) string {
+	if n < 0 {
+		if name := unix.ErrnoName(unix.Errno(-n)); name != "" {
+			return fmt.Sprintf("fail with %s", name)
+		}
+	}
+	return fmt.Sprintf("return %d without being done", n)
+}
