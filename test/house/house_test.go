@@ -43,6 +43,7 @@ func layers() map[string]int {
 		"agent/internal/metrics": 3,
 		"agent/internal/reader":  3,
 		"agent/internal/seal":    3,
+		"agent/internal/stack":   3,
 		"agent/internal/store":   3,
 
 		// What decides, over the siblings that do; then the edge, which
@@ -66,7 +67,7 @@ func pure() []string {
 func touching() []string {
 	return []string{
 		"agent/internal/kernel", "agent/internal/cgroup", "agent/internal/seal", "agent/internal/engine",
-		"agent/internal/attach", "agent/internal/reader", "agent/internal/store",
+		"agent/internal/attach", "agent/internal/reader", "agent/internal/stack", "agent/internal/store",
 	}
 }
 
