@@ -22,6 +22,7 @@ const (
 	SiteMapEvaluations       = "evaluations"
 	SiteMapEvents            = "events"
 	SiteMapExpectations      = "expectations"
+	SiteMapFileHashes        = "file_hashes"
 	SiteMapFreeSlots         = "free_slots"
 	SiteMapKernelErrors      = "kernel_errors"
 	SiteMapLostEvents        = "lost_events"
@@ -29,6 +30,7 @@ const (
 	SiteMapNotices           = "notices"
 	SiteMapPathWalks         = "path_walks"
 	SiteMapPolicyCounters    = "policy_counters"
+	SiteMapRates             = "rates"
 	SiteMapRetries           = "retries"
 	SiteMapScratchTaken      = "scratch_taken"
 	SiteMapSeals             = "seals"
@@ -42,6 +44,8 @@ const (
 	SiteProgFunctionEntry    = "function_entry"
 	SiteProgFunctionReturn   = "function_return"
 	SiteProgFunctionVerdict  = "function_verdict"
+	SiteProgHashFile         = "hash_file"
+	SiteProgHashWanted       = "hash_wanted"
 	SiteProgHookVerdict      = "hook_verdict"
 	SiteProgPrefault         = "prefault"
 	SiteProgRawEvent         = "raw_event"
@@ -53,6 +57,7 @@ const (
 	SiteVarBitPositions      = "bit_positions"
 	SiteVarConfig            = "config"
 	SiteVarHashKeys          = "hash_keys"
+	SiteVarNoFileHash        = "no_file_hash"
 	SiteVarNoNotices         = "no_notices"
 	SiteVarNoRetry           = "no_retry"
 	SiteVarProgramsPreempted = "programs_preempted"
@@ -107,6 +112,8 @@ type SiteProgramSpecs struct {
 	FunctionEntry   *ebpf.ProgramSpec `ebpf:"function_entry"`
 	FunctionReturn  *ebpf.ProgramSpec `ebpf:"function_return"`
 	FunctionVerdict *ebpf.ProgramSpec `ebpf:"function_verdict"`
+	HashFile        *ebpf.ProgramSpec `ebpf:"hash_file"`
+	HashWanted      *ebpf.ProgramSpec `ebpf:"hash_wanted"`
 	HookVerdict     *ebpf.ProgramSpec `ebpf:"hook_verdict"`
 	Prefault        *ebpf.ProgramSpec `ebpf:"prefault"`
 	RawEvent        *ebpf.ProgramSpec `ebpf:"raw_event"`
@@ -126,6 +133,7 @@ type SiteMapSpecs struct {
 	Evaluations    *ebpf.MapSpec `ebpf:"evaluations"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Expectations   *ebpf.MapSpec `ebpf:"expectations"`
+	FileHashes     *ebpf.MapSpec `ebpf:"file_hashes"`
 	FreeSlots      *ebpf.MapSpec `ebpf:"free_slots"`
 	KernelErrors   *ebpf.MapSpec `ebpf:"kernel_errors"`
 	LostEvents     *ebpf.MapSpec `ebpf:"lost_events"`
@@ -133,6 +141,7 @@ type SiteMapSpecs struct {
 	Notices        *ebpf.MapSpec `ebpf:"notices"`
 	PathWalks      *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyCounters *ebpf.MapSpec `ebpf:"policy_counters"`
+	Rates          *ebpf.MapSpec `ebpf:"rates"`
 	Retries        *ebpf.MapSpec `ebpf:"retries"`
 	ScratchTaken   *ebpf.MapSpec `ebpf:"scratch_taken"`
 	Seals          *ebpf.MapSpec `ebpf:"seals"`
@@ -151,6 +160,7 @@ type SiteVariableSpecs struct {
 	BitPositions      *ebpf.VariableSpec `ebpf:"bit_positions"`
 	Config            *ebpf.VariableSpec `ebpf:"config"`
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
+	NoFileHash        *ebpf.VariableSpec `ebpf:"no_file_hash"`
 	NoNotices         *ebpf.VariableSpec `ebpf:"no_notices"`
 	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
@@ -184,6 +194,7 @@ type SiteMaps struct {
 	Evaluations    *ebpf.Map `ebpf:"evaluations"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Expectations   *ebpf.Map `ebpf:"expectations"`
+	FileHashes     *ebpf.Map `ebpf:"file_hashes"`
 	FreeSlots      *ebpf.Map `ebpf:"free_slots"`
 	KernelErrors   *ebpf.Map `ebpf:"kernel_errors"`
 	LostEvents     *ebpf.Map `ebpf:"lost_events"`
@@ -191,6 +202,7 @@ type SiteMaps struct {
 	Notices        *ebpf.Map `ebpf:"notices"`
 	PathWalks      *ebpf.Map `ebpf:"path_walks"`
 	PolicyCounters *ebpf.Map `ebpf:"policy_counters"`
+	Rates          *ebpf.Map `ebpf:"rates"`
 	Retries        *ebpf.Map `ebpf:"retries"`
 	ScratchTaken   *ebpf.Map `ebpf:"scratch_taken"`
 	Seals          *ebpf.Map `ebpf:"seals"`
@@ -209,6 +221,7 @@ func (m *SiteMaps) Close() error {
 		m.Evaluations,
 		m.Events,
 		m.Expectations,
+		m.FileHashes,
 		m.FreeSlots,
 		m.KernelErrors,
 		m.LostEvents,
@@ -216,6 +229,7 @@ func (m *SiteMaps) Close() error {
 		m.Notices,
 		m.PathWalks,
 		m.PolicyCounters,
+		m.Rates,
 		m.Retries,
 		m.ScratchTaken,
 		m.Seals,
@@ -235,6 +249,7 @@ type SiteVariables struct {
 	BitPositions      *ebpf.Variable `ebpf:"bit_positions"`
 	Config            *ebpf.Variable `ebpf:"config"`
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
+	NoFileHash        *ebpf.Variable `ebpf:"no_file_hash"`
 	NoNotices         *ebpf.Variable `ebpf:"no_notices"`
 	NoRetry           *ebpf.Variable `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
@@ -251,6 +266,8 @@ type SitePrograms struct {
 	FunctionEntry   *ebpf.Program `ebpf:"function_entry"`
 	FunctionReturn  *ebpf.Program `ebpf:"function_return"`
 	FunctionVerdict *ebpf.Program `ebpf:"function_verdict"`
+	HashFile        *ebpf.Program `ebpf:"hash_file"`
+	HashWanted      *ebpf.Program `ebpf:"hash_wanted"`
 	HookVerdict     *ebpf.Program `ebpf:"hook_verdict"`
 	Prefault        *ebpf.Program `ebpf:"prefault"`
 	RawEvent        *ebpf.Program `ebpf:"raw_event"`
@@ -267,6 +284,8 @@ func (p *SitePrograms) Close() error {
 		p.FunctionEntry,
 		p.FunctionReturn,
 		p.FunctionVerdict,
+		p.HashFile,
+		p.HashWanted,
 		p.HookVerdict,
 		p.Prefault,
 		p.RawEvent,

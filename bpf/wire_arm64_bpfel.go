@@ -15,27 +15,33 @@ import (
 
 type WireAct struct {
 	_            structs.HostLayout
-	Flags        uint8
-	Signal       uint8
+	Flags        uint16
 	Group        uint16
 	Policy       uint32
 	Error        int32
 	NoticeError  int32
 	NoticeSignal uint8
 	Notice       uint8
-	Pad          uint16
-	Pad2         uint32
+	Signal       uint8
+	RateScope    uint8
+	RateSeconds  uint32
+	Rate         uint32
+	RateReads    uint32
 }
 
 type WireActionFlags uint32
 
 const (
-	WireActionFlagsACTION_POST     WireActionFlags = 1
-	WireActionFlagsACTION_SIGNAL   WireActionFlags = 2
-	WireActionFlagsACTION_NOPOST   WireActionFlags = 4
-	WireActionFlagsACTION_OVERRIDE WireActionFlags = 8
-	WireActionFlagsACTION_NOTIFY   WireActionFlags = 16
-	WireActionFlagsACTION_NOTICED  WireActionFlags = 32
+	WireActionFlagsACTION_POST         WireActionFlags = 1
+	WireActionFlagsACTION_SIGNAL       WireActionFlags = 2
+	WireActionFlagsACTION_NOPOST       WireActionFlags = 4
+	WireActionFlagsACTION_OVERRIDE     WireActionFlags = 8
+	WireActionFlagsACTION_NOTIFY       WireActionFlags = 16
+	WireActionFlagsACTION_NOTICED      WireActionFlags = 32
+	WireActionFlagsACTION_KERNEL_STACK WireActionFlags = 64
+	WireActionFlagsACTION_USER_STACK   WireActionFlags = 128
+	WireActionFlagsACTION_FILE_HASH    WireActionFlags = 256
+	WireActionFlagsACTION_UNNOTIFY     WireActionFlags = 512
 )
 
 type WireBound struct {
@@ -145,19 +151,22 @@ type WireEventHeader struct {
 }
 
 type WireEventSite struct {
-	_          structs.HostLayout
-	H          WireEventHeader
-	Site       uint32
-	Version    uint32
-	Regs       [24]uint64
-	StringLen  [6]uint32
-	Mode       [6]uint32
-	Pad        uint32
-	AtExit     uint32
-	Posted     WireRuleBits
-	Signalled  WireRuleBits
-	Overridden WireRuleBits
-	Notified   WireRuleBits
+	_           structs.HostLayout
+	H           WireEventHeader
+	Site        uint32
+	Version     uint32
+	Regs        [24]uint64
+	StringLen   [6]uint32
+	Mode        [6]uint32
+	KernelStack uint16
+	UserStack   uint16
+	AtExit      uint32
+	Posted      WireRuleBits
+	Signalled   WireRuleBits
+	Overridden  WireRuleBits
+	Notified    WireRuleBits
+	FileHash    uint32
+	Pad         uint32
 }
 
 type WireEventType uint32
@@ -182,6 +191,14 @@ const (
 	WireExecFlagsEXEC_ARGS_UNREADABLE  WireExecFlags = 8
 )
 
+type WireHashSource uint32
+
+const (
+	WireHashSourceHASH_NONE   WireHashSource = 0
+	WireHashSourceHASH_FILE   WireHashSource = 1
+	WireHashSourceHASH_BINPRM WireHashSource = 2
+)
+
 type WireKernelError uint32
 
 const (
@@ -197,26 +214,30 @@ const (
 	WireKernelErrorKERR_EXEC_MISSED WireKernelError = 9
 	WireKernelErrorKERR_NOTICE      WireKernelError = 10
 	WireKernelErrorKERR_MISSED      WireKernelError = 11
-	WireKernelErrorKERR_MAX         WireKernelError = 12
+	WireKernelErrorKERR_FILE_HASH   WireKernelError = 12
+	WireKernelErrorKERR_MAX         WireKernelError = 13
 )
 
 type WireLimits uint32
 
 const (
-	WireLimitsRULES_MAX    WireLimits = 512
-	WireLimitsRULE_WORDS   WireLimits = 8
-	WireLimitsREADS_MAX    WireLimits = 24
-	WireLimitsSTRINGS_MAX  WireLimits = 6
-	WireLimitsSTRING_MAX   WireLimits = 4096
-	WireLimitsPREFIX_MAX   WireLimits = 256
-	WireLimitsPOSTFIX_MAX  WireLimits = 128
-	WireLimitsHASH_LANES   WireLimits = 3
-	WireLimitsHASH_KEYS    WireLimits = 1030
-	WireLimitsSITES_MAX    WireLimits = 256
-	WireLimitsPATH_KEY_MAX WireLimits = 511
-	WireLimitsSLOTS_MAX    WireLimits = 16384
-	WireLimitsPOLICIES_MAX WireLimits = 2048
-	WireLimitsNOTICES_MAX  WireLimits = 16
+	WireLimitsRULES_MAX     WireLimits = 512
+	WireLimitsRULE_WORDS    WireLimits = 8
+	WireLimitsREADS_MAX     WireLimits = 24
+	WireLimitsSTRINGS_MAX   WireLimits = 6
+	WireLimitsSTRING_MAX    WireLimits = 4096
+	WireLimitsPREFIX_MAX    WireLimits = 256
+	WireLimitsPOSTFIX_MAX   WireLimits = 128
+	WireLimitsHASH_LANES    WireLimits = 3
+	WireLimitsHASH_KEYS     WireLimits = 1030
+	WireLimitsSITES_MAX     WireLimits = 256
+	WireLimitsPATH_KEY_MAX  WireLimits = 511
+	WireLimitsSLOTS_MAX     WireLimits = 16384
+	WireLimitsPOLICIES_MAX  WireLimits = 2048
+	WireLimitsSTACK_MAX     WireLimits = 127
+	WireLimitsFILE_HASH_MAX WireLimits = 64
+	WireLimitsRATES_MAX     WireLimits = 32768
+	WireLimitsNOTICES_MAX   WireLimits = 16
 )
 
 type WireMatchKind uint32
@@ -258,7 +279,16 @@ type WirePolicyCounters struct {
 	MonitorOverride uint64
 	Notify          uint64
 	MonitorNotify   uint64
+	Limited         uint64
 }
+
+type WireRateScope uint32
+
+const (
+	WireRateScopeRATE_THREAD  WireRateScope = 0
+	WireRateScopeRATE_PROCESS WireRateScope = 1
+	WireRateScopeRATE_GLOBAL  WireRateScope = 2
+)
 
 type WireReadConfig struct {
 	_        structs.HostLayout
@@ -360,7 +390,9 @@ type WireSiteConfig struct {
 	RegsOffset   uint16
 	ResultOffset uint16
 	Notifies     uint8
-	Pad          [3]uint8
+	Limits       uint8
+	Stacks       uint8
+	Hashes       uint8
 	Read         [24]WireReadConfig
 }
 
@@ -470,11 +502,13 @@ const (
 	WireVarExportEventSite      = "export_event_site"
 	WireVarExportEventType      = "export_event_type"
 	WireVarExportExecFlags      = "export_exec_flags"
+	WireVarExportHashSource     = "export_hash_source"
 	WireVarExportKernelError    = "export_kernel_error"
 	WireVarExportLimits         = "export_limits"
 	WireVarExportMatchKind      = "export_match_kind"
 	WireVarExportNamespaceKind  = "export_namespace_kind"
 	WireVarExportPolicyCounters = "export_policy_counters"
+	WireVarExportRateScope      = "export_rate_scope"
 	WireVarExportReadConfig     = "export_read_config"
 	WireVarExportReadKind       = "export_read_kind"
 	WireVarExportReservedSlots  = "export_reserved_slots"
@@ -565,11 +599,13 @@ type WireVariableSpecs struct {
 	ExportEventSite      *ebpf.VariableSpec `ebpf:"export_event_site"`
 	ExportEventType      *ebpf.VariableSpec `ebpf:"export_event_type"`
 	ExportExecFlags      *ebpf.VariableSpec `ebpf:"export_exec_flags"`
+	ExportHashSource     *ebpf.VariableSpec `ebpf:"export_hash_source"`
 	ExportKernelError    *ebpf.VariableSpec `ebpf:"export_kernel_error"`
 	ExportLimits         *ebpf.VariableSpec `ebpf:"export_limits"`
 	ExportMatchKind      *ebpf.VariableSpec `ebpf:"export_match_kind"`
 	ExportNamespaceKind  *ebpf.VariableSpec `ebpf:"export_namespace_kind"`
 	ExportPolicyCounters *ebpf.VariableSpec `ebpf:"export_policy_counters"`
+	ExportRateScope      *ebpf.VariableSpec `ebpf:"export_rate_scope"`
 	ExportReadConfig     *ebpf.VariableSpec `ebpf:"export_read_config"`
 	ExportReadKind       *ebpf.VariableSpec `ebpf:"export_read_kind"`
 	ExportReservedSlots  *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
@@ -636,11 +672,13 @@ type WireVariables struct {
 	ExportEventSite      *ebpf.Variable `ebpf:"export_event_site"`
 	ExportEventType      *ebpf.Variable `ebpf:"export_event_type"`
 	ExportExecFlags      *ebpf.Variable `ebpf:"export_exec_flags"`
+	ExportHashSource     *ebpf.Variable `ebpf:"export_hash_source"`
 	ExportKernelError    *ebpf.Variable `ebpf:"export_kernel_error"`
 	ExportLimits         *ebpf.Variable `ebpf:"export_limits"`
 	ExportMatchKind      *ebpf.Variable `ebpf:"export_match_kind"`
 	ExportNamespaceKind  *ebpf.Variable `ebpf:"export_namespace_kind"`
 	ExportPolicyCounters *ebpf.Variable `ebpf:"export_policy_counters"`
+	ExportRateScope      *ebpf.Variable `ebpf:"export_rate_scope"`
 	ExportReadConfig     *ebpf.Variable `ebpf:"export_read_config"`
 	ExportReadKind       *ebpf.Variable `ebpf:"export_read_kind"`
 	ExportReservedSlots  *ebpf.Variable `ebpf:"export_reserved_slots"`

@@ -96,6 +96,8 @@ struct evaluation {
 	__u32 posted_any;
 	__u32 denied;             /* some rule decided on error */
 	__s32 error;
+	__u32 stacks;             /* ACTION_KERNEL_STACK and ACTION_USER_STACK: what events ask for */
+	__u64 stack[2][STACK_MAX + 1]; /* of the kernel, of the process */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 
@@ -107,9 +109,12 @@ struct {
 } evaluations SEC(".maps");
 
 /* The event is assembled apart from the strings, which it holds without gaps. */
+#define STACK_ROOM ((STACK_MAX + 1) * 8)
+#define DATA_MAX (STRINGS_MAX * STRING_MAX + 2 * STACK_ROOM + FILE_HASH_MAX)
+
 struct site_record {
 	struct event_site event;
-	char data[STRINGS_MAX * STRING_MAX];
+	char data[DATA_MAX];
 };
 
 struct {

@@ -80,6 +80,7 @@ func (p *Points) Can(m compile.Mechanism) error {
 		compile.CanFentry: kernel.Fentry, compile.CanOverride: kernel.OverrideReturn,
 		compile.CanModifyReturn: kernel.ModifyReturn, compile.CanModifySyscall: kernel.ModifyReturnSyscall,
 		compile.CanLSM: kernel.LSM, compile.CanSignal: kernel.Signal,
+		compile.CanHashFile: kernel.FileHash,
 	}[m]
 	if !ok {
 		return fmt.Errorf("unknown mechanism %d", m)
@@ -88,7 +89,7 @@ func (p *Points) Can(m compile.Mechanism) error {
 		return err
 	}
 	switch m {
-	case compile.CanFentry, compile.CanModifyReturn, compile.CanModifySyscall, compile.CanLSM:
+	case compile.CanFentry, compile.CanModifyReturn, compile.CanModifySyscall, compile.CanLSM, compile.CanHashFile:
 		return p.unsafe
 	default:
 		return nil

@@ -86,6 +86,8 @@ func (s *site) rule(p *compile.Policy, h *compile.Hook, rule *compile.Rule) Rule
 // Counters is how often a policy's rules matched and what they did.
 type Counters struct {
 	Post, NoPost, Signal, MonitorSignal, Override, MonitorOverride, Notify, MonitorNotify uint64
+	// Limited is how many events were not made because of their rate.
+	Limited uint64
 }
 
 // Counters sums a policy's counters over all CPUs.
@@ -109,6 +111,7 @@ func (e *Engine) Counters(id PolicyID) (c Counters, err error) {
 		c.MonitorOverride += on.MonitorOverride
 		c.Notify += on.Notify
 		c.MonitorNotify += on.MonitorNotify
+		c.Limited += on.Limited
 	}
 	return c, nil
 }

@@ -54,6 +54,9 @@ func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
 	if err := kernel.SetPreempted(spec, m.options.Preempted); err != nil {
 		return nil, err
 	}
+	if m.options.TaskRoom > 0 {
+		spec.Maps[bpf.SiteMapFileHashes].MaxEntries = 1 // such a kernel hashes no files for programs
+	}
 	for name := range spec.Programs {
 		if !slices.Contains(programs, name) {
 			delete(spec.Programs, name)

@@ -23,7 +23,9 @@ const (
 type hook struct {
 	*decoder
 	section Section
-	args    []Arg
+	// call is the security hook of LSMHooks.
+	call string
+	args []Arg
 	// argsOK is false when the arguments have faults: then it is not the
 	// filters' fault that they name none.
 	argsOK bool

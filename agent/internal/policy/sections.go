@@ -44,6 +44,9 @@ func (d *decoder) finish(h *Hook, b body) {
 	}
 	if b.selectors.node != nil {
 		s := hook{decoder: d, section: h.Section, args: h.Args, argsOK: argsOK}
+		if h.Section == LSMHooks {
+			s.call = strings.Join(h.Calls, "")
+		}
 		d.list(b.selectors, maxSelectors, func(item value) { h.Selectors = append(h.Selectors, s.selector(item)) })
 	}
 	if len(h.Selectors) == 0 {

@@ -144,6 +144,7 @@ func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
 		bpf.WireKernelErrorKERR_EXEC_MISSED: "exec_missed",
 		bpf.WireKernelErrorKERR_NOTICE:      "notice",
 		bpf.WireKernelErrorKERR_MISSED:      "missed",
+		bpf.WireKernelErrorKERR_FILE_HASH:   "file_hash",
 	}
 }
 

@@ -131,7 +131,7 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 		Sensors:           p.Sites,
 		Stats: &tetragon.TracingPolicyStats{ActionCounters: &tetragon.TracingPolicyActionCounters{
 			Post:                  p.Counters.Post,
-			Nopost:                p.Counters.NoPost,
+			Nopost:                p.Counters.NoPost + p.Counters.Limited, // the API has no field for rates
 			Signal:                p.Counters.Signal,
 			MonitorSignal:         p.Counters.MonitorSignal,
 			Override:              p.Counters.Override,

@@ -67,6 +67,13 @@ type Rule struct {
 	NoticeError  int32
 	// Noticed: what was left is done. The rule is an enforcer's.
 	Noticed bool
+	// Unnotifies: what was left for the policy's enforcers is taken back.
+	Unnotifies bool
+	// Rate is how often its events are made.
+	Rate Rate
+	// KernelStack, UserStack and FileHash are what its events have beside the
+	// arguments.
+	KernelStack, UserStack, FileHash bool
 	// Notice is the number of the policy among those with enforcers, see
 	// Policy.WithNotice.
 	Notice uint8
@@ -345,8 +352,12 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 	rule := &Rule{Post: s.Posts()}
 	var faults faults
 	for i, a := range s.Actions {
+		at := fmt.Sprintf("%s.matchActions[%d]", path, i)
 		if err := rule.addAction(a); err != nil {
-			faults.add(fmt.Sprintf("%s.matchActions[%d]", path, i), err)
+			faults.add(at, err)
+		}
+		if err := k.Can(CanHashFile); a.Hash && err != nil {
+			faults.add(at+".imaHash", err)
 		}
 	}
 	c := conjunction{hook: hook}
@@ -390,6 +401,10 @@ func (r *Rule) addAction(a policy.Action) error {
 			return errSecond
 		}
 		r.Overrides, r.Error = true, a.Error
+	case policy.Post:
+		return r.addPost(a)
+	case policy.CleanupEnforcerNotification:
+		r.Unnotifies = true
 	case policy.NotifyEnforcer:
 		if r.Notifies && (r.NoticeSignal != a.Signal || r.NoticeError != a.Error) {
 			return errSecond
