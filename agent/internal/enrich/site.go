@@ -32,6 +32,10 @@ type Rule struct {
 	Signal uint8
 	// Override: where its policy is enforced, the rule makes the operation fail.
 	Override bool
+	// Unnotifies: the rule takes back what was left for its policy's enforcers.
+	Unnotifies bool
+	// KernelStack, UserStack and FileHash: events have them.
+	KernelStack, UserStack, FileHash bool
 	// Args are the arguments of the rule's hook, in the order of the policy.
 	Args []Arg
 }
@@ -81,6 +85,7 @@ func (e *Enricher) rule(key ruleKey) *Rule {
 func (e *Enricher) publishSite(of *event.Site) {
 	p := e.Processes.Seen(info(&of.Header))
 	subject, parent := e.process(p, &of.Header), e.parent(p)
+	traces := traces{stacks: e.Stacks, of: of}
 	for bit := range of.Posted.All() {
 		r := e.rule(ruleKey{of.Site, of.Version, bit})
 		if r == nil {
@@ -91,14 +96,19 @@ func (e *Enricher) publishSite(of *event.Site) {
 		args, did := e.siteArgs(of, r.Args), action(r, of.Signalled.Has(bit), of.Overridden.Has(bit), of.Notified.Has(bit))
 		switch r.Section {
 		case policy.LSMHooks:
-			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: &tetragon.ProcessLsm{
+			lsm := &tetragon.ProcessLsm{
 				Process: subject, Parent: parent, FunctionName: r.Function, Args: args,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
-			}}
+			}
+			if r.FileHash {
+				lsm.ImaHash = fileHash(&of.FileHash)
+			}
+			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: lsm}
 		case policy.Kprobes, policy.Fentries:
 			response.Event = &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
 				Process: subject, Parent: parent, FunctionName: r.Function, Args: args,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
+				KernelStackTrace: traces.kernelOf(r), UserStackTrace: traces.userOf(r),
 			}}
 		default:
 			response.Event = &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
@@ -124,6 +134,8 @@ func action(r *Rule, signalled, overridden, notified bool) tetragon.KprobeAction
 		return tetragon.KprobeAction_KPROBE_ACTION_SIGNAL
 	case notified:
 		return tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER
+	case r.Unnotifies:
+		return tetragon.KprobeAction_KPROBE_ACTION_CLEANUPENFORCERNOTIFICATION
 	}
 	return tetragon.KprobeAction_KPROBE_ACTION_POST
 }

@@ -4,6 +4,7 @@ package enrich
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -86,10 +87,12 @@ func TestActionIsWhatWasDone(t *testing.T) {
 		{"is monitored", 9, nil, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
 		{"is monitored beside one that kills and denies", 9, []int{2}, []int{2}, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
 		{"notifies", 0, nil, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER},
+		{"takes back", 0, nil, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_CLEANUPENFORCERNOTIFICATION},
+		{"takes back and notifies", 0, nil, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER},
 		{"notifies and signals", 15, []int{1}, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_SIGNAL},
 	} {
 		w := newWorld(t)
-		w.rules.known[ruleKey{3, 4, 1}] = Rule{Signal: test.signal, Override: true}
+		w.rules.known[ruleKey{3, 4, 1}] = Rule{Signal: test.signal, Override: true, Unnotifies: strings.HasPrefix(test.name, "takes back")}
 		e := siteEvent([]int{1}, test.signalled)
 		for _, bit := range test.overridden {
 			e.Overridden[bit/64] |= 1 << (bit % 64)
