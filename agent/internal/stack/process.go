@@ -168,7 +168,7 @@ func (m *modules) file(path string) *elfFile {
 	if err := unix.Fstat(int(file.Fd()), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil
 	}
-	key := fileKey{dev: uint64(st.Dev), inode: st.Ino, size: st.Size, changed: st.Ctim}
+	key := fileKey{dev: st.Dev, inode: st.Ino, size: st.Size, changed: st.Ctim}
 	m.mu.Lock()
 	known := m.byFile[key]
 	m.mu.Unlock()
