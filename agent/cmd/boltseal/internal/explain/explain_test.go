@@ -48,7 +48,7 @@ func TestFieldsAreExplained(t *testing.T) {
 		{policy.Hook{}, "Section Index Subsystem Event Raw Calls List Syscall IgnoreMissing Args Message Tags Selectors"},
 		{policy.Arg{}, "Index Type Label SizeArg"},
 		{policy.Selector{}, "Args Binaries PIDs Namespaces Capabilities Actions"},
-		{policy.Action{}, "Kind Signal Error"},
+		{policy.Action{}, "Kind Signal Error Target RateLimit RateScope KernelStack UserStack Hash"},
 		{policy.ArgFilter{}, "Arg Op Strings Masks Prefixes Ranges Values"},
 		{policy.BinaryFilter{}, "Op Values FollowChildren"},
 		{policy.PIDFilter{}, "Negated Values FollowForks NamespacePID"},
