@@ -88,6 +88,8 @@ struct evaluation {
 	__u32 stack_depth;
 	__u64 stack[EXPRESSION_STACK];
 	__u64 word;               /* to which the chain of the read in hand leads */
+	__u32 stacks;             /* ACTION_KERNEL_STACK and ACTION_USER_STACK: what events ask for */
+	__u64 trace[2][STACK_MAX + 1]; /* stacks: of the kernel, of the process */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 
@@ -99,10 +101,18 @@ struct {
 } evaluations SEC(".maps");
 
 /* The event is assembled apart from the strings, which it holds without gaps. */
+#define STACK_ROOM ((STACK_MAX + 1) * 8)
+#define DATA_MAX (STRINGS_MAX * STRING_MAX + 2 * STACK_ROOM + FILE_HASH_MAX)
+
 struct site_record {
 	struct event_site event;
-	char data[STRINGS_MAX * STRING_MAX];
+	char data[DATA_MAX];
 };
+
+/* The kernel allocates no larger values for each CPU. */
+#define PER_CPU_MAX 32768
+_Static_assert(sizeof(struct evaluation) <= PER_CPU_MAX, "an evaluation fits a map");
+_Static_assert(sizeof(struct site_record) <= PER_CPU_MAX, "a record fits a map");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

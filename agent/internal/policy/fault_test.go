@@ -157,9 +157,6 @@ func TestLaterParts(t *testing.T) {
 		{hookWith("    - {index: 1, type: %s}\n"), "spec.tracepoints[0].args[4].type", "filename", "uint64"},
 		{hookWith("    - {index: 1, returnCopy: %s}\n"), "spec.tracepoints[0].args[4].returnCopy", "true", "False"},
 		{action("{action: %s}"), actionPath + ".action", "trackSock", "sigkill"},
-		{action("{action: Post, rateLimit: %s}"), actionPath + ".rateLimit", "1m", `""`},
-		{action("{action: Post, kernelStackTrace: %s}"), actionPath + ".kernelStackTrace", "true", "false"},
-		{action("{action: Post, userStackTrace: %s}"), actionPath + ".userStackTrace", "on", "false"},
 	} {
 		t.Run(c.path+" "+c.on, func(t *testing.T) {
 			t.Parallel()

@@ -33,7 +33,7 @@ func actions(s policy.Selector, mode policy.Mode) []string {
 func actionWords(a policy.Action) string {
 	switch a.Kind {
 	case policy.Post:
-		return "report it"
+		return postWords(a)
 	case policy.NoPost:
 		return "do not report it"
 	case policy.Sigkill:
@@ -51,12 +51,39 @@ func actionWords(a policy.Action) string {
 			asked = append(asked, "send "+signalWords(a.Signal))
 		}
 		return "have the policy's enforcers " + join(asked, "and")
+	case policy.CleanupEnforcerNotification:
+		return "take back what the policy's enforcers were asked for and have not done"
 	case policy.GetURL:
 		return "have the agent get the URL " + strconv.Quote(a.Target)
 	case policy.DNSLookup:
 		return "have the agent look the name " + strconv.Quote(a.Target) + " up"
 	}
 	return a.Kind.String()
+}
+
+// postWords are what a Post says of its events.
+func postWords(a policy.Action) string {
+	text := "report it"
+	var with []string
+	if a.KernelStack {
+		with = append(with, "the kernel's stack")
+	}
+	if a.UserStack {
+		with = append(with, "the process' stack")
+	}
+	if a.Hash {
+		with = append(with, "the file's hash")
+	}
+	if len(with) > 0 {
+		text += " with " + join(with, "and")
+	}
+	if a.RateLimit == 0 {
+		return text
+	}
+	whom := map[policy.RateScope]string{
+		policy.RateThread: "each thread", policy.RateProcess: "each process", policy.RateGlobal: "everybody together",
+	}[a.RateScope]
+	return fmt.Sprintf("%s, but with the same arguments not again within %s for %s", text, a.RateLimit, whom)
 }
 
 func signalWords(n uint8) string {

@@ -48,7 +48,7 @@ func TestFieldsAreExplained(t *testing.T) {
 		{policy.Hook{}, "Section Index Subsystem Event Raw Calls List Syscall IgnoreMissing Args Message Tags Selectors"},
 		{policy.Arg{}, "Index Type Label SizeArg Source Resolve BTFType BTFModule"},
 		{policy.Selector{}, "Args Data Binaries ParentBinaries PIDs Namespaces Capabilities NamespaceChanges CapabilityChanges Workload Label Actions"},
-		{policy.Action{}, "Kind Signal Error Target"},
+		{policy.Action{}, "Kind Signal Error Target RateLimit RateScope KernelStack UserStack Hash"},
 		{policy.ArgFilter{}, "Arg Op Old Strings Masks Prefixes Ranges Lists Values"},
 		{policy.BinaryFilter{}, "Op Values FollowChildren"},
 		{policy.PIDFilter{}, "Negated Values FollowForks NamespacePID"},

@@ -49,7 +49,7 @@ func (e *Explanation) noteHook(h policy.Hook) {
 			e.noteOperator(f.Op)
 		}
 		for _, a := range s.Actions {
-			e.noteAction(a.Kind)
+			e.noteAction(a)
 		}
 		if s.Label != "" {
 			e.note("what a rule with a label does is counted apart, under it")
@@ -72,10 +72,20 @@ func (e *Explanation) noteOperator(op policy.Operator) {
 	}
 }
 
-func (e *Explanation) noteAction(k policy.ActionKind) {
-	if k.Remote() {
+func (e *Explanation) noteAction(a policy.Action) {
+	if a.Kind.Remote() {
 		e.note("GetUrl and DnsLookup are done by the agent after the event, never to this host or its link, and only by one that was started with " +
 			"--allow-get-url or --allow-dns-lookup: any other refuses the policy")
+	}
+	if a.RateLimit != 0 {
+		e.note("a rate keeps back events alone, of the same rule whose arguments begin with the same 40 bytes each: what else the rule does is done each time; " +
+			"of very many different arguments those seen longest ago are forgotten, and reported again")
+	}
+	if a.KernelStack || a.UserStack {
+		e.note("stacks are told by function and file; their addresses only by an agent that was started with --expose-stack-addresses")
+	}
+	if a.Hash {
+		e.note("the hash of a file is the one that the kernel computes (IMA): there is none of a file that cannot be read then, as one that is being opened for reading at file_open")
 	}
 }
 

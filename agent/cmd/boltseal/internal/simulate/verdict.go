@@ -26,7 +26,10 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 		did = append(did, fmt.Sprintf(format, args...))
 	}
 	if !r.Enforces() && len(did) == 0 {
-		return v, ""
+		if r.Post && r.Rate.Interval != 0 {
+			detail = fmt.Sprintf("unless a like one was within %s", r.Rate.Interval)
+		}
+		return v, detail
 	}
 	if r.Signal == uint8(unix.SIGKILL) {
 		set(Killed, "killed")
