@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,7 +84,18 @@ func postWords(a policy.Action) string {
 	whom := map[policy.RateScope]string{
 		policy.RateThread: "each thread", policy.RateProcess: "each process", policy.RateGlobal: "everybody together",
 	}[a.RateScope]
-	return fmt.Sprintf("%s, but with the same arguments not again within %s for %s", text, a.RateLimit, whom)
+	return fmt.Sprintf("%s (of like arguments once in %s for %s)", text, durationWords(a.RateLimit), whom)
+}
+
+// durationWords is whole seconds in the largest unit that they are whole in.
+func durationWords(d time.Duration) string {
+	switch {
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d%time.Minute == 0:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return fmt.Sprintf("%d s", d/time.Second)
 }
 
 func signalWords(n uint8) string {

@@ -18,7 +18,7 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 	if r.Post {
 		v = Reported
 	}
-	did := remote(r)
+	did := beside(r)
 	set := func(to Verdict, format string, args ...any) {
 		if !v.Enforces() {
 			v = to
@@ -55,9 +55,13 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 	return v, "mode monitor; in mode enforce " + detail
 }
 
-// remote is what the agent does after a match, where its operator lets it.
-func remote(r *compile.Rule) []string {
+// beside is what is done after a match but to the process: by the agent only where
+// its operator lets it.
+func beside(r *compile.Rule) []string {
 	var did []string
+	if r.Unnotifies {
+		did = append(did, "what was left to the enforcers is taken back")
+	}
 	for _, a := range r.Remote {
 		switch a.Kind {
 		case policy.GetURL:
