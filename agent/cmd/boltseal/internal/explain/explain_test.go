@@ -141,6 +141,44 @@ func TestHoles(t *testing.T) {
 			"  lsmhooks: [{hook: task_kill, selectors: [{matchBinaries: [{operator: In, values: [/a]}], matchPIDs: [{operator: In, values: [7]}]}]}]",
 			[]string{"binaries by name", "process ids"},
 		},
+		{
+			"substring_of_a_name", "6.12",
+			"  tracepoints: [{subsystem: syscalls, event: sys_enter_chdir, args: [{index: 5, type: string}], selectors: [{matchArgs: [{index: 5, operator: SubString, values: [/a]}]}]}]",
+			[]string{"user memory", "names of files", "links and mounts", "32-bit system calls"},
+		},
+		{
+			"type_of_a_file_has_no_path", "6.12",
+			"  lsmhooks: [{hook: file_ioctl, args: [{index: 0, type: file}], selectors: [{matchArgs: [{index: 0, operator: FileType, values: [chr]}]}]}]", nil,
+		},
+		{
+			"expression_of_numbers", "6.12",
+			"  lsmhooks: [{hook: file_ioctl, args: [{index: 1, type: uint32}], selectors: [{matchArgs: [{operator: CelExpr, values: ['arg0 == uint32(1)']}]}]}]", nil,
+		},
+		{
+			"descendants", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchBinaries: [{operator: In, followChildren: true, values: [/a]}]}]}]",
+			[]string{"binaries by name", "earlier ancestors"},
+		},
+		{
+			"descendants_of_ids", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchPIDs: [{operator: NotIn, followForks: true, values: [7]}]}]}]",
+			[]string{"earlier ancestors", "process ids"},
+		},
+		{
+			"parents", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchParentBinaries: [{operator: Postfix, values: [/a]}]}]}]",
+			[]string{"binaries by name", "programs in between"},
+		},
+		{
+			"any_ancestor", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchParentBinaries: [{operator: In, followChildren: true, values: [/a]}]}]}]",
+			[]string{"binaries by name", "earlier ancestors"},
+		},
+		{
+			"changes", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchNamespaceChanges: [{operator: In, values: [Net]}]}]}]",
+			[]string{"changes end with an exec"},
+		},
 		{"refused", "6.12-nobpf", "  lsmhooks: [{hook: file_open, selectors: [{" + kill + "}]}]", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,6 +205,46 @@ func both(call, selector string) string {
 		b.WriteString("  - {call: " + abi + "sys_" + call + ", syscall: true, selectors: [{" + selector + "}]}\n")
 	}
 	return b.String()
+}
+
+// What no description has the running kernel has to be asked for.
+func TestStructuresAreAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, spec := range []string{
+		"  lsmhooks: [{hook: file_open, args: [{index: 0, type: string, resolve: f_path.dentry.d_name.name}]}]",
+		"  kprobes: [{call: do_exit, syscall: false, data: [{index: 0, type: string, source: current_task, resolve: comm}]}]",
+	} {
+		e := explained(t, "6.12", spec)
+		if text := strings.Join(strings.Fields(e.Text()), " "); e.Loads || !strings.Contains(text, "ask the running kernel for them, without --kernel") {
+			t.Errorf("%s:\n%s", spec, text)
+		}
+	}
+}
+
+// Each note is where it belongs.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	const open = "  tracepoints: [{subsystem: syscalls, event: sys_enter_openat, args: [{index: 6, type: string}], selectors: ["
+	for spec, want := range map[string]string{
+		open + "{matchActions: [{action: GetUrl, argUrl: 'http://a.example/'}]}]}]":                                "--allow-get-url",
+		open + "{matchActions: [{action: DnsLookup, argFqdn: a.example}]}]}]":                                      "--allow-dns-lookup",
+		open + "{matchArgs: [{index: 6, operator: SubString, values: [a]}]}]}]":                                    "is not searched",
+		open + "{matchArgs: [{index: 6, operator: SubStringIgnCase, values: [a]}]}]}]":                             "only A to Z",
+		open + "{matchArgs: [{index: 6, operator: SubString, values: [a]}], matchActions: [{action: Sigkill}]}]}]": "cannot be read for a match",
+		open + "{matchActions: [{action: Post, rateLimit: 5m}]}]}]":                                                "keeps back events alone",
+		open + "{label: x}]}]": "counted apart",
+		"  lists: [{name: l, type: generated_syscalls, pattern: ^sys_mount$}]\n  kprobes: [{call: 'list:l', syscall: true}]":            "here 1;",
+		"  lists: [{name: l, type: generated_ftrace, pattern: ^security_file_}]\n  kprobes: [{call: 'list:l', syscall: false}]":         "few of its functions",
+		"  lsmhooks: [{hook: task_kill, selectors: [{matchCapabilityChanges: [{type: Effective, operator: In, values: [CAP_KILL]}]}]}]": "when the policy was loaded",
+	} {
+		notes := strings.Join(explained(t, "6.12", spec).Notes, "; ")
+		if !strings.Contains(notes, want) {
+			t.Errorf("%s: no %q in %s", spec, want, notes)
+		}
+		if plain := explained(t, "6.12", open+"{}]}]"); len(plain.Notes) > 0 {
+			t.Errorf("without anything to note: %q", plain.Notes)
+		}
+	}
 }
 
 // The same policy is promised what the kernel can do.
