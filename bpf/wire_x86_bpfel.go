@@ -135,6 +135,16 @@ type WireEventCgroup struct {
 	Path [512]int8
 }
 
+type WireEventData struct {
+	_      structs.HostLayout
+	H      WireEventHeader
+	Id     uint64
+	String uint32
+	Offset uint32
+	Len    uint32
+	Pad    uint32
+}
+
 type WireEventExec struct {
 	_           structs.HostLayout
 	H           WireEventHeader
@@ -191,6 +201,7 @@ type WireEventSite struct {
 	UserStack   uint16
 	AtExit      uint32
 	FileHash    uint32
+	Data        uint64
 	Posted      WireRuleBits
 	Signalled   WireRuleBits
 	Overridden  WireRuleBits
@@ -209,6 +220,7 @@ const (
 	WireEventTypeEVENT_SITE          WireEventType = 6
 	WireEventTypeEVENT_TASK_UNSEALED WireEventType = 7
 	WireEventTypeEVENT_ARMED         WireEventType = 8
+	WireEventTypeEVENT_DATA          WireEventType = 20
 )
 
 type WireExecFlags uint32
@@ -296,6 +308,8 @@ const (
 	WireLimitsSTACK_MAX        WireLimits = 127
 	WireLimitsFILE_HASH_MAX    WireLimits = 64
 	WireLimitsRATES_MAX        WireLimits = 32768
+	WireLimitsDATA_MAX         WireLimits = 327360
+	WireLimitsDATA_CHUNK       WireLimits = 16384
 	WireLimitsNOTICES_MAX      WireLimits = 16
 	WireLimitsLINEAGE_SITE     WireLimits = 255
 	WireLimitsAUTOMATON_ROWS   WireLimits = 65536
@@ -324,6 +338,15 @@ const (
 	WireLineageDimensionLINEAGE_NAMESPACE_PID WireLineageDimension = 2
 )
 
+type WireMapInfo struct {
+	_          structs.HostLayout
+	Type       uint32
+	KeySize    uint32
+	ValueSize  uint32
+	MaxEntries uint32
+	Name       [16]int8
+}
+
 type WireMatchKind uint32
 
 const (
@@ -338,6 +361,14 @@ const (
 	WireMatchKindMATCH_KINDS       WireMatchKind = 8
 	WireMatchKindMATCH_SUBSTRING   WireMatchKind = 0
 )
+
+type WireModuleInfo struct {
+	_            structs.HostLayout
+	Taints       uint64
+	SignatureOk  uint32
+	HasSignature uint32
+	Name         [64]int8
+}
 
 type WireNamespaceKind uint32
 
@@ -355,6 +386,15 @@ const (
 	WireNamespaceKindNAMESPACE_KINDS             WireNamespaceKind = 10
 )
 
+type WirePerfInfo struct {
+	_        structs.HostLayout
+	Type     uint32
+	Pad      uint32
+	Config   uint64
+	Offset   uint64
+	Function [64]int8
+}
+
 type WirePolicyCounters struct {
 	_               structs.HostLayout
 	Post            uint64
@@ -366,6 +406,13 @@ type WirePolicyCounters struct {
 	Notify          uint64
 	MonitorNotify   uint64
 	Limited         uint64
+}
+
+type WireProgramInfo struct {
+	_            structs.HostLayout
+	Type         uint32
+	Instructions uint32
+	Name         [16]int8
 }
 
 type WireRateScope uint32
@@ -383,7 +430,7 @@ type WireReadConfig struct {
 	Kind     uint8
 	IsSigned uint8
 	String   uint8
-	Pad      uint8
+	Rest     uint8
 }
 
 type WireReadKind uint32
@@ -433,6 +480,41 @@ const (
 	WireReadKindREAD_EXPRESSION         WireReadKind = 84
 	WireReadKindREAD_NAMESPACE_CHANGES  WireReadKind = 115
 	WireReadKindREAD_CAPABILITY_CHANGES WireReadKind = 116
+	WireReadKindREAD_FILENAME           WireReadKind = 40
+	WireReadKindREAD_KIOCB              WireReadKind = 41
+	WireReadKindREAD_NET_DEVICE         WireReadKind = 42
+	WireReadKindREAD_SOCKADDR_UN        WireReadKind = 43
+	WireReadKindREAD_USER_SOCKADDR_UN   WireReadKind = 44
+	WireReadKindREAD_RECORD_BYTES       WireReadKind = 45
+	WireReadKindREAD_VECTORS            WireReadKind = 46
+	WireReadKindREAD_USER_VECTORS       WireReadKind = 47
+	WireReadKindREAD_ITERATOR           WireReadKind = 48
+	WireReadKindREAD_ARRAY              WireReadKind = 49
+	WireReadKindREAD_USER_ARRAY         WireReadKind = 50
+	WireReadKindREAD_USER_NAMESPACE     WireReadKind = 51
+	WireReadKindREAD_BPF_ATTR           WireReadKind = 52
+	WireReadKindREAD_USER_BPF_ATTR      WireReadKind = 53
+	WireReadKindREAD_BPF_PROG           WireReadKind = 54
+	WireReadKindREAD_BPF_MAP            WireReadKind = 55
+	WireReadKindREAD_PERF_EVENT         WireReadKind = 56
+	WireReadKindREAD_MODULE             WireReadKind = 57
+	WireReadKindREAD_LOAD_INFO          WireReadKind = 58
+	WireReadKindREAD_NOTHING            WireReadKind = 59
+	WireReadKindREAD_CAPABILITY_SET     WireReadKind = 60
+	WireReadKindREAD_UNIX_FAMILY        WireReadKind = 61
+	WireReadKindREAD_USER_UNIX_FAMILY   WireReadKind = 62
+)
+
+type WireReadKinds uint32
+
+const (
+	WireReadKindsREAD_KINDS_FIRST WireReadKinds = 40
+)
+
+type WireReadSize uint32
+
+const (
+	WireReadSizeSIZE_UNKNOWN WireReadSize = 65535
 )
 
 type WireReservedSlots uint32
@@ -489,6 +571,9 @@ type WireSiteConfig struct {
 	Limits       uint8
 	Stacks       uint8
 	Hashes       uint8
+	HasRest      uint8
+	Pad          [7]uint8
+	Kinds        uint64
 	Read         [32]WireReadConfig
 	Chain        [32]WireChainConfig
 }
@@ -573,6 +658,14 @@ const (
 	WireTaskStateTASK_ARMED WireTaskState = 3
 )
 
+type WireUserNsInfo struct {
+	_     structs.HostLayout
+	Level int32
+	Owner uint32
+	Group uint32
+	Inum  uint32
+}
+
 type WireValueKey struct {
 	_    structs.HostLayout
 	Tag  uint32
@@ -596,6 +689,7 @@ const (
 	WireVarExportCredInfo         = "export_cred_info"
 	WireVarExportDimension        = "export_dimension"
 	WireVarExportEventCgroup      = "export_event_cgroup"
+	WireVarExportEventData        = "export_event_data"
 	WireVarExportEventExec        = "export_event_exec"
 	WireVarExportEventExit        = "export_event_exit"
 	WireVarExportEventFork        = "export_event_fork"
@@ -611,12 +705,18 @@ const (
 	WireVarExportLineage          = "export_lineage"
 	WireVarExportLineageControl   = "export_lineage_control"
 	WireVarExportLineageDimension = "export_lineage_dimension"
+	WireVarExportMapInfo          = "export_map_info"
 	WireVarExportMatchKind        = "export_match_kind"
+	WireVarExportModuleInfo       = "export_module_info"
 	WireVarExportNamespaceKind    = "export_namespace_kind"
+	WireVarExportPerfInfo         = "export_perf_info"
 	WireVarExportPolicyCounters   = "export_policy_counters"
+	WireVarExportProgramInfo      = "export_program_info"
 	WireVarExportRateScope        = "export_rate_scope"
 	WireVarExportReadConfig       = "export_read_config"
 	WireVarExportReadKind         = "export_read_kind"
+	WireVarExportReadKinds        = "export_read_kinds"
+	WireVarExportReadSize         = "export_read_size"
 	WireVarExportReservedSlots    = "export_reserved_slots"
 	WireVarExportRuleBits         = "export_rule_bits"
 	WireVarExportSealedBy         = "export_sealed_by"
@@ -632,6 +732,7 @@ const (
 	WireVarExportSyscallAbi       = "export_syscall_abi"
 	WireVarExportTaskSeal         = "export_task_seal"
 	WireVarExportTaskState        = "export_task_state"
+	WireVarExportUserNsInfo       = "export_user_ns_info"
 	WireVarExportValueKey         = "export_value_key"
 )
 
@@ -701,6 +802,7 @@ type WireVariableSpecs struct {
 	ExportCredInfo         *ebpf.VariableSpec `ebpf:"export_cred_info"`
 	ExportDimension        *ebpf.VariableSpec `ebpf:"export_dimension"`
 	ExportEventCgroup      *ebpf.VariableSpec `ebpf:"export_event_cgroup"`
+	ExportEventData        *ebpf.VariableSpec `ebpf:"export_event_data"`
 	ExportEventExec        *ebpf.VariableSpec `ebpf:"export_event_exec"`
 	ExportEventExit        *ebpf.VariableSpec `ebpf:"export_event_exit"`
 	ExportEventFork        *ebpf.VariableSpec `ebpf:"export_event_fork"`
@@ -716,12 +818,18 @@ type WireVariableSpecs struct {
 	ExportLineage          *ebpf.VariableSpec `ebpf:"export_lineage"`
 	ExportLineageControl   *ebpf.VariableSpec `ebpf:"export_lineage_control"`
 	ExportLineageDimension *ebpf.VariableSpec `ebpf:"export_lineage_dimension"`
+	ExportMapInfo          *ebpf.VariableSpec `ebpf:"export_map_info"`
 	ExportMatchKind        *ebpf.VariableSpec `ebpf:"export_match_kind"`
+	ExportModuleInfo       *ebpf.VariableSpec `ebpf:"export_module_info"`
 	ExportNamespaceKind    *ebpf.VariableSpec `ebpf:"export_namespace_kind"`
+	ExportPerfInfo         *ebpf.VariableSpec `ebpf:"export_perf_info"`
 	ExportPolicyCounters   *ebpf.VariableSpec `ebpf:"export_policy_counters"`
+	ExportProgramInfo      *ebpf.VariableSpec `ebpf:"export_program_info"`
 	ExportRateScope        *ebpf.VariableSpec `ebpf:"export_rate_scope"`
 	ExportReadConfig       *ebpf.VariableSpec `ebpf:"export_read_config"`
 	ExportReadKind         *ebpf.VariableSpec `ebpf:"export_read_kind"`
+	ExportReadKinds        *ebpf.VariableSpec `ebpf:"export_read_kinds"`
+	ExportReadSize         *ebpf.VariableSpec `ebpf:"export_read_size"`
 	ExportReservedSlots    *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
 	ExportRuleBits         *ebpf.VariableSpec `ebpf:"export_rule_bits"`
 	ExportSealedBy         *ebpf.VariableSpec `ebpf:"export_sealed_by"`
@@ -737,6 +845,7 @@ type WireVariableSpecs struct {
 	ExportSyscallAbi       *ebpf.VariableSpec `ebpf:"export_syscall_abi"`
 	ExportTaskSeal         *ebpf.VariableSpec `ebpf:"export_task_seal"`
 	ExportTaskState        *ebpf.VariableSpec `ebpf:"export_task_state"`
+	ExportUserNsInfo       *ebpf.VariableSpec `ebpf:"export_user_ns_info"`
 	ExportValueKey         *ebpf.VariableSpec `ebpf:"export_value_key"`
 }
 
@@ -782,6 +891,7 @@ type WireVariables struct {
 	ExportCredInfo         *ebpf.Variable `ebpf:"export_cred_info"`
 	ExportDimension        *ebpf.Variable `ebpf:"export_dimension"`
 	ExportEventCgroup      *ebpf.Variable `ebpf:"export_event_cgroup"`
+	ExportEventData        *ebpf.Variable `ebpf:"export_event_data"`
 	ExportEventExec        *ebpf.Variable `ebpf:"export_event_exec"`
 	ExportEventExit        *ebpf.Variable `ebpf:"export_event_exit"`
 	ExportEventFork        *ebpf.Variable `ebpf:"export_event_fork"`
@@ -797,12 +907,18 @@ type WireVariables struct {
 	ExportLineage          *ebpf.Variable `ebpf:"export_lineage"`
 	ExportLineageControl   *ebpf.Variable `ebpf:"export_lineage_control"`
 	ExportLineageDimension *ebpf.Variable `ebpf:"export_lineage_dimension"`
+	ExportMapInfo          *ebpf.Variable `ebpf:"export_map_info"`
 	ExportMatchKind        *ebpf.Variable `ebpf:"export_match_kind"`
+	ExportModuleInfo       *ebpf.Variable `ebpf:"export_module_info"`
 	ExportNamespaceKind    *ebpf.Variable `ebpf:"export_namespace_kind"`
+	ExportPerfInfo         *ebpf.Variable `ebpf:"export_perf_info"`
 	ExportPolicyCounters   *ebpf.Variable `ebpf:"export_policy_counters"`
+	ExportProgramInfo      *ebpf.Variable `ebpf:"export_program_info"`
 	ExportRateScope        *ebpf.Variable `ebpf:"export_rate_scope"`
 	ExportReadConfig       *ebpf.Variable `ebpf:"export_read_config"`
 	ExportReadKind         *ebpf.Variable `ebpf:"export_read_kind"`
+	ExportReadKinds        *ebpf.Variable `ebpf:"export_read_kinds"`
+	ExportReadSize         *ebpf.Variable `ebpf:"export_read_size"`
 	ExportReservedSlots    *ebpf.Variable `ebpf:"export_reserved_slots"`
 	ExportRuleBits         *ebpf.Variable `ebpf:"export_rule_bits"`
 	ExportSealedBy         *ebpf.Variable `ebpf:"export_sealed_by"`
@@ -818,6 +934,7 @@ type WireVariables struct {
 	ExportSyscallAbi       *ebpf.Variable `ebpf:"export_syscall_abi"`
 	ExportTaskSeal         *ebpf.Variable `ebpf:"export_task_seal"`
 	ExportTaskState        *ebpf.Variable `ebpf:"export_task_state"`
+	ExportUserNsInfo       *ebpf.Variable `ebpf:"export_user_ns_info"`
 	ExportValueKey         *ebpf.Variable `ebpf:"export_value_key"`
 }
 

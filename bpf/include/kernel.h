@@ -128,9 +128,6 @@ struct cgroup_namespace {
 	struct ns_common ns;
 };
 
-struct user_namespace {
-	struct ns_common ns;
-};
 
 struct pid_namespace {
 	struct task_struct *child_reaper; /* the namespace's process 1 */
@@ -166,6 +163,13 @@ typedef struct {
 typedef struct {
 	__u32 val;
 } kgid_t;
+
+struct user_namespace {
+	int level;
+	kuid_t owner;
+	kgid_t group;
+	struct ns_common ns;
+};
 
 /* Two words before Linux 6.3: read as memory, never by a field. */
 typedef struct {
@@ -270,6 +274,86 @@ struct sk_buff {
 	__u32 mark;
 	__u32 priority;
 	__u32 hash;
+};
+
+struct filename {
+	const char *name;
+};
+
+struct kiocb {
+	struct file *ki_filp;
+};
+
+struct net_device {
+	char name[16];
+};
+
+struct iovec {
+	void *iov_base;
+	__u64 iov_len;
+};
+
+struct iov_iter {
+	__u8 iter_type; /* since Linux 5.14 */
+	__u64 iov_offset;
+	__u64 count;
+	const struct iovec *__iov; /* since Linux 6.4 */
+	const struct iovec *iov;   /* before */
+	const struct iovec *kvec;
+	void *ubuf; /* since Linux 6.0 */
+	unsigned long nr_segs;
+};
+
+struct iov_iter___flags {
+	unsigned int type; /* before Linux 5.14: kind and direction */
+};
+
+/* The kernel changes the numbers. */
+enum iter_type {
+	ITER_UBUF = 0,
+	ITER_IOVEC = 1,
+	ITER_KVEC = 3,
+};
+
+struct bpf_prog_aux {
+	char name[16];
+};
+
+struct bpf_prog {
+	enum bpf_prog_type type;
+	__u32 len;
+	struct bpf_prog_aux *aux;
+};
+
+struct bpf_map {
+	enum bpf_map_type map_type;
+	__u32 key_size;
+	__u32 value_size;
+	__u32 max_entries;
+	char name[16];
+};
+
+struct perf_event_attr {
+	__u32 type;
+	__u64 config;
+	__u64 config1;
+	__u64 config2;
+};
+
+struct perf_event {
+	struct perf_event_attr attr;
+};
+
+struct module {
+	char name[56];
+	unsigned long taints;
+	bool sig_ok; /* only with CONFIG_MODULE_SIG */
+};
+
+struct load_info {
+	const char *name;
+	struct module *mod;
+	bool sig_ok; /* only with CONFIG_MODULE_SIG */
 };
 
 struct bpf_iter_meta {

@@ -9,6 +9,7 @@
  */
 
 #include <linux/types.h>
+#include "object.h"
 
 /* Limits, fixed by the layout of values. */
 enum limits {
@@ -29,6 +30,8 @@ enum limits {
 	STACK_MAX = 127,                /* frames of a stack: kernel.perf_event_max_stack as it comes */
 	FILE_HASH_MAX = 64,             /* bytes of a file's hash; a power of two */
 	RATES_MAX = 32768,              /* values whose rate is remembered */
+	DATA_MAX = 327360,              /* bytes of one argument that are sent apart, with those that are not */
+	DATA_CHUNK = 16384,
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
 	LINEAGE_SITE = SITES_MAX - 1,   /* no place in the kernel: its rules are what tasks are asked to descend from */
 	AUTOMATON_ROWS = 65536,         /* of all automata that search */
@@ -306,7 +309,39 @@ enum read_kind {
 	/* Of the current process, since it executed its program; see lib/origin.h. */
 	READ_NAMESPACE_CHANGES = 115,  /* bit per enum namespace_kind */
 	READ_CAPABILITY_CHANGES = 116, /* bit per capability of the set that the offset names */
+	/* Text and bytes. */
+	READ_FILENAME = 40,     /* of a struct filename */
+	READ_KIOCB = 41,        /* path of the file of a struct kiocb */
+	READ_NET_DEVICE = 42,   /* name of a struct net_device */
+	READ_SOCKADDR_UN = 43,  /* path of a struct sockaddr_un; its length is in the word at the offset size, or SIZE_UNKNOWN */
+	READ_USER_SOCKADDR_UN = 44,
+	READ_RECORD_BYTES = 45, /* size bytes in the record itself */
+	READ_VECTORS = 46,      /* what an array of struct iovec names; their number is in the word at the offset size */
+	READ_USER_VECTORS = 47,
+	READ_ITERATOR = 48,     /* what a struct iov_iter names */
+	READ_ARRAY = 49,        /* size bytes at a pointer */
+	READ_USER_ARRAY = 50,
+	/* Structures. */
+	READ_USER_NAMESPACE = 51, /* struct user_ns_info of a struct user_namespace */
+	READ_BPF_ATTR = 52,       /* struct program_info of a union bpf_attr that loads a program */
+	READ_USER_BPF_ATTR = 53,
+	READ_BPF_PROG = 54,       /* of a struct bpf_prog */
+	READ_BPF_MAP = 55,        /* struct map_info of a struct bpf_map */
+	READ_PERF_EVENT = 56,     /* struct perf_info of a struct perf_event */
+	READ_MODULE = 57,         /* struct module_info of a struct module */
+	READ_LOAD_INFO = 58,      /* of a struct load_info */
+	/* Others. */
+	READ_NOTHING = 59,        /* an argument that nobody looks at */
+	READ_CAPABILITY_SET = 60, /* number at a pointer to a kernel_cap_t */
+	READ_UNIX_FAMILY = 61,    /* of the structure in the buffer that the read names */
+	READ_USER_UNIX_FAMILY = 62,
 };
+
+/* In place of the offset of a length: there is none. */
+enum read_size { SIZE_UNKNOWN = 0xffff };
+
+/* Kinds of reads that site_config.kinds has a bit for. */
+enum read_kinds { READ_KINDS_FIRST = 40 };
 
 /* With the number of a system call: it is of the ABI for 32 bits. */
 enum syscall_abi { SYSCALL_COMPAT = 1u << 31 };
@@ -363,7 +398,7 @@ struct read_config {
 	__u8 kind;
 	__u8 is_signed;
 	__u8 string;  /* which of the STRINGS_MAX buffers */
-	__u8 pad;
+	__u8 rest;    /* bytes that the buffer has no room for are sent apart */
 };
 
 /* Where a chain of pointers begins that leads to a read's word. */
@@ -406,6 +441,9 @@ struct site_config {
 	__u8 limits;         /* some rule's events have a rate */
 	__u8 stacks;         /* some rule's events have stacks: ACTION_KERNEL_STACK, ACTION_USER_STACK */
 	__u8 hashes;         /* enum hash_source */
+	__u8 has_rest;       /* some read has a rest */
+	__u8 pad[7];
+	__u64 kinds; /* bit per kind from READ_KINDS_FIRST on that the site reads */
 	struct read_config read[READS_MAX];
 	struct chain_config chain[READS_MAX];
 };
@@ -445,6 +483,7 @@ enum event_type {
 	EVENT_SITE = 6,
 	EVENT_TASK_UNSEALED = 7, /* a task of a container could not be sealed: the agent kills it */
 	EVENT_ARMED = 8,
+	EVENT_DATA = 20,
 };
 
 struct event_header {
@@ -514,17 +553,32 @@ struct event_site {
 	__u32 version;
 	__u64 regs[READS_MAX];
 	__u32 string_len[STRINGS_MAX];
-	__u32 mode[STRINGS_MAX]; /* of the inodes of files */
-	__u32 unreadable; /* bit per word that some pointer did not lead to */
+	/* Of files the mode of the inode, of bytes how many there were (at most 2^32 - 1), of unix addresses the family. */
+	__u32 mode[STRINGS_MAX];
+	__u32 unreadable; /* bit per word of regs that a pointer leads to, and that could not be read */
 	__u16 kernel_stack; /* bytes */
 	__u16 user_stack;
 	__u32 at_exit; /* strings were read when the call returned */
 	__u32 file_hash; /* the kernel's enum hash_algo, plus one; 0: no hash follows */
+	__u64 data;    /* names, with the task, the event_data that belong to it; 0: none */
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */
 	struct rule_bits overridden; /* the same: rules whose error was returned */
 	struct rule_bits notified;   /* the same: rules that left a notice */
 	struct rule_bits silent;     /* of the posted: rules that only the agent is told of */
+};
+
+/*
+ * Followed by bytes of an argument that its event has no room for; those of an
+ * event come before it, in their order.
+ */
+struct event_data {
+	struct event_header h;
+	__u64 id;     /* of the task's */
+	__u32 string; /* the argument's buffer */
+	__u32 offset; /* of the first byte in the argument */
+	__u32 len;
+	__u32 pad;
 };
 
 /* Reasons of failure that the programs count; never silent. */

@@ -60,6 +60,7 @@ __noinline int step_expression(__u32 level, __u32 at)
 		depth++;
 	} else if (op == EXPRESSION_WORD) {
 		b = value < READS_MAX ? r->event.regs[clamp_index(value, READS_MAX)] : 0;
+		e->operand_unreadable |= r->event.unreadable >> (value & 31) & 1;
 		depth++;
 	} else if (op == EXPRESSION_SIGNED32) {
 		b = (__s64)(__s32)b;
@@ -82,6 +83,7 @@ __noinline int run_expression(__u32 level, __u32 first, __u32 size)
 	if (!e)
 		return -1;
 	e->stack_depth = 0;
+	e->operand_unreadable = 0;
 	e->stack[0] = 0;
 	for (__u32 i = 0; i < EXPRESSION_MAX; i++) {
 		if (i >= size)

@@ -10,8 +10,9 @@
 /* Arguments of a call whose strings could not be read at its entry. */
 struct retry {
 	__u32 pending; /* serial of the site whose call it is; 0: none */
-	__u32 unreadable; /* as in struct event_site */
+	__u32 unreadable; /* this and regs as in the event */
 	__u64 regs[READS_MAX];
+	__u32 number[STRINGS_MAX]; /* as in the evaluation */
 };
 
 /*
@@ -85,7 +86,7 @@ static __always_inline struct set_rules *rules_for(struct subject *subject)
 const volatile struct retry no_retry;
 
 /* Remembers a call whose string is in memory that is not there yet. */
-static __always_inline bool retry_later(struct site_record *r)
+static __always_inline bool retry_later(const struct evaluation *e, const struct site_record *r)
 {
 	struct retry *retry = task_memory_make(&retries, task_current(), (const void *)&no_retry);
 
@@ -95,9 +96,21 @@ static __always_inline bool retry_later(struct site_record *r)
 	}
 	for (int i = 0; i < READS_MAX; i++)
 		retry->regs[i] = r->event.regs[i];
+	for (int s = 0; s < STRINGS_MAX; s++)
+		retry->number[s] = e->number[s];
 	retry->unreadable = r->event.unreadable;
 	retry->pending = config.serial;
 	return true;
+}
+
+/* Takes up what retry_later has kept. */
+static __always_inline void recall(struct evaluation *e, struct site_record *r, const struct retry *retry)
+{
+	for (int i = 0; i < READS_MAX; i++)
+		r->event.regs[i] = retry->regs[i];
+	for (int s = 0; s < STRINGS_MAX; s++)
+		e->number[s] = retry->number[s];
+	r->event.unreadable = retry->unreadable;
 }
 
 /* Where the words are that the site reads: the context, or registers that it points to. */
@@ -112,7 +125,7 @@ static __always_inline void *site_context(void *ctx)
 }
 
 /* Follows the chain of a read, and keeps its word in the record. */
-static __always_inline void read_chain(void *ctx, void *context, const struct read_config read, struct evaluation *e,
+static __always_inline void read_chain(void *ctx, void *context, const volatile struct read_config *read, struct evaluation *e,
 				       struct site_record *r, __u32 level, int i)
 {
 	__u64 start = 0;
@@ -120,9 +133,9 @@ static __always_inline void read_chain(void *ctx, void *context, const struct re
 	if (config.chain[i].from == CHAIN_TASK)
 		start = bpf_get_current_task();
 	else if (config.chain[i].from == CHAIN_REGISTER)
-		bpf_probe_read_kernel(&start, sizeof(start), ctx + read.offset);
+		bpf_probe_read_kernel(&start, sizeof(start), ctx + read->offset);
 	else
-		bpf_probe_read_kernel(&start, sizeof(start), context + read.offset);
+		bpf_probe_read_kernel(&start, sizeof(start), context + read->offset);
 	if (chain_follow(level, i, start)) {
 		r->event.unreadable |= 1u << i;
 		r->event.regs[i] = 0;
@@ -142,14 +155,16 @@ static __always_inline void read_words(void *ctx, void *context, struct evaluati
 	if (reading == READ_AT_ENTRY)
 		r->event.unreadable = 0;
 	for_reads(i) {
-		const struct read_config read = config.read[i];
+		const volatile struct read_config *read = &config.read[i];
 
 		if (config.chain[i].from) {
-			if (reading == READ_AT_ENTRY || (config.chain[i].from == CHAIN_TASK && takes_buffer(read.kind)))
+			if (reading == READ_AT_ENTRY || (config.chain[i].from == CHAIN_TASK && takes_buffer(read->kind)))
 				read_chain(ctx, context, read, e, r, level, i);
 		} else if (reading == READ_AT_ENTRY) {
-			r->event.regs[i] = in_context(read.kind) ? read_word(read, context) : 0;
+			r->event.regs[i] = in_context(read->kind) ? read_word(read, context) : 0;
 		}
+		if (reading == READ_AT_ENTRY && read->kind == READ_CAPABILITY_SET)
+			follow_word(level, i);
 	}
 }
 
@@ -159,30 +174,33 @@ static __always_inline bool read_all(void *ctx, struct evaluation *e, struct sit
 {
 	void *context = ctx;
 	bool unreadable = false;
-	__u32 len;
+	__u32 len, number;
 
 	if (reading == READ_AT_ENTRY)
 		context = site_context(ctx);
 	else if (reading == READ_AT_EXEC)
 		context = NULL;
-	for (int s = 0; s < STRINGS_MAX; s++)
+	for (int s = 0; s < STRINGS_MAX; s++) {
 		r->event.string_len[s] = 0;
+		r->event.mode[s] = 0;
+	}
 	read_words(ctx, context, e, r, level, reading);
 	for_reads(i) {
-		const struct read_config read = config.read[i];
+		const volatile struct read_config *read = &config.read[i];
 		bool chained = config.chain[i].from;
 
-		if (!takes_buffer(read.kind) || read.string >= STRINGS_MAX)
+		if (!takes_buffer(read->kind) || read->string >= STRINGS_MAX)
 			continue;
+		number = read_number(context, read, e, reading == READ_AT_ENTRY);
 		if (chained && r->event.unreadable & (1u << i)) {
 			len = STRING_UNREADABLE;
-		} else if (reading == READ_AT_EXEC && read.kind == READ_USER_STRING) {
-			len = string_length(bpf_probe_read_kernel_str(e->string[read.string], STRING_READ, exec_name));
+		} else if (reading == READ_AT_EXEC && read->kind == READ_USER_STRING) {
+			len = string_length(bpf_probe_read_kernel_str(e->string[read->string], STRING_READ, exec_name));
 		} else {
-			len = read_buffer(e, read, chained, context, r, r->event.regs[i], level);
+			len = read_buffer(e, read, chained, context, r, r->event.regs[i], number, level);
 		}
-		r->event.string_len[read.string] = len;
-		if (len == STRING_UNREADABLE && in_user_memory(read.kind))
+		r->event.string_len[read->string] = len;
+		if (len == STRING_UNREADABLE && in_user_memory(read->kind))
 			unreadable = true;
 	}
 	return unreadable;
@@ -199,14 +217,11 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 
 	if (!e || !r)
 		return 0;
-	if (retry) {
-		for (int i = 0; i < READS_MAX; i++)
-			r->event.regs[i] = retry->regs[i];
-		r->event.unreadable = retry->unreadable;
-	}
+	if (retry)
+		recall(e, r, retry);
 	unreadable = read_all(ctx, e, r, level, reading, exec_name);
 	/* What can be denied, here or by an enforcer, cannot be put off: when it returns it has been done. */
-	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && !config.notifies && retry_later(r))
+	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && !config.notifies && retry_later(e, r))
 		return 0;
 	/* The kernel could not read it either: nothing happened. */
 	if (unreadable && reading == READ_AT_EXIT && ret == -EFAULT)
@@ -222,6 +237,7 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 	act_on_matches(level);
 	if (e->posted_any) {
 		take_stacks(ctx, e, r, reading == READ_AT_EXEC);
+		post_rests(r, level, subject->slot);
 		post_event(level, subject->slot);
 	}
 	return e->denied ? e->error : 0;

@@ -160,7 +160,10 @@ __noinline int evaluate_expression(__u32 level, __u32 dim, __u32 first, __u32 si
 	if (!d->kinds)
 		return 0;
 	run_expression(level, first, size);
-	evaluate_number(level, dim, e->stack[0], 0);
+	if (e->operand_unreadable)
+		match_unreadable(e, d);
+	else
+		evaluate_number(level, dim, e->stack[0], 0);
 	return 0;
 }
 
@@ -179,23 +182,27 @@ __noinline int evaluate_unreadable(__u32 level, __u32 dim)
 
 /* Takes away the rules that something computed from other reads does not satisfy. */
 static __always_inline void evaluate_computed(const struct site_record *r, __u32 level, __u32 dim,
-					      const struct read_config read)
+					      const volatile struct read_config *read)
 {
 	__u16 mode;
 
-	if (read.kind == READ_FILE_TYPE) {
-		mode = r->event.mode[read.string];
+	if (read->kind == READ_FILE_TYPE) {
+		mode = r->event.mode[read->string];
 		if (mode)
 			evaluate_number(level, dim, mode >> 12, 0);
 		else
 			evaluate_unreadable(level, dim);
-	} else if (read.kind == READ_GAINED) {
-		if (read.offset < READS_MAX && read.size < READS_MAX)
-			evaluate_number(level, dim, r->event.regs[read.offset] & ~r->event.regs[read.size], 0);
-	} else if (read.kind == READ_EXPRESSION) {
-		evaluate_expression(level, dim, read.offset, read.size);
+	} else if (read->kind == READ_GAINED) {
+		if (read->offset >= READS_MAX || read->size >= READS_MAX)
+			return;
+		if (r->event.unreadable & (1u << read->offset | 1u << read->size))
+			evaluate_unreadable(level, dim);
+		else
+			evaluate_number(level, dim, r->event.regs[read->offset] & ~r->event.regs[read->size], 0);
+	} else if (read->kind == READ_EXPRESSION) {
+		evaluate_expression(level, dim, read->offset, read->size);
 	} else {
-		evaluate_substrings(level, dim, read.string, r->event.string_len[read.string]);
+		evaluate_substrings(level, dim, read->string, r->event.string_len[read->string]);
 	}
 }
 
@@ -211,36 +218,44 @@ __noinline int evaluate_changes(__u32 level, __u32 dim, __u32 kind, __u32 which)
 
 static __always_inline bool is_part(__u8 kind)
 {
-	return kind >= READ_SOURCE_ADDRESS && kind <= READ_STATE;
+	return (kind >= READ_SOURCE_ADDRESS && kind <= READ_STATE) || kind == READ_UNIX_FAMILY || kind == READ_USER_UNIX_FAMILY;
+}
+
+/* A number that is neither an argument's own word nor a text. */
+static __always_inline bool is_number(__u8 kind)
+{
+	return (kind >= READ_SOURCE_PORT && kind <= READ_LINEAGE) || kind == READ_UNIX_FAMILY || kind == READ_USER_UNIX_FAMILY;
 }
 
 static __always_inline void evaluate_reads(struct evaluation *e, struct site_record *r, __u32 level)
 {
 	for_reads(i) {
-		const struct read_config read = config.read[i];
+		const volatile struct read_config *read = &config.read[i];
 
-		if (read.string >= STRINGS_MAX)
+		if (read->string >= STRINGS_MAX)
 			continue;
-		if (config.chain[i].from && r->event.unreadable & (1u << i))
+		if ((config.chain[i].from || read->kind == READ_CAPABILITY_SET) && r->event.unreadable & (1u << i))
 			evaluate_unreadable(level, i);
-		else if (is_text(read.kind))
-			evaluate_string(level, i, read.string, r->event.string_len[read.string]);
-		else if (read.kind == READ_BINARY)
+		else if (is_text(read->kind))
+			evaluate_string(level, i, read->string, r->event.string_len[read->string]);
+		else if (read->kind == READ_BINARY)
 			evaluate_binary(level, i);
-		else if (read.kind == READ_PARENT_BINARY)
+		else if (read->kind == READ_PARENT_BINARY)
 			evaluate_parent_binary(level, i);
-		else if (read.kind == READ_INT || read.kind == READ_SYSCALL)
-			evaluate_number(level, i, r->event.regs[i], read.is_signed);
-		else if (is_part(read.kind) && r->event.string_len[read.string] == STRING_UNREADABLE)
+		else if (read->kind == READ_INT || read->kind == READ_SYSCALL)
+			evaluate_number(level, i, r->event.regs[i], read->is_signed);
+		else if (read->kind == READ_CAPABILITY_SET)
+			evaluate_number(level, i, r->event.regs[i], 0);
+		else if (is_part(read->kind) && r->event.string_len[read->string] == STRING_UNREADABLE)
 			evaluate_unreadable(level, i);
-		else if (read.kind == READ_SOURCE_ADDRESS || read.kind == READ_TARGET_ADDRESS)
-			evaluate_address(level, i, read.string, read.kind == READ_TARGET_ADDRESS);
-		else if (is_computed(read.kind))
+		else if (read->kind == READ_SOURCE_ADDRESS || read->kind == READ_TARGET_ADDRESS)
+			evaluate_address(level, i, read->string, read->kind == READ_TARGET_ADDRESS);
+		else if (is_computed(read->kind))
 			evaluate_computed(r, level, i, read);
-		else if (read.kind == READ_NAMESPACE_CHANGES || read.kind == READ_CAPABILITY_CHANGES)
-			evaluate_changes(level, i, read.kind, read.offset);
-		else if (read.kind >= READ_SOURCE_PORT)
-			evaluate_number(level, i, read_part(e, read), 0);
+		else if (read->kind == READ_NAMESPACE_CHANGES || read->kind == READ_CAPABILITY_CHANGES)
+			evaluate_changes(level, i, read->kind, read->offset);
+		else if (is_number(read->kind))
+			evaluate_number(level, i, read_part(e, r, read), 0);
 	}
 }
 
@@ -449,8 +464,82 @@ static __always_inline __u32 post_file_hash(struct site_record *r, __u32 used)
 	if (!hash || !hash->algorithm)
 		return used;
 	r->event.file_hash = hash->algorithm;
-	bpf_probe_read_kernel(&r->data[clamp_index(used, DATA_MAX - FILE_HASH_MAX + 1)], FILE_HASH_MAX, hash->bytes);
+	bpf_probe_read_kernel(&r->data[clamp_index(used, RECORD_ROOM - FILE_HASH_MAX + 1)], FILE_HASH_MAX, hash->bytes);
 	return used + FILE_HASH_MAX;
+}
+
+/*
+ * Sends some of the bytes of an argument that the event has no room for; returns
+ * how many. Its own function so that it is verified once.
+ */
+__noinline int post_chunk(__u32 level, __u32 slot, __u32 string, __u64 from, __u32 offset)
+{
+	struct site_record *r = record_get(level);
+	struct event_data *d;
+	__u32 size, n;
+
+	if (!config.has_rest || !r || string >= STRINGS_MAX)
+		return 0;
+	size = r->event.mode[clamp_index(string, STRINGS_MAX)];
+	if (size > DATA_MAX)
+		size = DATA_MAX;
+	if (offset >= size)
+		return 0;
+	n = size - offset < DATA_CHUNK ? size - offset : DATA_CHUNK;
+	/* The event's own strings come here when all of these are sent. */
+	d = (void *)r->data;
+	if (read_memory(d + 1, clamp_index(n, DATA_CHUNK + 1), from, r->rest_of_user))
+		return 0;
+	event_header_init(&d->h, EVENT_DATA, sizeof(*d) + n, (struct task_struct *)bpf_get_current_task(), slot);
+	if (!r->event.data)
+		r->event.data = d->h.ktime;
+	d->id = r->event.data;
+	d->string = string;
+	d->offset = offset;
+	d->len = n;
+	d->pad = 0;
+	if (bpf_ringbuf_output(&events, d, sizeof(*d) + clamp_index(n, DATA_CHUNK + 1), 0)) {
+		event_lost(slot);
+		return 0;
+	}
+	return n;
+}
+
+#define DATA_CHUNKS (DATA_MAX / DATA_CHUNK + 1)
+
+/* Sends the bytes of an argument that the event has no room for. */
+__noinline int post_rest(__u32 level, __u32 slot, __u32 string, __u64 pointer, __u32 user)
+{
+	struct site_record *r = record_get(level);
+	__u32 offset = STRING_MAX - 1;
+	int n;
+
+	if (!config.has_rest || !r || string >= STRINGS_MAX)
+		return -1;
+	if (r->event.string_len[clamp_index(string, STRINGS_MAX)] >= STRING_MAX)
+		return 0;
+	r->rest_of_user = user;
+	for (int i = 0; i < DATA_CHUNKS; i++) {
+		n = post_chunk(level, slot, string, pointer + offset, offset);
+		if (n <= 0)
+			break;
+		offset += n;
+	}
+	return 0;
+}
+
+/* Sends, before the event, what it has no room for. */
+static __always_inline void post_rests(struct site_record *r, __u32 level, __u32 slot)
+{
+	r->event.data = 0;
+	if (!config.has_rest)
+		return;
+	for_reads(i) {
+		const volatile struct read_config *read = &config.read[i];
+
+		if (read->rest)
+			post_rest(level, slot, read->string, r->event.regs[i], read->kind == READ_USER_BYTES);
+	}
 }
 
 /* Copies the strings behind the event and sends it. */
@@ -478,11 +567,11 @@ __noinline int post_event(__u32 level, __u32 slot)
 	r->event.file_hash = 0;
 	if (config.hashes)
 		used = post_file_hash(r, used);
-	if (used > DATA_MAX)
-		used = DATA_MAX;
+	if (used > RECORD_ROOM)
+		used = RECORD_ROOM;
 	event_header_init(&r->event.h, EVENT_SITE, sizeof(r->event) + used,
 			  (struct task_struct *)bpf_get_current_task(), slot);
-	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + clamp_index(used, DATA_MAX + 1), 0))
+	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + clamp_index(used, RECORD_ROOM + 1), 0))
 		event_lost(slot);
 	return 0;
 }

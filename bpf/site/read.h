@@ -5,25 +5,8 @@
 #include "chain.h"
 #include "notice.h"
 #include "sock.h"
+#include "value.h"
 #include "../lib/lineage.h"
-
-/* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
-#define STRING_READ (STRING_MAX + 1)
-
-/*
- * What a bpf_probe_read_*_str of STRING_READ bytes says of the string. Before
- * Linux 6.2 it counts no NUL of a user's string that is empty.
- */
-static __always_inline __u32 string_length(long read)
-{
-	if (read < 0)
-		return STRING_UNREADABLE;
-	if (!read)
-		return 0;
-	if (read > STRING_MAX)
-		return STRING_TRUNCATED;
-	return read - 1;
-}
 
 /* Reads characters in the record itself, which have no NUL when they fill their field. */
 static __always_inline __u32 read_record(char *string, const void *from, __u32 size)
@@ -42,21 +25,55 @@ static __always_inline long read_pointer_string(char *string, __u64 pointer)
 	return bpf_probe_read_user_str(string, STRING_READ, (void *)pointer);
 }
 
-/* Reads as many bytes as another word says, and of more than there is room for the first. */
-static __always_inline __u32 read_bytes(char *string, const void *context, const struct read_config read, __u64 word)
+/* Whether the kind's size is the offset of a word with a number: of bytes or of vectors. */
+static __always_inline bool has_number(__u8 kind)
 {
-	__u64 size = 0;
+	return kind == READ_USER_BYTES || kind == READ_KERNEL_BYTES || kind == READ_SOCKADDR_UN ||
+	       kind == READ_USER_SOCKADDR_UN || kind == READ_VECTORS || kind == READ_USER_VECTORS;
+}
+
+/*
+ * The number that goes with a pointer. The context of a call's return does not have
+ * it: there it is what the entry has found.
+ */
+static __always_inline __u32 read_number(const void *context, const volatile struct read_config *read, struct evaluation *e,
+					 bool at_entry)
+{
+	__u64 number = 0;
+
+	if (!has_number(read->kind) || read->size == SIZE_UNKNOWN)
+		return read->size;
+	if (at_entry) {
+		bpf_probe_read_kernel(&number, sizeof(number), context + read->size);
+		/* The length of an address is an int, in the lower half of its word. */
+		if (read->kind == READ_SOCKADDR_UN || read->kind == READ_USER_SOCKADDR_UN)
+			number = (__u32)number < SIZE_UNKNOWN ? (__u32)number : SIZE_UNKNOWN - 1;
+		e->number[read->string] = number > 0xffffffff ? 0xffffffff : number;
+	}
+	return e->number[read->string];
+}
+
+/* Reads bytes, and of more than there is room for the first. */
+static __always_inline __u32 read_bytes(char *string, __u8 kind, __u64 word, __u32 size)
+{
 	long err;
 
-	bpf_probe_read_kernel(&size, sizeof(size), context + read.size);
 	if (size >= STRING_MAX)
 		size = STRING_MAX - 1;
 	size = bound_index(size, STRING_MAX);
-	if (read.kind == READ_USER_BYTES || (__s64)word >= 0)
-		err = bpf_probe_read_user(string, size, (void *)word);
-	else
-		err = bpf_probe_read_kernel(string, size, (void *)word);
+	err = read_memory(string, size, word, kind == READ_USER_BYTES);
 	return err ? STRING_UNREADABLE : size;
+}
+
+/* Reads bytes of the record itself. */
+static __always_inline __u32 read_record_bytes(char *string, const void *from, const volatile struct read_config *read,
+					       struct site_record *r)
+{
+	__u32 size = read->size < STRING_MAX ? read->size : STRING_MAX - 1;
+
+	note_size(r, read->string, read->size);
+	size = bound_index(size, STRING_MAX);
+	return bpf_probe_read_kernel(string, size, from) ? STRING_UNREADABLE : size;
 }
 
 /* Copies this level's walked path into a buffer; its own function so that it is verified once. */
@@ -168,6 +185,8 @@ static __always_inline __u32 read_file(__u8 kind, __u64 word, struct site_record
 			file = file_of_descriptor(word);
 		else if (kind == READ_BINPRM)
 			file = BPF_CORE_READ((struct linux_binprm *)word, file);
+		else if (kind == READ_KIOCB)
+			file = BPF_CORE_READ((struct kiocb *)word, ki_filp);
 		else
 			file = (struct file *)word;
 		path = file ? &file->f_path : NULL;
@@ -178,73 +197,82 @@ static __always_inline __u32 read_file(__u8 kind, __u64 word, struct site_record
 }
 
 /* Reads what needs a buffer; returns its length, or why there is none. */
-static __always_inline __u32 read_buffer(struct evaluation *e, const struct read_config read, bool chained, void *context,
-					 struct site_record *r, __u64 word, __u32 level)
+static __always_inline __u32 read_buffer(struct evaluation *e, const volatile struct read_config *read, bool chained, void *context,
+					 struct site_record *r, __u64 word, __u32 number, __u32 level)
 {
-	char *string = e->string[read.string];
+	char *string = e->string[read->string];
 
-	switch (read.kind) {
+	if (read->kind >= READ_USER_NAMESPACE)
+		return read_object(level, read->string, read->kind, word);
+	if (read->kind >= READ_FILENAME && read->kind != READ_KIOCB && read->kind != READ_RECORD_BYTES)
+		return read_value(level, read->string, read->kind, word, number);
+
+	switch (read->kind) {
 	case READ_USER_STRING:
 		return string_length(bpf_probe_read_user_str(string, STRING_READ, (void *)word));
 	case READ_KERNEL_STRING:
 		return string_length(read_pointer_string(string, word));
 	case READ_BINARY_PATH:
-		return read_binary(level, read.string);
+		return read_binary(level, read->string);
 	case READ_PARENT_BINARY_PATH:
-		return read_parent_binary(level, read.string);
+		return read_parent_binary(level, read->string);
 	case READ_USER_BYTES:
 	case READ_KERNEL_BYTES:
-		return read_bytes(string, context, read, word);
+		note_size(r, read->string, number);
+		return read_bytes(string, read->kind, word, number);
 	case READ_DATA_LOC:
 		return read_record(string, context + (word & 0xffff), word >> 16 & 0xffff);
 	case READ_INLINE_STRING:
-		return read_record(string, chained ? (void *)word : context + read.offset, read.size);
+		return read_record(string, chained ? (void *)word : context + read->offset, read->size);
+	case READ_RECORD_BYTES:
+		return read_record_bytes(string, context + read->offset, read, r);
 	case READ_FILE:
 	case READ_PATH:
 	case READ_DENTRY:
 	case READ_FD:
 	case READ_BINPRM:
-		return read_file(read.kind, word, r, level, read.string);
+	case READ_KIOCB:
+		return read_file(read->kind, word, r, level, read->string);
 	case READ_SOCK:
 	case READ_SOCKET:
 	case READ_SOCKADDR:
 	case READ_USER_SOCKADDR:
 	case READ_SKB:
-		return read_sock(level, read.string, read.kind, word) ? STRING_UNREADABLE : sizeof(struct sock_info);
+		return read_sock(level, read->string, read->kind, word) ? STRING_UNREADABLE : sizeof(struct sock_info);
 	case READ_CRED:
-		return read_cred(level, read.string, word) ? STRING_UNREADABLE : sizeof(struct cred_info);
+		return read_cred(level, read->string, word) ? STRING_UNREADABLE : sizeof(struct cred_info);
 	}
 	return 0;
 }
 
 /* One word of the context; integers are widened as their type says. */
-static __always_inline __u64 read_word(const struct read_config read, void *context)
+static __always_inline __u64 read_word(const volatile struct read_config *read, void *context)
 {
 	__u64 word = 0;
 
-	if (read.kind == READ_DATA_LOC) {
-		bpf_probe_read_kernel(&word, 4, context + read.offset);
+	if (read->kind == READ_DATA_LOC) {
+		bpf_probe_read_kernel(&word, 4, context + read->offset);
 		return word;
 	}
-	if (read.kind != READ_INT && read.kind != READ_SYSCALL)
-		bpf_probe_read_kernel(&word, 8, context + read.offset);
-	else if (read.size == 1)
-		bpf_probe_read_kernel(&word, 1, context + read.offset);
-	else if (read.size == 2)
-		bpf_probe_read_kernel(&word, 2, context + read.offset);
-	else if (read.size == 4)
-		bpf_probe_read_kernel(&word, 4, context + read.offset);
+	if (read->kind != READ_INT && read->kind != READ_SYSCALL)
+		bpf_probe_read_kernel(&word, 8, context + read->offset);
+	else if (read->size == 1)
+		bpf_probe_read_kernel(&word, 1, context + read->offset);
+	else if (read->size == 2)
+		bpf_probe_read_kernel(&word, 2, context + read->offset);
+	else if (read->size == 4)
+		bpf_probe_read_kernel(&word, 4, context + read->offset);
 	else
-		bpf_probe_read_kernel(&word, 8, context + read.offset);
-	if (read.is_signed) {
-		if (read.size == 1)
+		bpf_probe_read_kernel(&word, 8, context + read->offset);
+	if (read->is_signed) {
+		if (read->size == 1)
 			word = (__s64)(__s8)word;
-		else if (read.size == 2)
+		else if (read->size == 2)
 			word = (__s64)(__s16)word;
-		else if (read.size == 4)
+		else if (read->size == 4)
 			word = (__s64)(__s32)word;
 	}
-	if (read.kind == READ_SYSCALL)
+	if (read->kind == READ_SYSCALL)
 		word = (__u32)word | (task_is_compat() ? SYSCALL_COMPAT : 0);
 	return word;
 }
@@ -252,6 +280,8 @@ static __always_inline __u64 read_word(const struct read_config read, void *cont
 /* Whether the read is a word of the context, and not of something else. */
 static __always_inline bool in_context(__u8 kind)
 {
+	if (kind >= READ_FILENAME)
+		return kind != READ_RECORD_BYTES && (kind <= READ_LOAD_INFO || kind == READ_CAPABILITY_SET);
 	return kind && kind != READ_INLINE_STRING && kind != READ_BINARY && kind != READ_BINARY_PATH &&
 	       (kind < READ_SOURCE_ADDRESS || kind == READ_SYSCALL);
 }
@@ -264,26 +294,31 @@ static __always_inline bool is_computed(__u8 kind)
 
 static __always_inline bool in_user_memory(__u8 kind)
 {
-	return kind == READ_USER_STRING || kind == READ_USER_SOCKADDR || kind == READ_USER_BYTES;
+	return kind == READ_USER_STRING || kind == READ_USER_SOCKADDR || kind == READ_USER_BYTES ||
+	       kind == READ_USER_SOCKADDR_UN || kind == READ_USER_VECTORS || kind == READ_USER_ARRAY ||
+	       kind == READ_USER_BPF_ATTR;
 }
 
 static __always_inline bool takes_buffer(__u8 kind)
 {
-	return (kind > READ_INT && kind < READ_SOURCE_ADDRESS && kind != READ_BINARY) || kind == READ_PARENT_BINARY_PATH;
+	return (kind > READ_INT && kind < READ_SOURCE_ADDRESS && kind != READ_BINARY) || kind == READ_PARENT_BINARY_PATH ||
+	       (kind >= READ_FILENAME && kind <= READ_LOAD_INFO);
 }
 
 /* Whether filters compare what is read as text. */
 static __always_inline bool is_text(__u8 kind)
 {
-	return (kind > READ_INT && kind < READ_BINARY) || kind == READ_PARENT_BINARY_PATH;
+	return (kind > READ_INT && kind < READ_BINARY) || kind == READ_PARENT_BINARY_PATH ||
+	       (kind >= READ_FILENAME && kind < READ_RECORD_BYTES);
 }
 
 /* A number that is a part of the structure in a buffer, or of the current process. */
-static __always_inline __u64 read_part(const struct evaluation *e, const struct read_config read)
+static __always_inline __u64 read_part(const struct evaluation *e, const struct site_record *r,
+				       const volatile struct read_config *read)
 {
-	const struct sock_info *info = (const void *)e->string[read.string];
+	const struct sock_info *info = (const void *)e->string[read->string];
 
-	switch (read.kind) {
+	switch (read->kind) {
 	case READ_SOURCE_PORT:
 		return info->source_port;
 	case READ_TARGET_PORT:
@@ -299,13 +334,16 @@ static __always_inline __u64 read_part(const struct evaluation *e, const struct 
 	case READ_NAMESPACE_PID:
 		return process_namespace_pid();
 	case READ_NAMESPACE:
-		return process_namespace(read.offset);
+		return process_namespace(read->offset);
 	case READ_CAPABILITIES:
-		return process_capabilities(read.offset);
+		return process_capabilities(read->offset);
 	case READ_NOTICES:
 		return notices_pending();
 	case READ_LINEAGE:
-		return lineage_word(read.offset);
+		return lineage_word(read->offset);
+	case READ_UNIX_FAMILY:
+	case READ_USER_UNIX_FAMILY:
+		return r->event.mode[read->string];
 	}
 	return 0;
 }

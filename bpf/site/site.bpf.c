@@ -78,12 +78,12 @@ int prefault(void *ctx)
 	__u64 word;
 
 	for_reads(i) {
-		const struct read_config read = config.read[i];
+		const volatile struct read_config *read = &config.read[i];
 
-		if (!in_user_memory(read.kind))
+		if (!in_user_memory(read->kind))
 			continue;
 		word = 0;
-		bpf_probe_read_kernel(&word, sizeof(word), context + read.offset);
+		bpf_probe_read_kernel(&word, sizeof(word), context + read->offset);
 		touch(word);
 		touch((word | PAGE_LAST) + 1);
 	}

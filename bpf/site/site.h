@@ -86,10 +86,25 @@ struct evaluation {
 	__s32 error;
 	__u32 search_state;
 	__u32 stack_depth;
+	__u32 operand_unreadable; /* some word of the expression in hand could not be read */
+	__u32 pad;
 	__u64 stack[EXPRESSION_STACK];
+	__u32 number[STRINGS_MAX]; /* that go with pointers, of bytes or of parts */
 	__u64 word;               /* to which the chain of the read in hand leads */
 	__u32 stacks;             /* ACTION_KERNEL_STACK and ACTION_USER_STACK: what events ask for */
 	__u64 trace[2][STACK_MAX + 1]; /* stacks: of the kernel, of the process */
+	struct {
+		__u64 at;          /* the array of struct iovec, or with whole the bytes */
+		__u64 count;       /* of vectors */
+		__u64 skip;        /* bytes of the first vector that are not looked at */
+		__u64 limit;       /* of bytes that are left */
+		__u64 total;       /* bytes that they name */
+		__u32 used;        /* bytes that are in hand */
+		__u8 whole;        /* there is no array */
+		__u8 user_array;   /* the array is in the memory of the process, wherever it points */
+		__u8 user_bytes;   /* the same of the bytes */
+		__u8 pad;
+	} vectors;                /* in hand */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 
@@ -102,11 +117,12 @@ struct {
 
 /* The event is assembled apart from the strings, which it holds without gaps. */
 #define STACK_ROOM ((STACK_MAX + 1) * 8)
-#define DATA_MAX (STRINGS_MAX * STRING_MAX + 2 * STACK_ROOM + FILE_HASH_MAX)
+#define RECORD_ROOM (STRINGS_MAX * STRING_MAX + 2 * STACK_ROOM + FILE_HASH_MAX)
 
 struct site_record {
 	struct event_site event;
-	char data[DATA_MAX];
+	char data[RECORD_ROOM];
+	__u64 rest_of_user; /* bytes that are sent apart are the process's, wherever their pointer points */
 };
 
 /* The kernel allocates no larger values for each CPU. */
@@ -120,6 +136,24 @@ struct {
 	__type(key, __u32); /* scratch level */
 	__type(value, struct site_record);
 } site_records SEC(".maps");
+
+/* One byte more than any string, so that one of STRING_MAX with its NUL is told from a longer one. */
+#define STRING_READ (STRING_MAX + 1)
+
+/*
+ * What a bpf_probe_read_*_str of STRING_READ bytes says of the string. Before
+ * Linux 6.2 it counts no NUL of a user's string that is empty.
+ */
+static __always_inline __u32 string_length(long read)
+{
+	if (read < 0)
+		return STRING_UNREADABLE;
+	if (!read)
+		return 0;
+	if (read > STRING_MAX)
+		return STRING_TRUNCATED;
+	return read - 1;
+}
 
 static __always_inline struct evaluation *evaluation_get(__u32 level)
 {

@@ -92,8 +92,8 @@ func param(p btf.FuncParam) compile.Param {
 		out.Size, out.Signed = int(t.Size), t.Signed
 	case *btf.Pointer:
 		switch to := btf.UnderlyingType(t.Target).(type) {
-		case *btf.Struct:
-			out.Struct = to.Name
+		case *btf.Struct, *btf.Union, *btf.Fwd:
+			out.Struct = structName(t.Target)
 		case *btf.Int:
 			if to.Encoding == btf.Char || to.Name == "char" {
 				out.Struct = "char"
@@ -105,6 +105,28 @@ func param(p btf.FuncParam) compile.Param {
 		}
 	}
 	return out
+}
+
+// structName is the name of a structure or union, or of the last typedef of one
+// that has none.
+func structName(t btf.Type) (name string) {
+	for {
+		switch of := t.(type) {
+		case *btf.Typedef:
+			name, t = of.Name, of.Type
+		case *btf.Const:
+			t = of.Type
+		case *btf.Volatile:
+			t = of.Type
+		case *btf.TypeTag:
+			t = of.Type
+		default:
+			if of.TypeName() != "" {
+				return of.TypeName()
+			}
+			return name
+		}
+	}
 }
 
 // readSymbols reads the names of the kernel's functions.

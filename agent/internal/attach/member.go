@@ -260,32 +260,13 @@ func begins(t btf.Type) (names []string) {
 		if !ok {
 			return names
 		}
-		if name := nameOf(t); name != "" {
+		if name := structName(t); name != "" {
 			names = append(names, name)
 		}
 		if len(all) == 0 || all[0].Offset != 0 {
 			return names
 		}
 		t = all[0].Type
-	}
-}
-
-// nameOf is a structure's name, or that of its typedef.
-func nameOf(t btf.Type) string {
-	for {
-		switch of := t.(type) {
-		case *btf.Typedef:
-			if u, ok := btf.UnderlyingType(of).(interface{ TypeName() string }); ok && u.TypeName() != "" {
-				return u.TypeName()
-			}
-			return of.Name
-		case *btf.Const:
-			t = of.Type
-		case *btf.Volatile:
-			t = of.Type
-		default:
-			return btf.UnderlyingType(t).TypeName()
-		}
 	}
 }
 
@@ -336,7 +317,7 @@ func names(t btf.Type) (found []string) {
 // describe is a type as people write it.
 func describe(t btf.Type) string {
 	if _, keyword, ok := members(t); ok {
-		if name := nameOf(t); name != "" {
+		if name := structName(t); name != "" {
 			return keyword + " " + name
 		}
 		return "a " + keyword + " without a name"

@@ -61,6 +61,7 @@ func taskData(t *testing.T) compiletest.Data {
 		t.Fatal(err)
 	}
 	const thread = "boltseal-thread"
+	sets := (&rig{t: t}).process().Capabilities
 	number := func(n int64) compile.Value { return compile.Value{Number: uint64(n)} }
 	values := map[string]compile.Value{
 		"comm":                      {String: thread},
@@ -69,8 +70,10 @@ func taskData(t *testing.T) compiletest.Data {
 		"signal.oom_score_adj":      number(score),
 		"signal.is_child_subreaper": number(1),
 		"cred.uid":                  number(int64(os.Getuid())),
-		"mm.exe_file":               {String: binary},
-		"fs.pwd":                    {String: wd},
+		"cred.cap_effective":        {Number: sets[policy.CapabilityEffective]},
+		"cred.cap_inheritable":      {Number: sets[policy.CapabilityInheritable]},
+		"mm.exe_file":               {String: binary, Mode: modeOf(t, binary)},
+		"fs.pwd":                    {String: wd, Mode: modeOf(t, wd)},
 		"bio_list.head":             {Unreadable: true}, // NULL but while blocks are submitted
 	}
 	settle(t, thread)
@@ -92,6 +95,15 @@ func taskData(t *testing.T) compiletest.Data {
 	d.Behind["comm"] = compile.Value{String: string(comm[:len(comm)-1])}
 	d.Task = leaderAddress(t)
 	return d
+}
+
+func modeOf(t *testing.T, path string) uint32 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Mode
 }
 
 // settle makes this thread what taskData tells of it, until the test ends.

@@ -268,7 +268,7 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, silent, 
 			want.Unreadable |= bit
 		}
 		switch {
-		case read.Kind == bpf.WireReadKindREAD_INT:
+		case read.Kind == bpf.WireReadKindREAD_INT, read.Kind == bpf.WireReadKindREAD_CAPABILITY_SET:
 			want.Regs[dim] = value.Number
 		case read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR, read.Kind == bpf.WireReadKindREAD_FD:
 			// What is in it is looked at where events are told of.
@@ -280,6 +280,10 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, silent, 
 		if !read.Buffer() {
 			continue
 		}
+		if read.Kind == bpf.WireReadKindREAD_USER_SOCKADDR_UN && !value.Unreadable {
+			family := record.Value(compile.Read{Kind: bpf.WireReadKindREAD_USER_UNIX_FAMILY, Offset: read.Offset, Size: read.Size})
+			value.Mode = uint32(family.Number)
+		}
 		length, text := uint32(len(value.String)), value.String
 		switch user := record.Users[int(read.Offset)]; {
 		case value.Unreadable && (user.Unreadable || read.Chain.From != 0):
@@ -288,7 +292,7 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, silent, 
 			length = uint32(bpf.WireStringStatusSTRING_TRUNCATED)
 		}
 		want.StringLen[len(want.strings)] = length
-		want.Mode[len(want.strings)] = got.Mode[len(want.strings)]
+		want.Mode[len(want.strings)] = value.Mode
 		want.strings = append(want.strings, text)
 	}
 	for len(want.strings) < len(want.StringLen) {

@@ -108,9 +108,7 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 	all := policy.Hook{
 		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
 	}
-	if source.Data == nil {
-		all.Selectors = []policy.Selector{source.Computed()}
-	}
+	all.Selectors = []policy.Selector{source.Computed()}
 	wide := compileFor(t, kernelOf(source), all)
 	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
 	return newRigOf(t, source, &wide.Hooks[0])
@@ -344,6 +342,9 @@ func (r *rig) event() *siteEvent {
 		r.t.Fatal(err)
 	}
 	e := &siteEvent{}
+	if bpf.WireEventType(binary.LittleEndian.Uint16(record.RawSample)) == bpf.WireEventTypeEVENT_DATA {
+		return r.rest(record.RawSample)
+	}
 	n, err := binary.Decode(record.RawSample, binary.LittleEndian, &e.WireEventSite)
 	if err != nil {
 		r.t.Fatal(err)
@@ -365,12 +366,30 @@ func (r *rig) event() *siteEvent {
 	return e
 }
 
+// rest is the event that the bytes of a record belong to.
+func (r *rig) rest(record []byte) *siteEvent {
+	r.t.Helper()
+	var d bpf.WireEventData
+	n, err := binary.Decode(record, binary.LittleEndian, &d)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	e := r.event()
+	if e == nil || e.Data != d.Id || e.H.Tid != d.H.Tid || int(d.Len) != len(record)-n || int(d.H.Size) != len(record) {
+		r.t.Fatalf("bytes %+v of event %+v", d, e)
+	}
+	e.rest = string(record[n:]) + e.rest
+	return e
+}
+
 // siteEvent is an event with what follows it.
 type siteEvent struct {
 	bpf.WireEventSite
 	strings      []string
 	kernel, user []uint64
 	hash         string
+	// rest is the bytes of one that came before it.
+	rest string
 }
 
 // addresses takes a stack of so many bytes from the front of a record's rest.

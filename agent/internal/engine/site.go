@@ -196,7 +196,8 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 	config.IsExec = byteOf(s.name.IsExec())
 	buffers := map[compile.Read]uint8{}
 	for i, r := range shape.reads {
-		config.Read[i] = bpf.WireReadConfig{Offset: r.Offset, Kind: uint8(r.Kind), Size: r.Size, IsSigned: byteOf(r.Signed)}
+		config.Read[i] = bpf.WireReadConfig{Offset: r.Offset, Kind: uint8(r.Kind), Size: r.Size, IsSigned: byteOf(r.Signed), Rest: byteOf(r.Rest)}
+		config.HasRest |= byteOf(r.Rest)
 		if r.Whole() == r {
 			config.Chain[i] = chainConfig(r.Chain)
 		}
@@ -204,6 +205,7 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 			config.Read[i].String = uint8(len(buffers))
 			buffers[r] = config.Read[i].String
 		}
+		config.Kinds |= r.KindBit()
 		if s.name.Returns() && r.User() {
 			config.HasExit = 1
 		}

@@ -45,6 +45,61 @@ func TestLargestSiteLoads(t *testing.T) {
 	}
 }
 
+// A site that reads values of the types that few sites have loads as well.
+func TestSiteOfManyTypesLoads(t *testing.T) {
+	e := openBare(t, unattached{})
+	s, err := e.site(compile.Site{Kind: compile.RawTracepoint, Name: "cgroup_mkdir"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As many of them as there are buffers for at once, and those that take none.
+	for name, kinds := range map[string][]bpf.WireReadKind{
+		"raw_event of text": {
+			bpf.WireReadKindREAD_FILENAME, bpf.WireReadKindREAD_KIOCB, bpf.WireReadKindREAD_NET_DEVICE, bpf.WireReadKindREAD_SOCKADDR_UN,
+			bpf.WireReadKindREAD_USER_SOCKADDR_UN, bpf.WireReadKindREAD_RECORD_BYTES, bpf.WireReadKindREAD_USER_UNIX_FAMILY,
+		},
+		"raw_event of bytes": {
+			bpf.WireReadKindREAD_VECTORS, bpf.WireReadKindREAD_USER_VECTORS, bpf.WireReadKindREAD_ITERATOR, bpf.WireReadKindREAD_ARRAY,
+			bpf.WireReadKindREAD_USER_ARRAY, bpf.WireReadKindREAD_USER_NAMESPACE, bpf.WireReadKindREAD_CAPABILITY_SET, bpf.WireReadKindREAD_NOTHING,
+		},
+		"raw_event of structures": {
+			bpf.WireReadKindREAD_BPF_ATTR, bpf.WireReadKindREAD_USER_BPF_ATTR, bpf.WireReadKindREAD_BPF_PROG, bpf.WireReadKindREAD_BPF_MAP,
+			bpf.WireReadKindREAD_PERF_EVENT, bpf.WireReadKindREAD_MODULE,
+		},
+		"raw_event of others": {bpf.WireReadKindREAD_LOAD_INFO, bpf.WireReadKindREAD_USER_BYTES, bpf.WireReadKindREAD_KERNEL_BYTES},
+	} {
+		config := siteConfig(s, s.shape())
+		config.Words = uint32(bpf.WireLimitsRULE_WORDS)
+		for i, kind := range kinds {
+			read := compile.Read{Kind: kind}
+			config.Kinds |= read.KindBit()
+			config.Read[i] = bpf.WireReadConfig{Offset: uint16(8 * i), Size: 8, Kind: uint8(kind), String: uint8(min(i, compile.MaxStrings-1))}
+			if kind < bpf.WireReadKindREAD_FILENAME {
+				config.Read[i].Rest, config.HasRest = 1, 1
+			}
+		}
+		spec, options, err := s.programSpec(e.maps, config, []string{bpf.SiteProgRawEvent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		options.Programs.LogLevel = ebpf.LogLevelStats
+		coll, err := ebpf.NewCollectionWithOptions(spec, options)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		n, err := kerneltest.Walked(coll.Programs[bpf.SiteProgRawEvent])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: the verifier walks %d instructions", name, n)
+		if n > verifierLimit {
+			t.Errorf("%s: the verifier walks %d instructions, want at most %d", name, n, verifierLimit)
+		}
+		coll.Close()
+	}
+}
+
 // The same of programs that decide, where there are some.
 func TestLargestVerdictLoads(t *testing.T) {
 	testenv.Require(t, testenv.Optional("fmod_ret", func() error { return probed().Err(kernel.ModifyReturn) }))

@@ -23,17 +23,13 @@ func (e *Enricher) siteArgs(of *event.Site, args []Arg) []*tetragon.KprobeArgume
 	for i, a := range args {
 		messages[i] = &tetragon.KprobeArgument{Label: a.Label}
 		switch {
-		case a.Type.Text() || a.Type.Socket() || a.Type == policy.ArgCred:
+		case a.Type == policy.ArgNop:
+		case !a.Type.Word():
 			if a.String >= 0 && a.String < len(of.Strings) {
 				e.setBuffer(messages[i], a.Type, &of.Strings[a.String])
 			}
-		case a.Reg < 0 || a.Reg >= len(of.Regs) || of.Unreadable&(1<<a.Reg) != 0:
-		case a.Type == policy.ArgCapability:
-			messages[i].Arg = &tetragon.KprobeArgument_CapabilityArg{CapabilityArg: capability(int32(of.Regs[a.Reg]))}
-		case a.Type == policy.ArgSyscall64:
-			messages[i].Arg = &tetragon.KprobeArgument_SyscallId{SyscallId: syscallID(uint32(of.Regs[a.Reg]))}
-		default:
-			setInteger(messages[i], a.Type, of.Regs[a.Reg])
+		case a.Reg >= 0 && a.Reg < len(of.Regs) && of.Unreadable&(1<<a.Reg) == 0:
+			setWord(messages[i], a.Type, of.Regs[a.Reg])
 		}
 	}
 	return messages
@@ -42,55 +38,59 @@ func (e *Enricher) siteArgs(of *event.Site, args []Arg) []*tetragon.KprobeArgume
 // unresolved is what clients are told of a path that could not be walked whole.
 const unresolved = "unresolvedPathComponents"
 
-// setBuffer sets an argument that is text, or a structure of the kernel.
+// setBuffer sets an argument that is text, bytes, or a structure of the kernel.
 func (e *Enricher) setBuffer(m *tetragon.KprobeArgument, t policy.ArgType, s *event.String) {
+	if t == policy.ArgKiocb || t >= policy.ArgFile && t <= policy.ArgBinprm {
+		setFile(m, t, s)
+		return
+	}
+	if s.Status != event.StringRead {
+		return
+	}
+	switch t {
+	case policy.ArgString, policy.ArgFilename, policy.ArgDataLoc:
+		m.Arg = &tetragon.KprobeArgument_StringArg{StringArg: valid(s.Value)}
+	case policy.ArgNetDevice:
+		m.Arg = &tetragon.KprobeArgument_NetDevArg{NetDevArg: &tetragon.KprobeNetDev{Name: valid(s.Value)}}
+	case policy.ArgSockaddrUn:
+		m.Arg = &tetragon.KprobeArgument_SockaddrunArg{SockaddrunArg: &tetragon.KprobeSockaddrUn{
+			Family: e.constants.Family(uint16(s.Mode)), Path: valid(s.Value),
+		}}
+	case policy.ArgCharBuf, policy.ArgConstBuf, policy.ArgIovec, policy.ArgIovIter:
+		setBytes(m, s)
+	case policy.ArgInt32Array:
+		setInt32Array(m, s.Value)
+	case policy.ArgCred:
+		setCred(m, s.Value)
+	case policy.ArgSock, policy.ArgSocket, policy.ArgSockaddr, policy.ArgSkb:
+		e.setSocket(m, t, s.Value)
+	default:
+		setObject(m, t, s.Value)
+	}
+}
+
+// setFile sets an argument that is a file of some kind.
+func setFile(m *tetragon.KprobeArgument, t policy.ArgType, s *event.String) {
 	flags := ""
 	if s.Status != event.StringRead {
 		flags = unresolved
 	}
 	path, permission := valid(s.Value), mode(s.Mode)
 	switch t {
-	case policy.ArgFile, policy.ArgFD:
-		m.Arg = &tetragon.KprobeArgument_FileArg{FileArg: &tetragon.KprobeFile{Path: path, Flags: flags, Permission: permission}}
-		return
 	case policy.ArgPath, policy.ArgDentry:
 		m.Arg = &tetragon.KprobeArgument_PathArg{PathArg: &tetragon.KprobePath{Path: path, Flags: flags, Permission: permission}}
-		return
 	case policy.ArgBinprm:
 		m.Arg = &tetragon.KprobeArgument_LinuxBinprmArg{LinuxBinprmArg: &tetragon.KprobeLinuxBinprm{
 			Path: path, Flags: flags, Permission: permission,
 		}}
-		return
-	}
-	if s.Status != event.StringRead {
-		return
-	}
-	switch t {
-	case policy.ArgString:
-		m.Arg = &tetragon.KprobeArgument_StringArg{StringArg: path}
-	case policy.ArgCharBuf:
-		setBytes(m, s.Value)
-	case policy.ArgCred:
-		setCred(m, s.Value)
 	default:
-		e.setSocket(m, t, s.Value)
+		m.Arg = &tetragon.KprobeArgument_FileArg{FileArg: &tetragon.KprobeFile{Path: path, Flags: flags, Permission: permission}}
 	}
-}
-
-// setBytes sets an argument that is bytes. The programs keep the first 4095 and do
-// not tell how many there were: as many as that are told as cut, of an unknown
-// size, since clients must not take a part for the whole.
-func setBytes(m *tetragon.KprobeArgument, bytes string) {
-	if len(bytes) < int(bpf.WireLimitsSTRING_MAX)-1 {
-		m.Arg = &tetragon.KprobeArgument_BytesArg{BytesArg: []byte(bytes)}
-		return
-	}
-	m.Arg = &tetragon.KprobeArgument_TruncatedBytesArg{TruncatedBytesArg: &tetragon.KprobeTruncatedBytes{BytesArg: []byte(bytes)}}
 }
 
 func (e *Enricher) setSocket(m *tetragon.KprobeArgument, t policy.ArgType, bytes string) {
-	var info bpf.WireSockInfo
-	if _, err := binary.Decode([]byte(bytes), binary.LittleEndian, &info); err != nil {
+	info, ok := decode[bpf.WireSockInfo](bytes)
+	if !ok {
 		return // not what the programs write
 	}
 	source, target := address(info.Family, info.Source), address(info.Family, info.Target)
@@ -143,8 +143,8 @@ func socketType(n uint16) string {
 }
 
 func setCred(m *tetragon.KprobeArgument, bytes string) {
-	var info bpf.WireCredInfo
-	if _, err := binary.Decode([]byte(bytes), binary.LittleEndian, &info); err != nil {
+	info, ok := decode[bpf.WireCredInfo](bytes)
+	if !ok {
 		return // not what the programs write
 	}
 	cred := &tetragon.ProcessCredentials{

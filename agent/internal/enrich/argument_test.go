@@ -55,7 +55,8 @@ func TestArgumentsOfTypes(t *testing.T) {
 		{"string", policy.ArgString, event.String{Value: "a\xff"}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_StringArg{StringArg: "a\ufffd"}}},
 		{"bytes", policy.ArgCharBuf, event.String{Value: "a\x00\xff"}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_BytesArg{BytesArg: []byte("a\x00\xff")}}},
 		{"bytes one short of those kept", policy.ArgCharBuf, event.String{Value: most[1:]}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_BytesArg{BytesArg: []byte(most[1:])}}},
-		{"as many bytes as are kept", policy.ArgCharBuf, event.String{Value: most}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_TruncatedBytesArg{TruncatedBytesArg: &tetragon.KprobeTruncatedBytes{BytesArg: []byte(most)}}}},
+		{"as many bytes as are kept", policy.ArgCharBuf, event.String{Value: most, Mode: 4095}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_BytesArg{BytesArg: []byte(most)}}},
+		{"one byte more", policy.ArgCharBuf, event.String{Value: most, Mode: 4096}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_TruncatedBytesArg{TruncatedBytesArg: &tetragon.KprobeTruncatedBytes{BytesArg: []byte(most), OrigSize: 4096}}}},
 		{"no bytes", policy.ArgCharBuf, event.String{Status: event.StringUnreadable}, &tetragon.KprobeArgument{}},
 		{"no credentials", policy.ArgCred, event.String{Status: event.StringUnreadable}, &tetragon.KprobeArgument{}},
 		{"unreadable file", policy.ArgFile, event.String{Status: event.StringUnreadable}, &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_FileArg{FileArg: &tetragon.KprobeFile{Flags: unresolved}}}},
@@ -174,7 +175,7 @@ func FuzzArguments(f *testing.F) {
 	f.Add("/etc/\xff\x00passwd", uint32(0o007777), uint64(0))
 	f.Fuzz(func(t *testing.T, bytes string, mode uint32, word uint64) {
 		var args []Arg
-		for kind := policy.ArgAuto; kind <= policy.ArgSyscall64; kind++ {
+		for kind := policy.ArgAuto; kind <= policy.ArgNop; kind++ {
 			args = append(args, Arg{Type: kind})
 		}
 		of := &event.Site{}

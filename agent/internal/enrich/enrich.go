@@ -65,6 +65,7 @@ type Enricher struct {
 	processes  map[processKey]*tetragon.Process
 	rules      map[ruleKey]*Rule
 	constants  *policy.Constants
+	rests      rests
 	unresolved atomic.Uint64
 }
 
@@ -113,7 +114,10 @@ func (e *Enricher) Handle(of event.Event) {
 		if first && e.Sink.Active() {
 			e.publishExit(of, p)
 		}
+	case *event.Data:
+		e.rests.keep(of)
 	case *event.Site:
+		e.rests.join(of)
 		if e.Sink.Active() {
 			e.publishSite(of)
 		}

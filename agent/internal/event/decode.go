@@ -23,7 +23,8 @@ const (
 	forkSize   = headerSize + 16
 	execSize   = headerSize + 32
 	exitSize   = headerSize + 8
-	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 16 + 5*rulesSize
+	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 24 + 5*rulesSize
+	dataSize   = headerSize + 24
 
 	pathSize  = int(bpf.WireLimitsPATH_KEY_MAX) + 1
 	rulesSize = 8 * int(bpf.WireLimitsRULE_WORDS)
@@ -62,6 +63,8 @@ func decodeBody(kind bpf.WireEventType, h Header, c cursor) (Event, error) {
 		return decodeExit(h, c)
 	case bpf.WireEventTypeEVENT_SITE:
 		return decodeSite(h, c)
+	case bpf.WireEventTypeEVENT_DATA:
+		return decodeData(h, c)
 	case bpf.WireEventTypeEVENT_TASK_UNSEALED:
 		return &TaskUnsealed{h}, c.rest(0)
 	case bpf.WireEventTypeEVENT_ARMED:
@@ -170,6 +173,7 @@ func decodeSite(h Header, c cursor) (Event, error) {
 	}
 	e.AtExit = c.u32() != 0
 	e.FileHash.Algorithm = c.u32()
+	e.Data = c.u64()
 	c.rules(&e.Posted)
 	c.rules(&e.Signalled)
 	c.rules(&e.Overridden)
@@ -200,6 +204,23 @@ func checkStacks(lengths ...int) error {
 		}
 	}
 	return nil
+}
+
+func decodeData(h Header, c cursor) (Event, error) {
+	if len(c.bytes) < dataSize-headerSize {
+		return nil, c.rest(dataSize - headerSize)
+	}
+	e := &Data{Header: h, ID: c.u64(), String: int(c.u32()), Offset: int(c.u32())}
+	if e.String >= int(bpf.WireLimitsSTRINGS_MAX) {
+		return nil, fmt.Errorf("data of string %d", e.String)
+	}
+	n := int(c.u32())
+	c.skip(4)
+	if err := c.rest(n); err != nil {
+		return nil, err
+	}
+	e.Bytes = string(c.bytes)
+	return e, nil
 }
 
 // cursor reads from the front of a record. Whoever reads has checked that there

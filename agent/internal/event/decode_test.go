@@ -64,7 +64,7 @@ func exec(flags bpf.WireExecFlags, binary string, args []string, cwd string) *Ex
 func wireSite(lengths [6]uint32) bpf.WireEventSite {
 	return bpf.WireEventSite{
 		H: wireHeader(bpf.WireEventTypeEVENT_SITE), Site: 41, Version: 42,
-		Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1,
+		Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1, Data: 43,
 		Posted: bpf.WireRuleBits{Word: [8]uint64{1, 7: 1 << 63}}, Signalled: bpf.WireRuleBits{Word: [8]uint64{2: 4}},
 		Overridden: bpf.WireRuleBits{Word: [8]uint64{3: 8}}, Notified: bpf.WireRuleBits{Word: [8]uint64{4: 16}}, Mode: [6]uint32{1, 2, 3, 4, 5, 6}, Unreadable: 1<<23 | 2,
 	}
@@ -76,7 +76,7 @@ func site(strings [6]String) *Site {
 	}
 	return &Site{
 		Header: header(), Site: 41, Version: 42, Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, Strings: strings,
-		Unreadable: 1<<23 | 2, AtExit: true, Posted: RuleBits{1, 7: 1 << 63}, Signalled: RuleBits{2: 4},
+		Unreadable: 1<<23 | 2, AtExit: true, Data: 43, Posted: RuleBits{1, 7: 1 << 63}, Signalled: RuleBits{2: 4},
 		Overridden: RuleBits{3: 8}, Notified: RuleBits{4: 16},
 	}
 }
@@ -148,6 +148,10 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 			"site with stacks and a hash",
 			encode(tb, withStacks(wireSite([6]uint32{3}), 16, 8), "abc", "\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x80", "\x03\x00\x00\x00\x00\x00\x00\x00", strings.Repeat("h", 64)),
 			siteWithStacks(site([6]String{{Value: "abc"}}), []uint64{1, 1<<63 | 2}, []uint64{3}),
+		},
+		{
+			"data", encode(tb, bpf.WireEventData{H: wireHeader(bpf.WireEventTypeEVENT_DATA), Id: 43, String: 5, Offset: 4095, Len: 3, Pad: 0xffffffff}, "ab\x00"),
+			&Data{header(), 43, 5, 4095, "ab\x00"},
 		},
 		{"site without strings", encode(tb, wireSite([6]uint32{})), site([6]String{})},
 	}
@@ -221,6 +225,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"half an address", encode(t, withStacks(wireSite([6]uint32{}), 4, 0), "four"), "stack has 4 bytes"},
 		{"stack too long", encode(t, withStacks(wireSite([6]uint32{}), 0, 1024), strings.Repeat("x", 1024)), "stack has 1024 bytes"},
 		{"hash that is not there", encode(t, withStacks(wireSite([6]uint32{}), 0, 0)), "0 bytes where there should be 64"},
+		{"data of no string", encode(t, bpf.WireEventData{H: wireHeader(bpf.WireEventTypeEVENT_DATA), String: 6}), "data of string 6"},
 		{"binary longer than the record", encode(t, wireExec(0xffff, 0, 0, 0), "/x"), "2 bytes where there should be 65535"},
 	} {
 		_, err := Decode(test.record)
@@ -242,6 +247,7 @@ func TestSizesAreTheKernels(t *testing.T) {
 		{execSize, bpf.WireEventExec{}},
 		{exitSize, bpf.WireEventExit{}},
 		{siteSize, bpf.WireEventSite{}},
+		{dataSize, bpf.WireEventData{}},
 	} {
 		if want := binary.Size(test.wire); test.got != want {
 			t.Errorf("size %d, but %T has %d", test.got, test.wire, want)

@@ -123,6 +123,9 @@ type Site struct {
 	Strings [bpf.WireLimitsSTRINGS_MAX]String
 	// AtExit tells that the strings were read when the call returned.
 	AtExit bool
+	// Data names the events of the same task that have the rest of its bytes, and
+	// come before it; 0: none.
+	Data uint64
 	// Posted are the rules that ask for an event, Signalled those whose signal
 	// was sent, Overridden those whose error was returned, Notified those that left
 	// something for enforcers.
@@ -145,6 +148,16 @@ type FileHash struct {
 	Bytes [bpf.WireLimitsFILE_HASH_MAX]byte
 }
 
+// Data is bytes of an argument that its event has no room for.
+type Data struct {
+	Header
+	// ID is that of the event's Data.
+	ID uint64
+	// String is the index of the event's string that they continue, and Offset where.
+	String, Offset int
+	Bytes          string
+}
+
 // StringStatus tells whether a string could be read.
 type StringStatus uint8
 
@@ -165,7 +178,9 @@ type String struct {
 	// Value is empty unless Status is StringRead. It is what the memory held: of
 	// text any bytes but NUL.
 	Value string
-	// Mode is that of the inode where the string is a file's path.
+	// Mode is that of the inode where the string is a file's path. Of bytes it is how
+	// many there were, or 1<<32-1 for more than that, though none are kept after the
+	// first 4095; of a unix socket's address the family.
 	Mode uint32
 }
 

@@ -13,7 +13,8 @@ const (
 // arg decodes an argument of h, whose section is known. data: it is an item of data.
 func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 	var a Arg
-	var typ, size value
+	var typ value
+	var sizes argSizes
 	var w where
 	typeOK := true
 	d.object(v, shape{
@@ -24,42 +25,67 @@ func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 			},
 			"type":         func(v value) { typ = v; a.Type, typeOK = d.argType(v, h) },
 			"label":        func(v value) { a.Label, _ = d.boundedText(v, 0, maxLabel) },
-			"sizeArgIndex": func(v value) { size = v },
+			"sizeArgIndex": func(v value) { sizes.arg = v },
+			"size":         func(v value) { sizes.elements = v },
+			"maxData":      func(v value) { sizes.most = v },
 		}),
-		later:    []string{"maxData", "returnCopy", "size"},
+		later:    []string{"returnCopy"},
 		required: []string{"index"},
 	})
 	d.place(v, w, &a, h, data)
-	if size.node != nil {
-		i, _ := d.integer(size, 0, maxSizeArg)
-		a.SizeArg = uint32(i)
+	if fromRecord := a.Type == ArgSyscall64 || a.Type.record(); fromRecord && a.Resolve != "" {
+		d.fault(typ, "type %s is for fields of a record, and not for what resolve leads to", a.Type)
 	}
-	if typeOK {
-		d.typeFits(v, typ, size, a, h)
-	}
+	d.argSizes(v, &a, sizes, typeOK)
 	return a
 }
 
-// typeFits checks an argument's type against where the value is, and its length.
-func (d *decoder) typeFits(v, typ, size value, a Arg, h *Hook) {
+// argSizes are the keys of an argument that say how much of it there is.
+type argSizes struct{ arg, elements, most value }
+
+// argSizes decodes the sizes of an argument, of which the type says whether it
+// has some.
+func (d *decoder) argSizes(v value, a *Arg, sizes argSizes, typeOK bool) {
+	if sizes.arg.node != nil {
+		i, _ := d.integer(sizes.arg, 0, maxSizeArg)
+		a.SizeArg = uint32(i)
+	}
+	if sizes.elements.node != nil {
+		i, _ := d.integer(sizes.elements, 0, MaxElements)
+		a.Elements = uint32(i)
+	}
+	if sizes.most.node != nil {
+		a.MaxData = d.boolean(sizes.most)
+	}
+	if !typeOK {
+		return
+	}
+	if a.MaxData && a.Type != ArgCharBuf {
+		d.fault(sizes.most, "maxData is for %s, and the argument is of type %s", ArgCharBuf, a.Type)
+	}
+	d.sizeArgFits(v, sizes.arg, a)
+	d.elementsFit(v, sizes.elements, a)
+}
+
+func missing(size value) bool { return size.node == nil || isDefault(size.node) }
+
+func (d *decoder) sizeArgFits(v, size value, a *Arg) {
+	needs := a.Type == ArgCharBuf || a.Type == ArgIovec
 	switch {
-	case a.Type == ArgSyscall64 && a.Resolve != "":
-		d.fault(typ, "type %s is for fields of a record, and not for what resolve leads to", a.Type)
-	case untold(a, h) && typ.node != nil:
-		d.fault(typ, "a function does not tell the type of its argument here: name a type")
-	case untold(a, h):
-		d.fault(v, "type is required: a function does not tell it here")
-	case a.SizeArg > 0 && a.Type != ArgCharBuf:
-		d.fault(size, "%s has no length: sizeArgIndex is for %s", a.Type, ArgCharBuf)
-	case a.SizeArg == 0 && a.Type == ArgCharBuf && (size.node == nil || isDefault(size.node)):
+	case a.SizeArg > 0 && !needs && a.Type != ArgSockaddrUn:
+		d.fault(size, "%s has no length: sizeArgIndex is for %s, %s and %s", a.Type, ArgCharBuf, ArgIovec, ArgSockaddrUn)
+	case a.SizeArg == 0 && needs && missing(size):
 		d.fault(v, "%s needs sizeArgIndex, the argument that holds its length, counted from 1", a.Type)
 	}
 }
 
-// untold tells whether nobody knows the argument's type. What a path leads to, and how
-// wide a register is, is known.
-func untold(a Arg, h *Hook) bool {
-	return a.Type == ArgAuto && h.Section == Kprobes && a.Resolve == ""
+func (d *decoder) elementsFit(v, size value, a *Arg) {
+	switch {
+	case a.Elements > 0 && a.Type != ArgInt32Array:
+		d.fault(size, "%s has no elements: size is for %s", a.Type, ArgInt32Array)
+	case a.Elements == 0 && a.Type == ArgInt32Array && missing(size):
+		d.fault(v, "%s needs size, the number of its elements", a.Type)
+	}
 }
 
 // lastArg is the largest index of an argument: that of a field has no bound of
@@ -80,20 +106,17 @@ func (d *decoder) argType(v value, h *Hook) (ArgType, bool) {
 		return ArgAuto, false
 	}
 	if t, ok := typeNamed(name); ok {
-		if t == ArgSyscall64 && h.Section != Tracepoints {
+		switch {
+		case (t.record() || t == ArgSyscall64) && h.Section != Tracepoints:
 			d.fault(v, "type %s is for tracepoints", t)
+			return ArgAuto, false
+		case t.record() && h.Raw:
+			d.fault(v, "type %s is of a tracepoint's record, and a raw one has none", t)
 			return ArgAuto, false
 		}
 		return t, true
 	}
-	switch name {
-	case "char_iovec", "sockaddr_un", "filename", "nop", "bpf_attr", "perf_event", "bpf_map", "user_namespace", "kiocb",
-		"iov_iter", "const_buf", "load_info", "module", "kernel_cap_t", "cap_inheritable", "cap_permitted",
-		"cap_effective", "data_loc", "net_device", "bpf_cmd", "bpf_prog", "int32_arr":
-		d.unsupported(v, "type "+name+": ")
-	default:
-		d.fault(v, "unknown type %s", quote(name))
-	}
+	d.fault(v, "unknown type %s", quote(name))
 	return ArgAuto, false
 }
 
@@ -111,7 +134,7 @@ func typeNamed(name string) (ArgType, bool) {
 	case "ulong", "size_t":
 		return ArgUint64, true
 	}
-	for t := ArgAuto; t <= ArgSyscall64; t++ {
+	for t := ArgAuto; t <= lastType; t++ {
 		if t.String() == name {
 			return t, true
 		}

@@ -57,3 +57,43 @@ func (f *ArgFilter) resolveGained(report func(int, string)) {
 	}
 	f.Masks = []uint64{mask}
 }
+
+// resolveCapabilitySets types values that are sets of capabilities: a number, or
+// names with commas between them.
+func (f *ArgFilter) resolveCapabilitySets(report func(int, string)) {
+	var sets []uint64
+	for i, v := range f.Values {
+		set, reason := capabilitySet(v)
+		if reason != "" {
+			report(i, reason)
+			continue
+		}
+		sets = append(sets, set)
+	}
+	slices.Sort(sets)
+	sets = slices.Compact(sets)
+	if f.Op == OpMask {
+		f.Masks = append([]uint64{}, sets...)
+		return
+	}
+	f.Ranges = make([]Range, 0, len(sets))
+	for _, set := range sets {
+		f.Ranges = append(f.Ranges, Range{Lo: set, Hi: set})
+	}
+}
+
+// capabilitySet reads a mask.
+func capabilitySet(s string) (set uint64, reason string) {
+	set, reason = number(ArgUint64, s)
+	if !strings.HasSuffix(reason, "is no integer") {
+		return set, reason
+	}
+	for name := range strings.SplitSeq(s, ",") {
+		n, ok := capability(strings.TrimSpace(name))
+		if !ok {
+			return 0, quote(name) + " is neither a mask nor a CAP_ name"
+		}
+		set |= 1 << n
+	}
+	return set, ""
+}

@@ -23,19 +23,10 @@
 // matchNamespaces, matchCapabilities, matchNamespaceChanges, matchCapabilityChanges
 // and matchWorkloads; the actions of [ActionKind]; labels of selectors.
 //
-// SubString and SubStringIgnCase take up to 100 values of at most 99 bytes, on every
-// kernel; of letters only A to Z have another case. FileType and NotFileType are about
-// what file, path, dentry, fd and linux_binprm name; a file that is not known is of no
-// type, and a rule that enforces takes it for a match. CapabilitiesGained has two sets
-// in args, the new one and then the old one, and holds when the new one has a
-// capability, or one of those that are its values, that the old one has not. CelExpr has
-// up to 8 expressions, see package expression, of which one must be true: arg0 is the
-// first item of the hook's args, whatever its index, and neither index nor args is
-// needed; a policy has at most 256 of them.
-//
-// The type auto is for tracepoints, lsmhooks and fentries, and wherever a path is
-// resolved; any other item of kprobes names its type. The types of auto are filled in
-// by [Hook.WithTypes].
+// The types of auto are filled in by [Hook.WithTypes], from what the kernel says of
+// its functions, events and structures. It says nothing of system calls hooked as
+// functions, nor of several functions that one hook names together: there a type has
+// to be named.
 //
 // An argument can be resolved: a path of at most ten members, with indexes in
 // brackets, leads from its type, or from the structure btfType of the kernel or of the
@@ -44,6 +35,55 @@
 // resolve is the name of a register of the machine, at kprobes only. Arguments of
 // system calls are memory of the process, and lead nowhere. args and data have at most
 // five items together, and so have matchArgs and matchData in a selector.
+//
+// # Types of arguments
+//
+// Integers, and bpf_cmd and capability, which are integers with names, take the
+// operators of integers. Text takes those of strings: string, filename, data_loc,
+// net_device, char_buf, and the paths of fd, file, path, dentry, kiocb, linux_binprm
+// and sockaddr_un. A unix socket's name in the abstract name space has "@" in the
+// place of its NUL; sizeArgIndex, where there is one, keeps what is behind the
+// address out of it. sockaddr_un takes Family as well.
+//
+// kernel_cap_t, cap_inheritable, cap_permitted and cap_effective are pointers to
+// sets of capabilities, or where a path is resolved such sets. They take Equal and
+// NotEqual, of whole sets, and Mask, of sets that have any of a value's: a value is a
+// mask or names with commas, as in "CAP_NET_RAW,CAP_NET_ADMIN", and of several values
+// one is enough.
+//
+// sock, socket, skb and sockaddr take the operators of their parts. What is left
+// takes none: const_buf, char_iovec, iov_iter, int32_arr, user_namespace, cred,
+// bpf_attr, bpf_prog, bpf_map, perf_event, module, load_info, and nop, which keeps
+// the place of an argument that is not looked at.
+//
+// All of them are also for what a path leads to, but for const_buf, data_loc and
+// syscall64, which are of records. A path that leads to a structure itself is as good
+// as one that leads to a pointer to it; a length that sizeArgIndex names is always that
+// of an argument.
+//
+// A system call is given no structures of the kernel, and for types that are such
+// it is refused: its pointers are chosen by the process, and following one there
+// would show it, or whoever sees the events, any of the kernel's memory.
+//
+// Of bytes the first 4095 are kept, and compared. Events tell how many there were;
+// of vectors beyond the 64th, that there were more. With maxData events show up to
+// [MaxDataBytes] bytes of a char_buf: those after the first 4095 as they are when
+// the event is sent, which can be later than they were compared.
+//
+// # Operators that compute
+//
+// SubString and SubStringIgnCase are for text and take up to 100 values of at most 99
+// bytes, on every kernel; of letters only A to Z have another case. FileType and
+// NotFileType are about what file, path, dentry, fd, kiocb and linux_binprm name; a
+// file that is not known is of no type, and a rule that enforces takes it for a match.
+// CapabilitiesGained has two sets in args, each a set of capabilities or a uint64, the
+// new one and then the old one, and holds when the new one has a capability, or one of
+// those that are its values, that the old one has not. CelExpr has up to 8 expressions
+// over integers, see package expression, of which one must be true: arg0 is the first
+// item of the hook's args, whatever its index, and neither index nor args is needed; a
+// policy has at most 256 of them.
+//
+// # Calls and lists
 //
 // A system call is written "sys_name", or with an ABI (x64, i386, arm64, arm32)
 // "i386/sys_name"; the names of the kernel's functions for them are understood

@@ -124,7 +124,8 @@ type Arg struct {
 	// Label is copied to the events.
 	Label string
 	// SizeArg is the position, counted from 1, of the argument that holds the
-	// length of an ArgCharBuf; 0: none.
+	// length of an ArgCharBuf or an ArgSockaddrUn, or the number of vectors of an
+	// ArgIovec; 0: none.
 	SizeArg uint32
 	// Source is what the value is read from.
 	Source Source
@@ -134,7 +135,18 @@ type Arg struct {
 	// BTFType is the structure at which the path begins, one of the module
 	// BTFModule or of the kernel itself. Empty: the type of the argument.
 	BTFType, BTFModule string
+	// MaxData asks for the bytes of an ArgCharBuf after the first 4095, up to
+	// MaxDataBytes.
+	MaxData bool
+	// Elements is how many integers an ArgInt32Array has, 1 to MaxElements.
+	Elements uint32
 }
+
+// MaxDataBytes is how many bytes of an ArgCharBuf with MaxData events show.
+const MaxDataBytes = 327360
+
+// MaxElements is how many integers an ArgInt32Array can have.
+const MaxElements = 1023
 
 // WithTypes is a copy of the hook whose arguments of type ArgAuto have the type
 // at the same position in types, and whose filters on them have their values

@@ -68,7 +68,11 @@ func checkHook(t *testing.T, p *Policy, h Hook, generated bool) {
 	}
 	for i, a := range h.Args {
 		checkPlace(t, h, i)
-		if untold(a, &h) || (a.SizeArg > 0) != (a.Type == ArgCharBuf) || int64(a.Index) > lastArg(&h) {
+		sized := a.Type == ArgCharBuf || a.Type == ArgIovec
+		if sized && a.SizeArg == 0 || !sized && a.SizeArg > 0 && a.Type != ArgSockaddrUn || int64(a.Index) > lastArg(&h) {
+			t.Errorf("argument: %+v", a)
+		}
+		if (a.Elements > 0) != (a.Type == ArgInt32Array) || a.Elements > MaxElements || a.MaxData && a.Type != ArgCharBuf {
 			t.Errorf("argument: %+v", a)
 		}
 	}
@@ -90,7 +94,7 @@ func checkPlace(t *testing.T, h Hook, i int) {
 // checkWithTypes gives arguments that the policy does not type each type there is.
 func checkWithTypes(t *testing.T, h Hook) {
 	t.Helper()
-	for typ := ArgInt8; typ <= ArgSyscall64; typ++ {
+	for typ := ArgInt8; typ <= lastType; typ++ {
 		typed, err := h.WithTypes(slices.Repeat([]ArgType{typ}, len(h.Args)))
 		if err != nil {
 			if len(Faults(err)) == 0 {
@@ -177,7 +181,7 @@ func checkFilter(t *testing.T, h Hook, f ArgFilter) {
 	}
 	address := f.Op.Positive() == OpSAddr || f.Op.Positive() == OpDAddr
 	mask := f.Op == OpMask || f.Op == OpCapabilitiesGained
-	text := typ.Text() && f.Op.Positive() != OpFileType
+	text := typ.Text() && f.Op.Positive() != OpFileType && f.Op != OpFamily
 	if (f.Strings != nil) != text || (f.Prefixes != nil) != address || (f.Masks != nil) != mask ||
 		(f.Ranges != nil) != (!text && !address && !mask) || !typ.takes(f.Op) || !h.Args[f.Old].Type.takes(f.Op) && f.Op == OpCapabilitiesGained {
 		t.Errorf("values of a filter on %s: %+v", typ, f)
@@ -209,9 +213,9 @@ func rangeType(t ArgType) ArgType {
 	switch {
 	case t == ArgCapability:
 		return ArgInt32
-	case t == ArgSyscall64:
+	case t == ArgSyscall64, t.CapabilitySet():
 		return ArgUint64
-	case t.Socket():
+	case t.Socket(), t == ArgSockaddrUn:
 		return ArgUint16
 	case t.Text():
 		return ArgUint8 // types of files

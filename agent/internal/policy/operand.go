@@ -51,9 +51,11 @@ func (f *ArgFilter) resolve(t ArgType, known *names, report func(value int, reas
 		f.resolveFileTypes(report)
 	case f.Op == OpCapabilitiesGained:
 		f.resolveGained(report)
-	case t.Text():
+	case t.Text() && f.Op != OpFamily:
 		f.resolveStrings(report)
-	case t.Socket():
+	case t.CapabilitySet():
+		f.resolveCapabilitySets(report)
+	case t.Socket(), t == ArgSockaddrUn:
 		f.resolveSocket(known, report)
 	case t == ArgSyscall64:
 		f.resolveSyscalls(known, report)

@@ -2,7 +2,10 @@
 
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Operator is how a filter compares.
 type Operator uint8
@@ -146,21 +149,23 @@ func (o Operator) Positive() Operator {
 func (o Operator) operands() string {
 	switch o.Positive() {
 	case OpEqual:
-		return "integers and strings"
+		return "integers, strings and sets of capabilities"
 	case OpPrefix, OpPostfix, OpSubString, OpSubStringIgnCase:
 		return "strings"
 	case OpFileType:
-		return "what file, path, dentry, fd and linux_binprm name"
+		return "what file, path, dentry, fd, kiocb and linux_binprm name"
 	case OpCapabilitiesGained:
-		return "two sets of capabilities"
+		return "two sets of capabilities, also as uint64"
 	case OpSPort, OpSPortPriv, OpSAddr:
 		return "what sock, socket, skb and sockaddr hold"
 	case OpDPort, OpDPortPriv, OpDAddr, OpProtocol:
 		return "what sock, socket and skb hold"
 	case OpFamily:
-		return "the family of sock, socket, skb and sockaddr"
+		return "the family of sock, socket, skb, sockaddr and sockaddr_un"
 	case OpState:
 		return "the state of sock and socket"
+	case OpMask:
+		return "integers and sets of capabilities"
 	}
 	return "integers"
 }
@@ -185,13 +190,16 @@ func (o Operator) mostValues() int {
 func (t ArgType) takes(op Operator) bool {
 	positive := op.Positive()
 	switch {
+	case t == ArgSockaddrUn && positive == OpFamily:
+		return true
 	case t.Text():
 		return positive.ofText() || positive == OpFileType && t.File()
 	case positive == OpCapabilitiesGained:
-		return t.CapabilitySet()
+		return t.CapabilitySet() || t == ArgUint64
+	case t.CapabilitySet():
+		return positive == OpEqual || positive == OpMask
 	case t.Integer(), t == ArgCapability:
-		return positive == OpEqual || positive == OpGreaterThan || positive == OpLessThan || positive == OpInRange ||
-			positive == OpMask || positive == OpInMap
+		return slices.Contains([]Operator{OpEqual, OpGreaterThan, OpLessThan, OpInRange, OpMask, OpInMap}, positive)
 	case t == ArgSyscall64:
 		return positive == OpEqual || positive == OpInMap
 	case t.Socket():

@@ -38,8 +38,19 @@ func TestSiteFaults(t *testing.T) {
 		{name: "unknown key of ignore", text: k("call: sys_a, ignore: {callMissing: true}"), path: kprobe + ".ignore.callMissing", line: 7, reason: "unknown key"},
 		{name: "ignore is a word", text: k("call: sys_a, ignore: {callNotFound: maybe}"), path: kprobe + ".ignore.callNotFound", line: 7, reason: "true or false"},
 		{name: "key of a tracepoint", text: k("call: sys_a, event: b"), path: kprobe + ".event", line: 7, reason: "unknown key"},
-		{name: "type missing", text: plain("{index: 0}"), path: kprobe + ".args[0]", line: 7, reason: "type is required"},
-		{name: "type auto", text: plain("{index: 0, type: auto}"), path: kprobe + ".args[0].type", line: 7, reason: "name a type"},
+		{name: "unknown type", text: plain("{index: 0, type: File}"), path: kprobe + ".args[0].type", line: 7, reason: `unknown type "File"`},
+		{name: "data_loc of a function", text: plain("{index: 0, type: data_loc}"), path: kprobe + ".args[0].type", line: 7, reason: "data_loc is for tracepoints"},
+		{name: "const_buf of a hook", text: l("hook: a, args: [{index: 0, type: const_buf}]"), path: lsm + ".args[0].type", line: 7, reason: "const_buf is for tracepoints"},
+		{name: "data_loc of a raw tracepoint", text: raw("subsystem: a, event: b, raw: true, args: [{index: 0, type: data_loc}]"), path: tracepoint + ".args[0].type", line: 7, reason: "a raw one has none"},
+		{name: "char_iovec without length", text: plain("{index: 0, type: char_iovec}"), path: kprobe + ".args[0]", line: 7, reason: "needs sizeArgIndex"},
+		{name: "int32_arr without size", text: plain("{index: 0, type: int32_arr}"), path: kprobe + ".args[0]", line: 7, reason: "needs size, the number of its elements"},
+		{name: "int32_arr of size 0", text: plain("{index: 0, type: int32_arr, size: 0}"), path: kprobe + ".args[0]", line: 7, reason: "needs size"},
+		{name: "int32_arr that is too long", text: plain("{index: 0, type: int32_arr, size: 1024}"), path: kprobe + ".args[0].size", line: 7, reason: "not from 0 to 1023"},
+		{name: "size of a file", text: plain("{index: 0, type: file, size: 2}"), path: kprobe + ".args[0].size", line: 7, reason: "size is for int32_arr"},
+		{name: "length of an array", text: plain("{index: 0, type: int32_arr, size: 2, sizeArgIndex: 1}"), path: kprobe + ".args[0].sizeArgIndex", line: 7, reason: "int32_arr has no length"},
+		{name: "maxData of a string", text: plain("{index: 0, type: string, maxData: true}"), path: kprobe + ".args[0].maxData", line: 7, reason: "maxData is for char_buf, and the argument is of type string"},
+		{name: "maxData is a number", text: plain("{index: 0, type: char_buf, sizeArgIndex: 1, maxData: 5000}"), path: kprobe + ".args[0].maxData", line: 7, reason: "true or false"},
+		{name: "length of what is auto", text: plain("{index: 0, sizeArgIndex: 1}"), path: kprobe + ".args[0].sizeArgIndex", line: 7, reason: "auto has no length"},
 		{name: "index beyond registers", text: plain("{index: 15, type: int}"), path: kprobe + ".args[0].index", line: 7, reason: "not from 0 to 14"},
 		{name: "syscall64 of a function", text: plain("{index: 0, type: syscall64}"), path: kprobe + ".args[0].type", line: 7, reason: "syscall64 is for tracepoints"},
 		{name: "char_buf without length", text: plain("{index: 0, type: char_buf}"), path: kprobe + ".args[0]", line: 7, reason: "needs sizeArgIndex"},
@@ -245,7 +256,7 @@ func TestFaultsOfAllParts(t *testing.T) {
   options: [{name: override-method, value: x}]
   nodeSelector: {matchLabels: []}
   kprobes:
-  - {call: do_exit, args: [{index: 0}], selectors: [{matchArgs: [{index: 1, operator: Equal, values: [1]}]}]}
+  - {call: do_exit, args: [{index: 0, type: file, size: 2}], selectors: [{matchArgs: [{index: 1, operator: Equal, values: [1]}]}]}
   - call: "list:a"
     return: true
     args: [{index: 0, type: sock}]
@@ -267,7 +278,7 @@ func TestFaultsOfAllParts(t *testing.T) {
 		`line 9: spec.options[0].value: is "x", neither override-return nor fmod-ret`,
 		`line 10: spec.nodeSelector.matchLabels: needs an object, not a list`,
 		`line 12: spec.kprobes[0].call: "do_exit" is no system call: those are written sys_name; a function needs syscall: false`,
-		`line 12: spec.kprobes[0].args[0]: type is required: a function does not tell it here`,
+		`line 12: spec.kprobes[0].args[0].size: file has no elements: size is for int32_arr`,
 		`line 14: spec.kprobes[1].return: not supported by this version`,
 		`line 18: spec.kprobes[1].selectors[0].matchArgs[0].values[0]: "10.0.0.0/33" is neither an address nor a CIDR`,
 		`line 19: spec.kprobes[1].selectors[0].matchArgs[1].values[0]: "http" is no integer`,

@@ -17,10 +17,10 @@ import (
 // typed is a hook with an argument of the type at index 0 and one filter on it. It
 // is a tracepoint, as only those take all types.
 func typed(typ, filter string) string {
+	sizes := map[string]string{"char_buf": "sizeArgIndex: 1, ", "char_iovec": "sizeArgIndex: 1, ", "int32_arr": "size: 2, "}
 	return wrap("  lists:\n  - {name: calls, type: syscalls, values: [sys_openat, sys_close]}\n" +
 		"  - {name: functions, values: [do_exit]}\n  - {name: unknown, values: [sys_no_such]}\n" +
-		"  tracepoints:\n  - {subsystem: a, event: b, args: [{index: 0, sizeArgIndex: " + map[bool]string{true: "1", false: "0"}[typ == "char_buf"] +
-		", type: " + typ + "}], selectors: [{matchArgs: [{index: 0, " + filter + "}]}]}\n")
+		"  tracepoints:\n  - {subsystem: a, event: b, args: [{index: 0, " + sizes[typ] + "type: " + typ + "}], selectors: [{matchArgs: [{index: 0, " + filter + "}]}]}\n")
 }
 
 // TestOperatorsOfTypes holds which operators arguments of a type are compared by:
@@ -42,14 +42,28 @@ func TestOperatorsOfTypes(t *testing.T) {
 	all := strings.Fields(integers + " Prefix NotPrefix Postfix NotPostfix SubString SubStringIgnCase FileType NotFileType State " + packet)
 	of := map[string]string{
 		"sock": packet + " State", "socket": packet + " State", "skb": packet, "sockaddr": source, "cred": "",
-		"capability": integers, "syscall64": "Equal NotEqual InMap NotInMap",
+		"capability": integers, "syscall64": "Equal NotEqual InMap NotInMap", "bpf_cmd": integers,
+		"sockaddr_un": texts + " Family",
+	}
+	for _, typ := range strings.Fields("kernel_cap_t cap_inheritable cap_permitted cap_effective") {
+		of[typ] = "Equal NotEqual Mask"
+	}
+	for _, typ := range strings.Fields("const_buf char_iovec iov_iter int32_arr user_namespace bpf_attr bpf_prog bpf_map perf_event module load_info nop") {
+		of[typ] = ""
 	}
 	for _, typ := range strings.Fields("int sint32 int32 sint16 int16 sint8 int8 long sint64 int64 uint32 uint16 uint8 ulong uint64 size_t") {
 		of[typ] = integers
 	}
-	of["string"], of["char_buf"] = texts, texts
-	for _, typ := range strings.Fields("file path dentry fd linux_binprm") {
+	for _, typ := range strings.Fields("string char_buf filename net_device data_loc") {
+		of[typ] = texts
+	}
+	for _, typ := range strings.Fields("file path dentry fd linux_binprm kiocb") {
 		of[typ] = files
+	}
+	for typ := ArgAuto + 1; typ <= lastType; typ++ {
+		if _, listed := of[typ.String()]; !listed {
+			t.Errorf("nothing is said of %s", typ)
+		}
 	}
 	for typ, operators := range of {
 		for _, op := range all {
@@ -97,6 +111,12 @@ func TestNamedValues(t *testing.T) {
 		{"capability", "GT", "[CAP_CHECKPOINT_RESTORE]", []Range{{41, 1<<31 - 1}}},
 		{"capability", "LessThan", "[CAP_CHOWN]", []Range{{negative(-1 << 31), negative(-1)}}},
 		{"capability", "NotInRange", "['CAP_KILL:CAP_SETUID']", []Range{{5, 7}}},
+		{"sockaddr_un", "Family", "[AF_UNIX, 2]", []Range{{1, 2}}},
+		{"cap_effective", "Equal", "['CAP_KILL,cap_chown', 0x21, CAP_NET_RAW, '0', 'CAP_CHOWN, CAP_DAC_OVERRIDE']", []Range{
+			one(0), one(3), one(1<<5 | 1), one(1 << 13),
+		}},
+		{"kernel_cap_t", "NotEqual", "[0xffffffffffffffff]", []Range{one(1<<64 - 1)}},
+		{"bpf_cmd", "InRange", "['5:6']", []Range{{5, 6}}},
 		{"int", "InMap", "[1, '2:5', -1]", []Range{{negative(-1), negative(-1)}, {1, 5}}},
 		{"syscall64", "Equal", "['list:calls', 0x80000001]", []Range{
 			one(min(unix.SYS_CLOSE, unix.SYS_OPENAT)), one(max(unix.SYS_CLOSE, unix.SYS_OPENAT)), one(0x80000001),
@@ -184,6 +204,10 @@ func TestNamedValueFaults(t *testing.T) {
 		{"sock", "State", "ESTABLISHED", "no TCP_ name"},
 		{"capability", "Equal", "SYS_ADMIN", "no CAP_ name"},
 		{"capability", "Equal", "2147483648", "outside int32"},
+		{"cap_effective", "Equal", "'CAP_KILL,KILL'", `"KILL" is neither a mask nor a CAP_ name`},
+		{"cap_effective", "NotEqual", "'CAP_KILL,'", `"" is neither`},
+		{"cap_inheritable", "Mask", "-1", "outside uint64"},
+		{"kernel_cap_t", "Equal", "''", "neither a mask nor"},
 		{"int", "Mask", "0x100000000", "outside int32"},
 		{"uint8", "Mask", "-1", "outside uint8"},
 		{"uint8", "InMap", "'0:256'", "outside uint8"},

@@ -74,6 +74,9 @@ func (c *conjunction) addArg(f policy.ArgFilter) error {
 	// filter of a kind: they are joined as if they were one.
 	read := slices.Index(c.hook.Reads, c.hook.Reads[f.Arg])
 	switch {
+	case t == policy.ArgSockaddrUn && f.Op == policy.OpFamily:
+		c.addIntegers(c.hook.filterRead(unixFamily(c.hook.Reads[f.Arg])), f.Ranges, false, false)
+		return nil
 	case t.Text():
 		if !c.addStrings(read, f.Op, f.Strings) {
 			return fmt.Errorf("%s: %w", f.Op, policy.ErrUnsupported)
@@ -81,7 +84,7 @@ func (c *conjunction) addArg(f policy.ArgFilter) error {
 		return nil
 	case t.Socket():
 		return c.addSocket(f)
-	case t == policy.ArgCred:
+	case !t.Word():
 		return fmt.Errorf("%s on type %s: %w", f.Op, t, policy.ErrUnsupported)
 	case f.Op == policy.OpMask:
 		mask := uint64(0)

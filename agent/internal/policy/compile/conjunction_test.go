@@ -319,7 +319,7 @@ func selectorHolds(s policy.Selector, hook *compile.Hook, record *compiletest.Re
 		holds := false
 		if ok, is := computedHolds(f, hook, record.Values(hook)); ok {
 			holds = is
-		} else if hook.Types[f.Arg] == policy.ArgSockaddr {
+		} else if hook.Types[f.Arg] == policy.ArgSockaddr || f.Op == policy.OpFamily {
 			holds = socketHolds(f, record.Users[int(read.Offset)].String)
 		} else {
 			holds = filterHolds(f, hook.Types[f.Arg], record.Value(read))
@@ -433,7 +433,7 @@ func filterHolds(f policy.ArgFilter, t policy.ArgType, v compile.Value) bool {
 	if f.Op == policy.OpMask {
 		return slices.ContainsFunc(f.Masks, func(m uint64) bool { return v.Number&m != 0 })
 	}
-	if t != policy.ArgString {
+	if !t.Text() {
 		return slices.ContainsFunc(f.Ranges, func(r policy.Range) bool {
 			if t.Signed() {
 				return int64(r.Lo) <= int64(v.Number) && int64(v.Number) <= int64(r.Hi)

@@ -95,16 +95,17 @@ func (f *Filter) value(hook *Hook, values []Value) Value {
 		mode := of(0).Mode & 0xffff
 		return Value{Number: uint64(mode >> 12), Unreadable: mode == 0}
 	case bpf.WireReadKindREAD_GAINED:
-		return Value{Number: of(0).Number &^ of(1).Number}
+		return Value{Number: of(0).Number &^ of(1).Number, Unreadable: of(0).Unreadable || of(1).Unreadable}
 	case bpf.WireReadKindREAD_EXPRESSION:
 		args := make([]uint64, len(hook.Types))
 		for i := range args {
 			args[i] = values[i].Number
 		}
+		v := Value{Unreadable: slices.ContainsFunc(f.Expression.Args(), func(arg int) bool { return values[arg].Unreadable })}
 		if f.Expression.Evaluate(args) {
-			return Value{Number: 1}
+			v.Number = 1
 		}
-		return Value{}
+		return v
 	}
 	return of(0) // a search
 }

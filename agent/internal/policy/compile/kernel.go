@@ -86,7 +86,8 @@ type Param struct {
 	// Size is that of an integer in bytes; 0 for what is none.
 	Size   int
 	Signed bool
-	// Struct is the name of the structure that a pointer is to; "char" for text.
+	// Struct is the name of the structure or union that a pointer is to, or of the
+	// typedef of one that has none; "char" for text.
 	Struct string
 }
 

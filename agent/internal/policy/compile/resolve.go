@@ -69,15 +69,14 @@ func (at *place) resolved(arg policy.Arg, k Kernel) (Read, policy.ArgType, error
 	if n := len(m.Offsets) - 1; n > MaxSteps {
 		return Read{}, arg.Type, fmt.Errorf("follows %d pointers, more than %d", n, MaxSteps)
 	}
-	t := arg.Type
-	if t == policy.ArgAuto {
-		if t = m.auto(); t == policy.ArgAuto {
-			return Read{}, t, fmt.Errorf("%s has no type of its own: name one", m)
+	if arg.Type == policy.ArgAuto {
+		if arg.Type = m.auto(); arg.Type == policy.ArgAuto {
+			return Read{}, arg.Type, fmt.Errorf("%s has no type of its own: name one", m)
 		}
 	}
-	r, err := at.memberRead(arg, t, m)
-	if err != nil {
-		return Read{}, t, err
+	r, err := at.memberRead(arg, m)
+	if err != nil || arg.Type == policy.ArgNop {
+		return r, arg.Type, err
 	}
 	r.Chain.From = bpf.WireChainStartCHAIN_WORD
 	if arg.Source == policy.SourceTask {
@@ -85,7 +84,7 @@ func (at *place) resolved(arg policy.Arg, k Kernel) (Read, policy.ArgType, error
 	}
 	r.Chain.Steps = uint8(len(m.Offsets) - 1)
 	copy(r.Chain.Offsets[:], m.Offsets)
-	return r, t, nil
+	return r, arg.Type, nil
 }
 
 // member asks the kernel where a path leads. Functions that are hooked together must
@@ -114,8 +113,9 @@ func (at *place) member(arg policy.Arg, k Kernel) (m Member, err error) {
 	return m, nil
 }
 
-// memberRead is the read of what a path leads to as a type, but for the way there.
-func (at *place) memberRead(arg policy.Arg, t policy.ArgType, m Member) (Read, error) {
+// memberRead is the read of what a path leads to as the argument's type, but for the way
+// there.
+func (at *place) memberRead(arg policy.Arg, m Member) (Read, error) {
 	var offset uint16
 	if arg.Source == policy.SourceArg {
 		var err error
@@ -123,26 +123,22 @@ func (at *place) memberRead(arg policy.Arg, t policy.ArgType, m Member) (Read, e
 			return Read{}, err
 		}
 	}
-	if err := m.fits(t); err != nil {
+	if err := m.fits(arg); err != nil {
 		return Read{}, err
 	}
-	var r Read
-	var err error
-	switch {
-	case t == policy.ArgString && m.Inline:
+	if arg.Type == policy.ArgString && m.Inline {
 		return Read{Kind: bpf.WireReadKindREAD_INLINE_STRING, Offset: offset, Size: uint16(min(m.Bytes, maxRecord-1))}, nil
-	case t == policy.ArgCharBuf:
-		if r, err = at.bytes(arg, t); err == nil {
-			r.Kind, r.Offset = bpf.WireReadKindREAD_KERNEL_BYTES, offset
-		}
-	default:
-		r, err = wordRead(offset, t, false)
 	}
+	number, err := at.number(arg)
+	if err != nil {
+		return Read{}, err
+	}
+	r, err := wordRead(offset, arg, number, false)
 	switch {
 	case err != nil:
 		return Read{}, err
 	case r.Kind == bpf.WireReadKindREAD_INT:
-		return m.integer(r, t)
+		return m.integer(r, arg.Type)
 	case m.Inline:
 		return r, nil
 	}
@@ -182,12 +178,14 @@ func (m Member) integer(r Read, t policy.ArgType) (Read, error) {
 
 const charStruct = "char"
 
-// fits tells whether what is there can be of the type.
-func (m Member) fits(t policy.ArgType) error {
+// fits tells whether what is there can be of the argument's type.
+func (m Member) fits(arg policy.Arg) error {
 	var ok bool
-	switch {
+	switch t := arg.Type; {
 	case t.Integer(), t == policy.ArgCapability:
 		return nil // see integer
+	case t == policy.ArgNop:
+		return nil
 	case m.Bits > 0:
 	case t == policy.ArgFD:
 		ok = !m.Inline && m.Bytes == 4
@@ -196,11 +194,13 @@ func (m Member) fits(t policy.ArgType) error {
 		ok = t == policy.ArgString || t == policy.ArgCharBuf
 	case t == policy.ArgString:
 		ok = !m.Inline && len(m.Begins) == 0
+	case t == policy.ArgInt32Array:
+		ok = len(m.Begins) == 0 && (!m.Inline || m.Bytes >= int(arg.Elements)*int32Size)
 	default:
 		ok = m.is(t)
 	}
 	if !ok {
-		return fmt.Errorf("%s is no %s", m, t)
+		return fmt.Errorf("%s is no %s", m, arg.Type)
 	}
 	return nil
 }
@@ -211,12 +211,18 @@ func (m Member) is(t policy.ArgType) bool {
 	other := m.Inline && len(m.Begins) == 0
 	for _, name := range m.Begins {
 		of, known := structTypes()[name]
-		if of == t && known {
+		if known && alike(of, t) {
 			return true
 		}
 		other = other || known
 	}
 	return !other
+}
+
+// alike tells whether a structure of one type can be taken for the other.
+func alike(a, b policy.ArgType) bool {
+	address := func(t policy.ArgType) bool { return t == policy.ArgSockaddr || t == policy.ArgSockaddrUn }
+	return a == b || a.CapabilitySet() && b.CapabilitySet() || address(a) && address(b)
 }
 
 // String is what is there, for people.
@@ -257,29 +263,25 @@ func (m Member) auto() policy.ArgType {
 
 // register is the read of a register at the entry of a function.
 func (at *place) register(arg policy.Arg, k Kernel) (Read, policy.ArgType, error) {
-	t := arg.Type
 	if at.Kind != Kprobe && at.Kind != KprobeOverride {
-		return Read{}, t, fmt.Errorf("%s has no registers: it is an %s program; set the option override-method to override-return", at.Site, at.Kind)
+		return Read{}, arg.Type, fmt.Errorf("%s has no registers: it is an %s program; set the option override-method to override-return", at.Site, at.Kind)
 	}
 	all := k.Registers().Named
 	reg, ok := all[arg.Resolve]
 	if !ok {
 		names := slices.Sorted(maps.Keys(all))
-		return Read{}, t, fmt.Errorf("this machine has no register %q; nearest: %s", arg.Resolve, strings.Join(Nearest(arg.Resolve, names), ", "))
+		return Read{}, arg.Type, fmt.Errorf("this machine has no register %q; nearest: %s", arg.Resolve, strings.Join(Nearest(arg.Resolve, names), ", "))
 	}
-	if t == policy.ArgAuto {
-		t = autoInteger(int(reg.Size), false)
+	if arg.Type == policy.ArgAuto {
+		arg.Type = autoInteger(int(reg.Size), false)
 	}
-	var r Read
-	var err error
-	if t == policy.ArgCharBuf {
-		r, err = at.bytes(arg, t)
-		r.Kind, r.Offset = bpf.WireReadKindREAD_KERNEL_BYTES, reg.Offset
-	} else {
-		r, err = wordRead(reg.Offset, t, false)
-	}
+	number, err := at.number(arg)
 	if err != nil {
-		return Read{}, t, err
+		return Read{}, arg.Type, err
+	}
+	r, err := wordRead(reg.Offset, arg, number, false)
+	if err != nil || arg.Type == policy.ArgNop {
+		return r, arg.Type, err
 	}
 	r.Chain.From = bpf.WireChainStartCHAIN_REGISTER
 	r.Chain.Bits = 8 * reg.Size
@@ -287,7 +289,7 @@ func (at *place) register(arg policy.Arg, k Kernel) (Read, policy.ArgType, error
 		r.Size = min(r.Size, uint16(reg.Size))
 		r.Chain.Bits = uint8(8 * r.Size)
 	}
-	return r, t, nil
+	return r, arg.Type, nil
 }
 
 // Nearest is the names that are most like one that there is not, at most three.

@@ -46,6 +46,12 @@ func structures() compiletest.Kernel {
 			"task_struct void":   {Param: param("void", 8, false), Bytes: 8, Offsets: []uint32{24}},
 			"task_struct text":   {Param: compile.Param{Name: "text", Struct: "char"}, Bytes: 8, Offsets: []uint32{32}},
 			"task_struct array":  inline("array", "", 8, nil, 32),
+			"task_struct cap":    inline("cap", "kernel_cap_t", 8, []string{"kernel_cap_t"}, 0x600, 40),
+			"task_struct oldcap": inline("oldcap", "kernel_cap_struct", 8, []string{"kernel_cap_struct"}, 0x600, 40),
+			"task_struct ns":     pointer("ns", []string{"user_namespace"}, 0x600, 48),
+			"task_struct addr":   pointer("addr", []string{"sockaddr"}, 56),
+			"task_struct iter":   inline("iter", "iov_iter", 40, []string{"iov_iter"}, 64),
+			"task_struct iov":    pointer("iov", []string{"iovec"}, 72),
 			"task_struct far":    {Param: param("far", 8, false), Bytes: 8, Offsets: append(far, 0)},
 			"task_struct full":   {Param: param("full", 8, false), Bytes: 8, Offsets: far},
 			"f:0 f_path":         inline("f_path", "path", 16, []string{"path"}, 64),
@@ -58,6 +64,7 @@ func structures() compiletest.Kernel {
 		},
 		Events: map[string][]compile.Field{"a/b": {
 			{Name: "thing", Type: "void *", Offset: 16, Size: 8}, {Name: "n", Type: "int", Offset: 24, Size: 4}, {Name: "common", Type: "void *", Size: 8},
+			{Name: "size", Type: "size_t", Offset: 32, Size: 8},
 		}},
 	}
 }
@@ -111,6 +118,9 @@ func TestChains(t *testing.T) {
 	}
 	bytes := task(policy.ArgCharBuf, "text")
 	bytes.SizeArg = 2
+	rest, vectors, integers := bytes, task(policy.ArgIovec, "iov"), task(policy.ArgInt32Array, "array")
+	rest.MaxData, vectors.SizeArg, integers.Elements = true, 2, 2
+	fieldBytes := policy.Arg{Type: policy.ArgCharBuf, SizeArg: 4, Resolve: "text", BTFType: policy.TaskStruct}
 	for _, c := range []struct {
 		name string
 		hook policy.Hook
@@ -133,6 +143,20 @@ func TestChains(t *testing.T) {
 		{"void as a dentry", kprobe(task(policy.ArgDentry, "void")), compile.Read{Kind: bpf.WireReadKindREAD_DENTRY, Size: 8, Chain: chain(fromTask, 8, 24)}, policy.ArgDentry},
 		{"descriptor", kprobe(task(policy.ArgFD, "tgid")), compile.Read{Kind: bpf.WireReadKindREAD_FD, Size: 8, Chain: chain(fromTask, 4, 0x500)}, policy.ArgFD},
 		{"bytes", kprobe(bytes), compile.Read{Kind: bpf.WireReadKindREAD_KERNEL_BYTES, Size: 104, Chain: chain(fromTask, 8, 32)}, policy.ArgCharBuf},
+		{"bytes with their rest", kprobe(rest), compile.Read{Kind: bpf.WireReadKindREAD_KERNEL_BYTES, Size: 104, Rest: true, Chain: chain(fromTask, 8, 32)}, policy.ArgCharBuf},
+		{"set of capabilities", kprobe(task(policy.ArgAuto, "cap")), compile.Read{Kind: bpf.WireReadKindREAD_CAPABILITY_SET, Size: 8, Chain: chain(fromTask, 0, 0x600, 40)}, policy.ArgKernelCap},
+		{"set of capabilities before Linux 6.3", kprobe(task(policy.ArgAuto, "oldcap")), compile.Read{Kind: bpf.WireReadKindREAD_CAPABILITY_SET, Size: 8, Chain: chain(fromTask, 0, 0x600, 40)}, policy.ArgKernelCap},
+		{"set of capabilities by another name", kprobe(task(policy.ArgCapEffective, "cap")), compile.Read{Kind: bpf.WireReadKindREAD_CAPABILITY_SET, Size: 8, Chain: chain(fromTask, 0, 0x600, 40)}, policy.ArgCapEffective},
+		{"set of capabilities at a pointer", kprobe(task(policy.ArgCapEffective, "void")), compile.Read{Kind: bpf.WireReadKindREAD_CAPABILITY_SET, Size: 8, Chain: chain(fromTask, 8, 24)}, policy.ArgCapEffective},
+		{"structure", kprobe(task(policy.ArgAuto, "ns")), compile.Read{Kind: bpf.WireReadKindREAD_USER_NAMESPACE, Size: 8, Chain: chain(fromTask, 8, 0x600, 48)}, policy.ArgUserNamespace},
+		{"unix address", kprobe(task(policy.ArgSockaddrUn, "addr")), compile.Read{Kind: bpf.WireReadKindREAD_SOCKADDR_UN, Size: uint16(bpf.WireReadSizeSIZE_UNKNOWN), Chain: chain(fromTask, 8, 56)}, policy.ArgSockaddrUn},
+		{"iterator", kprobe(task(policy.ArgAuto, "iter")), compile.Read{Kind: bpf.WireReadKindREAD_ITERATOR, Size: 8, Chain: chain(fromTask, 0, 64)}, policy.ArgIovIter},
+		{"vectors", kprobe(vectors), compile.Read{Kind: bpf.WireReadKindREAD_VECTORS, Size: 104, Chain: chain(fromTask, 8, 72)}, policy.ArgIovec},
+		{"array", kprobe(integers), compile.Read{Kind: bpf.WireReadKindREAD_ARRAY, Size: 8, Chain: chain(fromTask, 0, 32)}, policy.ArgInt32Array},
+		{"command", kprobe(task(policy.ArgBPFCmd, "tgid")), compile.Read{Kind: readInt, Size: 4, Signed: true, Chain: chain(fromTask, 4, 0x500)}, policy.ArgBPFCmd},
+		{"nothing", kprobe(task(policy.ArgNop, "path")), compile.Read{Kind: bpf.WireReadKindREAD_NOTHING}, policy.ArgNop},
+		{"register of a set of capabilities", kprobe(register("rdi", policy.ArgCapPermitted)), compile.Read{Kind: bpf.WireReadKindREAD_CAPABILITY_SET, Offset: 112, Size: 8, Chain: compile.Chain{From: bpf.WireChainStartCHAIN_REGISTER, Bits: 64}}, policy.ArgCapPermitted},
+		{"field that leads to bytes", event(fieldBytes), compile.Read{Kind: bpf.WireReadKindREAD_KERNEL_BYTES, Offset: 16, Size: 32, Chain: chain(fromWord, 8, 32)}, policy.ArgCharBuf},
 		{"as many pointers as there may be", kprobe(task(policy.ArgAuto, "full")), compile.Read{Kind: readInt, Size: 8, Chain: chain(fromTask, 8, make([]uint32, compile.MaxSteps+1)...)}, policy.ArgUint64},
 		{"argument", kprobe(arg(0, policy.ArgAuto, "f_path")), compile.Read{Kind: bpf.WireReadKindREAD_PATH, Offset: 112, Size: 8, Chain: chain(fromWord, 0, 64)}, policy.ArgPath},
 		{"argument of a module's type", kprobe(thing), compile.Read{Kind: readInt, Offset: 104, Size: 8, Chain: chain(fromWord, 8, 7)}, policy.ArgUint64},
@@ -175,6 +199,8 @@ func TestChainFaults(t *testing.T) {
 		return policy.Arg{Index: i, Type: policy.ArgUint64, Resolve: "x", BTFType: "thing", BTFModule: "m"}
 	}
 	const path = "spec.kprobes[0].data[0].resolve"
+	tooLong, notArray := task(policy.ArgInt32Array, "array"), task(policy.ArgInt32Array, "file")
+	tooLong.Elements, notArray.Elements = 3, 2
 	for _, c := range []struct {
 		name         string
 		hook         policy.Hook
@@ -195,8 +221,12 @@ func TestChainFaults(t *testing.T) {
 		{"sock as a socket", kprobe(task(policy.ArgSocket, "tcp")), path, "tcp (pointer to struct tcp_sock) is no socket"},
 		{"inode by itself", kprobe(task(policy.ArgAuto, "inode")), path, "inode (pointer to struct inode) has no type of its own: name one"},
 		{"functions that differ", policy.Hook{Section: policy.Kprobes, Calls: []string{"f", "g"}, Args: []policy.Arg{{Type: policy.ArgAuto, Resolve: "here"}}}, "spec.kprobes[0].args[0].resolve", "leads elsewhere at g than at f"},
+		{"array that is too short", kprobe(tooLong), path, "array (8 bytes) is no int32_arr"},
+		{"structure as an array", kprobe(notArray), path, "file (pointer to struct file) is no int32_arr"},
+		{"file as a set of capabilities", kprobe(task(policy.ArgCapEffective, "file")), path, "file (pointer to struct file) is no cap_effective"},
+		{"bytes without a length", kprobe(task(policy.ArgCharBuf, "text")), path, "char_buf needs sizeArgIndex"},
 		{"no such argument", with(lsm, policy.Arg{Index: 2, Type: policy.ArgUint64, Resolve: "x", BTFType: "thing", BTFModule: "m"}), "spec.lsmhooks[0].args[0].index", "no such argument: 2"},
-		{"no such field", with(event, thing(3)), "spec.tracepoints[0].args[0].index", "no such argument: 3"},
+		{"no such field", with(event, thing(4)), "spec.tracepoints[0].args[0].index", "no such argument: 4"},
 		{"field of four bytes", with(event, thing(1)), "spec.tracepoints[0].args[0].resolve", "field n (int, 4 bytes) is no pointer"},
 		{"common field", with(event, thing(2)), "spec.tracepoints[0].args[0].resolve", "field common (void *, 8 bytes) is no pointer"},
 		{"no such register", kprobe(policy.Arg{Type: policy.ArgUint64, Source: policy.SourceRegister, Resolve: "rdx"}), path, `no register "rdx"; nearest: rdi, edi`},

@@ -321,31 +321,26 @@ func (at *place) read(arg policy.Arg, k Kernel) (Read, policy.ArgType, error) {
 	case arg.Resolve != "":
 		return at.resolved(arg, k)
 	case at.Kind == Tracepoint:
-		field, err := at.field(arg)
-		if err != nil {
+		if _, err := at.field(arg); err != nil {
 			return Read{}, arg.Type, err
 		}
-		return readOf(at.Site, field, arg.Type)
+		return readField(at.Site, at.fields, arg)
 	}
 	word, err := at.word(arg)
 	if err != nil {
 		return Read{}, arg.Type, err
 	}
-	t := arg.Type
-	if t == policy.ArgAuto {
-		if !at.prototype.Known {
-			return Read{}, t, errors.New("the kernel does not tell the type: name one")
-		}
-		if t = at.prototype.Params[arg.Index].auto(); t == policy.ArgAuto {
-			return Read{}, t, fmt.Errorf("argument %s has no type of its own: name one", at.prototype.Params[arg.Index].Name)
+	if arg.Type == policy.ArgAuto {
+		if arg.Type, err = at.autoType(arg.Index); err != nil {
+			return Read{}, arg.Type, err
 		}
 	}
-	if arg.SizeArg > 0 || t == policy.ArgCharBuf {
-		read, err := at.bytes(arg, t)
-		return read, t, err
+	size, err := at.number(arg)
+	if err != nil {
+		return Read{}, arg.Type, err
 	}
-	read, err := wordRead(word, t, at.Syscall)
-	return read, t, err
+	read, err := wordRead(word, arg, size, at.Syscall)
+	return read, arg.Type, err
 }
 
 // field is the field of a record that an argument names.
@@ -368,25 +363,36 @@ func (at *place) word(arg policy.Arg) (uint16, error) {
 	return at.words[arg.Index], nil
 }
 
-// bytes is the read of a buffer whose length another argument has.
-func (at *place) bytes(arg policy.Arg, t policy.ArgType) (Read, error) {
+// number is the offset in the context of the word that holds an argument's length or
+// number of parts, SIZE_UNKNOWN where there is none.
+func (at *place) number(arg policy.Arg) (uint16, error) {
 	switch {
-	case t != policy.ArgCharBuf:
-		return Read{}, fmt.Errorf("%s has no length: sizeArgIndex is for char_buf", t)
+	case at.Kind == Tracepoint:
+		return sizeField(at.fields, arg)
 	case arg.SizeArg == 0:
-		return Read{}, errors.New("char_buf needs sizeArgIndex, the argument that holds its length")
+		return uint16(bpf.WireReadSizeSIZE_UNKNOWN), nil
 	case int(arg.SizeArg) > len(at.words):
-		return Read{}, fmt.Errorf("sizeArgIndex %d: %s has %d arguments", arg.SizeArg, at.Site, len(at.words))
+		return 0, fmt.Errorf("sizeArgIndex %d: %s has %d arguments", arg.SizeArg, at.Site, len(at.words))
 	}
-	kind := bpf.WireReadKindREAD_KERNEL_BYTES
-	if at.Syscall {
-		kind = bpf.WireReadKindREAD_USER_BYTES
+	return at.words[arg.SizeArg-1], nil
+}
+
+// autoType is the type that the kernel's own description of an argument says.
+func (at *place) autoType(index uint32) (policy.ArgType, error) {
+	switch {
+	case at.Syscall:
+		return policy.ArgAuto, errors.New("the kernel does not tell the types of a system call's arguments here: name one")
+	case !at.prototype.Known:
+		return policy.ArgAuto, errors.New("the kernel does not tell the type: name one")
 	}
-	read := Read{Kind: kind, Size: at.words[arg.SizeArg-1]}
-	if arg.Source == policy.SourceArg {
-		read.Offset = at.words[arg.Index]
+	param := at.prototype.Params[index]
+	switch t := param.auto(); {
+	case t != policy.ArgAuto:
+		return t, nil
+	case param.Struct != "":
+		return t, fmt.Errorf("argument %s points to %s, which has no type of its own: name one", param.Name, param.Struct)
 	}
-	return read, nil
+	return policy.ArgAuto, fmt.Errorf("argument %s has no type of its own: name one", param.Name)
 }
 
 // auto is the type that the kernel's own description of a parameter stands for.
@@ -403,6 +409,12 @@ func structTypes() map[string]policy.ArgType {
 		"char": policy.ArgString, "file": policy.ArgFile, "path": policy.ArgPath, "dentry": policy.ArgDentry,
 		"linux_binprm": policy.ArgBinprm, "sock": policy.ArgSock, "socket": policy.ArgSocket,
 		"sockaddr": policy.ArgSockaddr, "sk_buff": policy.ArgSkb, "cred": policy.ArgCred,
+		"sockaddr_un": policy.ArgSockaddrUn, "filename": policy.ArgFilename, "kiocb": policy.ArgKiocb,
+		"net_device": policy.ArgNetDevice, "iov_iter": policy.ArgIovIter, "user_namespace": policy.ArgUserNamespace,
+		"bpf_attr": policy.ArgBPFAttr, "bpf_prog": policy.ArgBPFProg, "bpf_map": policy.ArgBPFMap,
+		"perf_event": policy.ArgPerfEvent, "module": policy.ArgModule, "load_info": policy.ArgLoadInfo,
+		// Before Linux 6.3 the structure has a name.
+		"kernel_cap_struct": policy.ArgKernelCap, "kernel_cap_t": policy.ArgKernelCap,
 	}
 }
 

@@ -30,12 +30,17 @@ const commonFields = 8
 // maxRecord is more than any record has.
 const maxRecord = 1 << 16
 
-// readOf is the read of a field as a type, and the type that ArgAuto stands for.
-func readOf(site Site, f Field, t policy.ArgType) (Read, policy.ArgType, error) {
-	if t == policy.ArgAuto {
-		t = autoType(f)
+// readField is the read of a field as an argument, and its type, which is what
+// ArgAuto stands for. It is one of fields, of which another may hold its length.
+func readField(site Site, fields []Field, arg policy.Arg) (Read, policy.ArgType, error) {
+	f := fields[arg.Index]
+	if arg.Type == policy.ArgAuto {
+		arg.Type = autoType(f)
 	}
+	t := arg.Type
 	switch {
+	case t == policy.ArgNop:
+		return nothing(), t, nil
 	case f.Offset < commonFields:
 		return Read{}, t, fmt.Errorf("field %s is not shown to programs by the kernel", f.Name)
 	case f.Offset+f.Size > maxRecord:
@@ -43,16 +48,64 @@ func readOf(site Site, f Field, t policy.ArgType) (Read, policy.ArgType, error) 
 	case t == policy.ArgString:
 		r, err := stringRead(site, f)
 		return r, t, err
+	case t == policy.ArgDataLoc:
+		r, err := dataLocRead(site, f)
+		return r, t, err
 	case t == policy.ArgAuto:
 		return Read{}, t, fmt.Errorf("field %s (%s) has no type of its own: name one", f.Name, f.Type)
 	case t == policy.ArgSyscall64, t == policy.ArgCapability, t.Integer():
 		r, err := integerRead(f, t)
 		return r, t, err
-	case f.Size != 8 || f.Array != 0:
+	case t == policy.ArgConstBuf, t == policy.ArgInt32Array && f.Array != 0:
+		r, err := bytesRead(f, arg)
+		return r, t, err
+	case f.Size != wordSize || f.Array != 0:
 		return Read{}, t, fmt.Errorf("field %s (%s, %d bytes) is no %s", f.Name, f.Type, f.Size, t)
 	}
-	r, err := wordRead(uint16(f.Offset), t, site.Subsystem == syscalls)
+	size, err := sizeField(fields, arg)
+	if err != nil {
+		return Read{}, t, err
+	}
+	r, err := wordRead(uint16(f.Offset), arg, size, site.Subsystem == syscalls)
 	return r, t, err
+}
+
+func dataLocRead(site Site, f Field) (Read, error) {
+	r, err := stringRead(site, f)
+	if err == nil && r.Kind != bpf.WireReadKindREAD_DATA_LOC {
+		err = fmt.Errorf("field %s is %s, not one of characters elsewhere in the record: use string", f.Name, f.Type)
+	}
+	return r, err
+}
+
+// bytesRead is the read of an array in the record itself.
+func bytesRead(f Field, arg policy.Arg) (Read, error) {
+	r := Read{Kind: bpf.WireReadKindREAD_RECORD_BYTES, Offset: uint16(f.Offset), Size: uint16(min(f.Size, maxRecord-1))}
+	if f.DataLoc || f.Array <= 0 || f.Size == 0 {
+		return r, fmt.Errorf("field %s (%s, %d bytes) is no %s, which is an array in the record", f.Name, f.Type, f.Size, arg.Type)
+	}
+	if arg.Type != policy.ArgInt32Array {
+		return r, nil
+	}
+	if r.Size = uint16(arg.Elements) * int32Size; f.Size != f.Array*int32Size || int(r.Size) > f.Size {
+		return r, fmt.Errorf("field %s (%s, %d bytes) is no array of %d int32", f.Name, f.Type, f.Size, arg.Elements)
+	}
+	return r, nil
+}
+
+// sizeField is where the field is that holds an argument's length.
+func sizeField(fields []Field, arg policy.Arg) (uint16, error) {
+	if arg.SizeArg == 0 {
+		return uint16(bpf.WireReadSizeSIZE_UNKNOWN), nil
+	}
+	if int(arg.SizeArg) > len(fields) {
+		return 0, fmt.Errorf("sizeArgIndex %d: the event has %d fields", arg.SizeArg, len(fields))
+	}
+	f := fields[arg.SizeArg-1]
+	if f.Size != wordSize || f.Array != 0 || f.DataLoc || f.Offset < commonFields || f.Offset+f.Size > maxRecord {
+		return 0, fmt.Errorf("sizeArgIndex %d: field %s (%s, %d bytes) is no length of %d bytes", arg.SizeArg, f.Name, f.Type, f.Size, wordSize)
+	}
+	return uint16(f.Offset), nil
 }
 
 func integerRead(f Field, t policy.ArgType) (Read, error) {

@@ -132,7 +132,7 @@ func (s *Source) drawArgs() {
 		}
 		s.Args = append(s.Args, arg)
 	}
-	s.drawComputed()
+	s.drawComputed(2)
 }
 
 const longest = int(bpf.WireLimitsSTRING_MAX) - 1
@@ -180,7 +180,7 @@ func (s *Source) typeOf(f compile.Field) policy.ArgType {
 	case f.Offset == descriptorOffset && s.IntN(2) == 0:
 		return policy.ArgFD
 	case strings.Contains(f.Type, "sockaddr"):
-		return policy.ArgSockaddr
+		return []policy.ArgType{policy.ArgSockaddr, policy.ArgSockaddrUn}[s.IntN(2)]
 	case strings.Contains(f.Type, "char"):
 		return policy.ArgString
 	}
@@ -197,7 +197,7 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 	var sel policy.Selector
 	for range s.IntN(4) {
 		arg := s.IntN(len(args))
-		f := s.argFilter(arg, args[arg].Index, args[arg].Type)
+		f := s.argFilter(arg, args[arg])
 		if again(f.Op) && slices.ContainsFunc(sel.Args, func(g policy.ArgFilter) bool { return g.Op == f.Op }) {
 			continue // a second one may need a read more than there is room for
 		}
@@ -205,8 +205,8 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 	}
 	if s.Data == nil {
 		s.subjectFilters(&sel)
-		s.computedFilter(&sel, args)
 	}
+	s.computedFilter(&sel, args)
 	switch s.IntN(4) {
 	case 0:
 		sel.Actions = []policy.Action{{Kind: policy.NoPost}}
@@ -252,13 +252,17 @@ func (s *Source) subjectFilters(sel *policy.Selector) {
 // harmless is SIGWINCH, which is ignored unless asked for.
 const harmless = 28
 
-func (s *Source) argFilter(arg int, index uint32, t policy.ArgType) policy.ArgFilter {
-	f := policy.ArgFilter{Arg: arg}
-	if t == policy.ArgFD {
+func (s *Source) argFilter(arg int, of policy.Arg) policy.ArgFilter {
+	f, t := policy.ArgFilter{Arg: arg}, of.Type
+	switch {
+	case t == policy.ArgFD, t == policy.ArgFile && s.IntN(2) == 0:
 		return s.fileTypeFilter(arg)
-	}
-	if t == policy.ArgString && index == s.Args[s.searched].Index && s.IntN(2) == 0 {
+	case t.CapabilitySet():
+		return s.setFilter(arg)
+	case t == policy.ArgString && of == s.Args[s.searched] && s.IntN(2) == 0:
 		return s.searchFilter(arg)
+	case t == policy.ArgSockaddrUn && s.IntN(4) == 0:
+		return s.familyFilter(arg)
 	}
 	if t.Text() {
 		ops := []policy.Operator{
@@ -489,6 +493,8 @@ func (r *Record) Value(read compile.Read) compile.Value {
 		return compile.Value{}
 	case bpf.WireReadKindREAD_FD:
 		return compile.Value{Mode: r.Files[binary.LittleEndian.Uint32(r.Bytes[at:])]}
+	case bpf.WireReadKindREAD_USER_SOCKADDR_UN:
+		return r.Users[at].unixPath()
 	case bpf.WireReadKindREAD_USER_STRING:
 		t := r.Users[at]
 		if t.Unreadable || len(t.String) > longest {

@@ -30,20 +30,28 @@ func again(op policy.Operator) bool {
 	return op == policy.OpMask || op == policy.OpSubString || op == policy.OpSubStringIgnCase
 }
 
-// drawComputed draws what is computed: few things, each of which is a read.
-func (s *Source) drawComputed() {
+// drawComputed draws what is computed: few things, each of which is a read, and of
+// them so many expressions.
+func (s *Source) drawComputed(expressions int) {
 	fields := Fields()
-	var integers, texts []int
+	var integers, texts, sets []int
 	for i, a := range s.Args {
 		switch {
 		case a.Type.Integer():
 			integers = append(integers, i)
-		case a.Type == policy.ArgString && strings.Contains(fields[a.Index].Type, "*"): // the long ones
+		case a.Type.CapabilitySet():
+			sets = append(sets, i)
+		case a.Type == policy.ArgString && (a.Resolve != "" || strings.Contains(fields[a.Index].Type, "*")): // the long ones
 			texts = append(texts, i)
 		}
 	}
-	s.searched = texts[s.IntN(len(texts))]
-	current, old := integers[s.IntN(len(integers))], integers[s.IntN(len(integers))]
+	if s.searched = -1; len(texts) > 0 {
+		s.searched = texts[s.IntN(len(texts))]
+	}
+	if len(sets) == 0 {
+		sets = integers
+	}
+	current, old := sets[s.IntN(len(sets))], sets[s.IntN(len(sets))]
 	s.computed = append(s.computed, computed{[]int{current, old}, func(at []int) policy.ArgFilter {
 		mask := ^uint64(0)
 		if s.IntN(2) == 0 {
@@ -51,7 +59,7 @@ func (s *Source) drawComputed() {
 		}
 		return policy.ArgFilter{Arg: at[0], Old: at[1], Op: policy.OpCapabilitiesGained, Masks: []uint64{mask}}
 	}})
-	for range 2 {
+	for range expressions {
 		s.computed = append(s.computed, s.expressions(integers))
 	}
 }
@@ -176,11 +184,13 @@ func (s *Source) Computed() policy.Selector {
 	for _, c := range s.computed {
 		sel.Args = append(sel.Args, c.filter(c.of))
 	}
-	for _, op := range []policy.Operator{policy.OpSubString, policy.OpSubStringIgnCase} {
-		sel.Args = append(sel.Args, policy.ArgFilter{Arg: s.searched, Op: op, Strings: []string{"x"}})
+	if s.searched >= 0 {
+		for _, op := range []policy.Operator{policy.OpSubString, policy.OpSubStringIgnCase} {
+			sel.Args = append(sel.Args, policy.ArgFilter{Arg: s.searched, Op: op, Strings: []string{"x"}})
+		}
 	}
 	for i, a := range s.Args {
-		if a.Type == policy.ArgFD {
+		if a.Type == policy.ArgFD || a.Type == policy.ArgFile {
 			sel.Args = append(sel.Args, s.fileTypeFilter(i))
 		}
 	}
@@ -210,6 +220,21 @@ func (s *Source) searchFilter(arg int) policy.ArgFilter {
 			return v
 		}
 	})
+	return f
+}
+
+// setFilter draws a filter on a whole set of capabilities, or on some of it.
+func (s *Source) setFilter(arg int) policy.ArgFilter {
+	f := policy.ArgFilter{Arg: arg, Op: []policy.Operator{policy.OpEqual, policy.OpNotEqual, policy.OpMask}[s.IntN(3)]}
+	if f.Op == policy.OpMask {
+		f.Masks = []uint64{s.numbers[s.IntN(len(s.numbers))], 1 << s.IntN(64)}
+		return f
+	}
+	sets := []uint64{s.numbers[s.IntN(len(s.numbers))], s.numbers[s.IntN(len(s.numbers))]}
+	slices.Sort(sets)
+	for _, set := range slices.Compact(sets) {
+		f.Ranges = append(f.Ranges, policy.Range{Lo: set, Hi: set})
+	}
 	return f
 }
 

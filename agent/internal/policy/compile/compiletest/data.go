@@ -5,6 +5,7 @@ package compiletest
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
@@ -29,7 +30,7 @@ type Data struct {
 // NewData makes a source whose hooks read few fields, and what the paths lead to.
 func NewData(seed uint64, data Data) *Source {
 	s := New(seed)
-	s.Data = &data
+	s.Data, s.computed = &data, nil
 	s.Args = []policy.Arg{{Index: 5, Type: policy.ArgInt64}, {Index: PointerField, Type: policy.ArgUint64}}
 	paths := make([]string, 0, len(data.Values))
 	for path := range data.Values {
@@ -48,6 +49,7 @@ func NewData(seed uint64, data Data) *Source {
 			s.numbers = append(s.numbers, v.Number, v.Number, data.Behind[path].Number)
 		}
 	}
+	s.drawComputed(1)
 	return s
 }
 
@@ -60,6 +62,8 @@ func (s *Source) memberType(m compile.Member) policy.ArgType {
 		return policy.ArgFile
 	case len(m.Begins) > 0 && m.Begins[0] == "path":
 		return policy.ArgPath
+	case len(m.Begins) > 0 && strings.HasPrefix(m.Begins[0], "kernel_cap_"):
+		return []policy.ArgType{policy.ArgKernelCap, policy.ArgCapInheritable, policy.ArgCapPermitted, policy.ArgCapEffective}[s.IntN(4)]
 	}
 	return []policy.ArgType{
 		policy.ArgInt8, policy.ArgUint8, policy.ArgInt16, policy.ArgUint16, policy.ArgInt32, policy.ArgUint32, policy.ArgInt64, policy.ArgUint64,

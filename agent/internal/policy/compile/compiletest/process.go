@@ -137,6 +137,9 @@ func (s *Source) Reads(args []compile.Read) []compile.Read {
 		reads = append(reads, r.Read)
 	}
 	for _, whole := range args {
+		if whole.Kind == bpf.WireReadKindREAD_USER_SOCKADDR_UN {
+			reads = append(reads, compile.Read{Kind: bpf.WireReadKindREAD_USER_UNIX_FAMILY, Offset: whole.Offset, Size: whole.Size})
+		}
 		if whole.Kind != bpf.WireReadKindREAD_USER_SOCKADDR {
 			continue
 		}
@@ -184,9 +187,7 @@ func (s *Source) addressFilter(arg int) policy.ArgFilter {
 		lo := uint64(s.port())
 		f.Ranges = []policy.Range{{Lo: lo, Hi: max(lo, uint64(s.port()))}}
 	case 1:
-		f.Op = policy.OpFamily
-		family := []uint64{afUnix, afInet, afInet6}[s.IntN(3)]
-		f.Ranges = []policy.Range{{Lo: family, Hi: family}}
+		return s.familyFilter(arg)
 	default:
 		f.Op = []policy.Operator{policy.OpSAddr, policy.OpNotSAddr}[s.IntN(2)]
 		for range 1 + s.IntN(3) {
@@ -197,13 +198,23 @@ func (s *Source) addressFilter(arg int) policy.ArgFilter {
 	return f
 }
 
-// sockaddr draws a struct sockaddr.
+func (s *Source) familyFilter(arg int) policy.ArgFilter {
+	family := []uint64{afUnix, afInet, afInet6}[s.IntN(3)]
+	return policy.ArgFilter{Arg: arg, Op: policy.OpFamily, Ranges: []policy.Range{{Lo: family, Hi: family}}}
+}
+
+// sockaddr draws a struct sockaddr; those of unix sockets have paths and names of
+// the strings that filters compare with.
 func (s *Source) sockaddr() Text {
 	if s.IntN(10) == 0 {
-		return Text{Unreadable: true, Most: 7}
+		return Text{Unreadable: true, Most: 1}
 	}
-	if s.IntN(10) == 0 {
-		return Text{String: "\x01\x00/run/socket"}
+	if s.IntN(2) == 0 {
+		path := s.short(unixNameMax)
+		if s.IntN(3) == 0 {
+			path = "\x00" + path[:min(len(path), unixNameMax-1)]
+		}
+		return Text{String: "\x01\x00" + path + "\x00\x00\x00\x00\x00\x00\x00\x00"}
 	}
 	a := s.address()
 	b := make([]byte, 28)
@@ -217,6 +228,24 @@ func (s *Source) sockaddr() Text {
 	return Text{String: string(b)}
 }
 
+// unixNameMax is how long a path in a struct sockaddr_un can be.
+const unixNameMax = 108
+
+// unixPath is what a program sees of a struct sockaddr_un without its length.
+func (t Text) unixPath() compile.Value {
+	if t.Unreadable {
+		return compile.Value{Unreadable: true}
+	}
+	if family := binary.LittleEndian.Uint16([]byte(t.String)); family != afUnix {
+		return compile.Value{}
+	}
+	path := []byte(t.String[2:])
+	if name := toNUL(path[1:]); path[0] == 0 && name != "" {
+		return compile.Value{String: "@" + name}
+	}
+	return compile.Value{String: toNUL(path)}
+}
+
 // part is what a program sees of a part of a struct sockaddr.
 func (t Text) part(read compile.Read) compile.Value {
 	if t.Unreadable {
@@ -226,7 +255,7 @@ func (t Text) part(read compile.Read) compile.Value {
 	family := binary.LittleEndian.Uint16(b)
 	v := compile.Value{}
 	switch read.Kind {
-	case bpf.WireReadKindREAD_FAMILY:
+	case bpf.WireReadKindREAD_FAMILY, bpf.WireReadKindREAD_USER_UNIX_FAMILY:
 		v.Number = uint64(family)
 	case bpf.WireReadKindREAD_SOURCE_PORT:
 		if family != afUnix {
