@@ -314,7 +314,7 @@ func TestIterators(t *testing.T) {
 func TestVectorsOfFunctions(t *testing.T) {
 	for _, c := range []functionTest{
 		{
-			name: "char_iovec", functions: []string{"import_iovec"}, args: []policy.Arg{{Index: 1, Type: policy.ArgIovec, SizeArg: 3}},
+			name: "char_iovec", functions: []string{"vfs_writev"}, args: []policy.Arg{{Index: 1, Type: policy.ArgIovec, SizeArg: 3}},
 			prepare: func(t *testing.T) (func(*testing.T), func(*siteEvent) string) {
 				return func(t *testing.T) {
 					if _, err := unix.Writev(int(devNull(t).Fd()), [][]byte{[]byte("ab"), []byte("cd")}); err != nil {

@@ -155,7 +155,7 @@ func TestAutoOfFunctions(t *testing.T) {
 		"char": policy.ArgString, "file": policy.ArgFile, "sockaddr_un": policy.ArgSockaddrUn, "filename": policy.ArgFilename,
 		"kiocb": policy.ArgKiocb, "net_device": policy.ArgNetDevice, "iov_iter": policy.ArgIovIter, "user_namespace": policy.ArgUserNamespace,
 		"bpf_attr": policy.ArgBPFAttr, "bpf_prog": policy.ArgBPFProg, "bpf_map": policy.ArgBPFMap, "perf_event": policy.ArgPerfEvent,
-		"module": policy.ArgModule, "load_info": policy.ArgLoadInfo, "kernel_cap_t": policy.ArgKernelCap, "cred": policy.ArgCred,
+		"module": policy.ArgModule, "load_info": policy.ArgLoadInfo, "kernel_cap_t": policy.ArgKernelCap, "kernel_cap_struct": policy.ArgKernelCap, "cred": policy.ArgCred,
 	} {
 		hook, err := compileArgs(argKernelOf(name), "f", policy.Arg{})
 		if err != nil {
