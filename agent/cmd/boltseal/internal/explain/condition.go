@@ -97,6 +97,9 @@ func comparison(op policy.Operator, values []string, t policy.ArgType) string {
 	if !ok {
 		words = op.String()
 	}
+	if t.CapabilitySet() && op == policy.OpMask {
+		words = "has any of"
+	}
 	if t == policy.ArgSockaddr {
 		// What it holds is neither the source nor the destination of anything.
 		words = strings.Replace(words, "source ", "", 1)
