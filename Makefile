@@ -79,7 +79,7 @@ demo: build ## seal two real runc containers and kill a forbidden act in one of 
 
 bench: ## measure the seal path, the hook and a site, each beside its baseline
 	@.tools/need bench
-	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 30m ./test/bench ./agent/internal/engine ./agent/internal/control
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 30m ./test/bench ./agent/internal/engine ./agent/internal/control ./agent/internal/seal
 
 install: build ## install the binaries below DESTDIR/PREFIX (/usr/local)
 	install -d '$(DESTDIR)$(PREFIX)/bin'

@@ -22,12 +22,15 @@ const (
 	ProcessMapFreeSlots         = "free_slots"
 	ProcessMapKernelErrors      = "kernel_errors"
 	ProcessMapLostEvents        = "lost_events"
+	ProcessMapOrigins           = "origins"
+	ProcessMapOriginsKept       = "origins_kept"
 	ProcessMapPathWalks         = "path_walks"
 	ProcessMapScratchTaken      = "scratch_taken"
 	ProcessMapSeals             = "seals"
 	ProcessMapSlots             = "slots"
 	ProcessMapTaskSeals         = "task_seals"
 	ProcessProgAdoptTasks       = "adopt_tasks"
+	ProcessProgKeepOrigins      = "keep_origins"
 	ProcessProgSchedProcessExec = "sched_process_exec"
 	ProcessProgSchedProcessExit = "sched_process_exit"
 	ProcessProgSchedProcessFork = "sched_process_fork"
@@ -82,6 +85,7 @@ type ProcessSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ProcessProgramSpecs struct {
 	AdoptTasks       *ebpf.ProgramSpec `ebpf:"adopt_tasks"`
+	KeepOrigins      *ebpf.ProgramSpec `ebpf:"keep_origins"`
 	SchedProcessExec *ebpf.ProgramSpec `ebpf:"sched_process_exec"`
 	SchedProcessExit *ebpf.ProgramSpec `ebpf:"sched_process_exit"`
 	SchedProcessFork *ebpf.ProgramSpec `ebpf:"sched_process_fork"`
@@ -99,6 +103,8 @@ type ProcessMapSpecs struct {
 	FreeSlots     *ebpf.MapSpec `ebpf:"free_slots"`
 	KernelErrors  *ebpf.MapSpec `ebpf:"kernel_errors"`
 	LostEvents    *ebpf.MapSpec `ebpf:"lost_events"`
+	Origins       *ebpf.MapSpec `ebpf:"origins"`
+	OriginsKept   *ebpf.MapSpec `ebpf:"origins_kept"`
 	PathWalks     *ebpf.MapSpec `ebpf:"path_walks"`
 	ScratchTaken  *ebpf.MapSpec `ebpf:"scratch_taken"`
 	Seals         *ebpf.MapSpec `ebpf:"seals"`
@@ -142,6 +148,8 @@ type ProcessMaps struct {
 	FreeSlots     *ebpf.Map `ebpf:"free_slots"`
 	KernelErrors  *ebpf.Map `ebpf:"kernel_errors"`
 	LostEvents    *ebpf.Map `ebpf:"lost_events"`
+	Origins       *ebpf.Map `ebpf:"origins"`
+	OriginsKept   *ebpf.Map `ebpf:"origins_kept"`
 	PathWalks     *ebpf.Map `ebpf:"path_walks"`
 	ScratchTaken  *ebpf.Map `ebpf:"scratch_taken"`
 	Seals         *ebpf.Map `ebpf:"seals"`
@@ -157,6 +165,8 @@ func (m *ProcessMaps) Close() error {
 		m.FreeSlots,
 		m.KernelErrors,
 		m.LostEvents,
+		m.Origins,
+		m.OriginsKept,
 		m.PathWalks,
 		m.ScratchTaken,
 		m.Seals,
@@ -180,6 +190,7 @@ type ProcessVariables struct {
 // It can be passed to LoadProcessObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ProcessPrograms struct {
 	AdoptTasks       *ebpf.Program `ebpf:"adopt_tasks"`
+	KeepOrigins      *ebpf.Program `ebpf:"keep_origins"`
 	SchedProcessExec *ebpf.Program `ebpf:"sched_process_exec"`
 	SchedProcessExit *ebpf.Program `ebpf:"sched_process_exit"`
 	SchedProcessFork *ebpf.Program `ebpf:"sched_process_fork"`
@@ -190,6 +201,7 @@ type ProcessPrograms struct {
 func (p *ProcessPrograms) Close() error {
 	return _ProcessClose(
 		p.AdoptTasks,
+		p.KeepOrigins,
 		p.SchedProcessExec,
 		p.SchedProcessExit,
 		p.SchedProcessFork,

@@ -29,6 +29,7 @@ const (
 	SiteMapLostEvents        = "lost_events"
 	SiteMapMatchValues       = "match_values"
 	SiteMapNotices           = "notices"
+	SiteMapOrigins           = "origins"
 	SiteMapPathWalks         = "path_walks"
 	SiteMapPolicyCounters    = "policy_counters"
 	SiteMapRetries           = "retries"
@@ -137,6 +138,7 @@ type SiteMapSpecs struct {
 	LostEvents     *ebpf.MapSpec `ebpf:"lost_events"`
 	MatchValues    *ebpf.MapSpec `ebpf:"match_values"`
 	Notices        *ebpf.MapSpec `ebpf:"notices"`
+	Origins        *ebpf.MapSpec `ebpf:"origins"`
 	PathWalks      *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyCounters *ebpf.MapSpec `ebpf:"policy_counters"`
 	Retries        *ebpf.MapSpec `ebpf:"retries"`
@@ -199,6 +201,7 @@ type SiteMaps struct {
 	LostEvents     *ebpf.Map `ebpf:"lost_events"`
 	MatchValues    *ebpf.Map `ebpf:"match_values"`
 	Notices        *ebpf.Map `ebpf:"notices"`
+	Origins        *ebpf.Map `ebpf:"origins"`
 	PathWalks      *ebpf.Map `ebpf:"path_walks"`
 	PolicyCounters *ebpf.Map `ebpf:"policy_counters"`
 	Retries        *ebpf.Map `ebpf:"retries"`
@@ -226,6 +229,7 @@ func (m *SiteMaps) Close() error {
 		m.LostEvents,
 		m.MatchValues,
 		m.Notices,
+		m.Origins,
 		m.PathWalks,
 		m.PolicyCounters,
 		m.Retries,

@@ -56,6 +56,7 @@ const (
 	WireCapabilityKindCAPABILITIES_EFFECTIVE   WireCapabilityKind = 0
 	WireCapabilityKindCAPABILITIES_INHERITABLE WireCapabilityKind = 1
 	WireCapabilityKindCAPABILITIES_PERMITTED   WireCapabilityKind = 2
+	WireCapabilityKindCAPABILITY_KINDS         WireCapabilityKind = 3
 )
 
 type WireCgroupPath struct {
@@ -263,7 +264,8 @@ const (
 	WireKernelErrorKERR_NOTICE      WireKernelError = 10
 	WireKernelErrorKERR_MISSED      WireKernelError = 11
 	WireKernelErrorKERR_LINEAGE     WireKernelError = 12
-	WireKernelErrorKERR_MAX         WireKernelError = 13
+	WireKernelErrorKERR_ORIGIN      WireKernelError = 13
+	WireKernelErrorKERR_MAX         WireKernelError = 14
 )
 
 type WireLimits uint32
@@ -358,6 +360,7 @@ const (
 	WireNamespaceKindNAMESPACE_TIME_FOR_CHILDREN WireNamespaceKind = 7
 	WireNamespaceKindNAMESPACE_CGROUP            WireNamespaceKind = 8
 	WireNamespaceKindNAMESPACE_USER              WireNamespaceKind = 9
+	WireNamespaceKindNAMESPACE_KINDS             WireNamespaceKind = 10
 )
 
 type WirePerfInfo struct {
@@ -466,6 +469,8 @@ const (
 	WireReadKindREAD_CAPABILITY_SET     WireReadKind = 60
 	WireReadKindREAD_UNIX_FAMILY        WireReadKind = 61
 	WireReadKindREAD_USER_UNIX_FAMILY   WireReadKind = 62
+	WireReadKindREAD_NAMESPACE_CHANGES  WireReadKind = 115
+	WireReadKindREAD_CAPABILITY_CHANGES WireReadKind = 116
 )
 
 type WireReadKinds uint32

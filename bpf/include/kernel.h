@@ -226,7 +226,8 @@ struct task_struct {
 	struct files_struct *files;
 	struct signal_struct *signal;
 	struct pid *thread_pid;
-	const struct cred *cred;
+	const struct cred *real_cred; /* its own */
+	const struct cred *cred;      /* those that it acts by */
 	kuid_t loginuid; /* only with CONFIG_AUDIT */
 	__u64 self_exec_id; /* also counts those of the tasks that it is a copy of */
 };

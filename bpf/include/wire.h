@@ -314,6 +314,9 @@ enum read_kind {
 	READ_CAPABILITY_SET = 60, /* number at a pointer to a kernel_cap_t */
 	READ_UNIX_FAMILY = 61,    /* of the structure in the buffer that the read names */
 	READ_USER_UNIX_FAMILY = 62,
+	/* Of the current process, since it executed its program; see lib/origin.h. */
+	READ_NAMESPACE_CHANGES = 115,  /* bit per enum namespace_kind */
+	READ_CAPABILITY_CHANGES = 116, /* bit per capability of the set that the offset names */
 };
 
 /* In place of the offset of a length: there is none. */
@@ -336,12 +339,14 @@ enum namespace_kind {
 	NAMESPACE_TIME_FOR_CHILDREN = 7,
 	NAMESPACE_CGROUP = 8,
 	NAMESPACE_USER = 9,
+	NAMESPACE_KINDS = 10,
 };
 
 enum capability_kind {
 	CAPABILITIES_EFFECTIVE = 0,
 	CAPABILITIES_INHERITABLE = 1,
 	CAPABILITIES_PERMITTED = 2,
+	CAPABILITY_KINDS = 3,
 };
 
 /* What an instruction does with the words on top of the stack: a below b. */
@@ -557,7 +562,8 @@ enum kernel_error {
 	KERR_NOTICE = 10,         /* no storage for a notice to enforcers */
 	KERR_MISSED = 11,         /* the kernel skipped a base program, see lib/exec.h; it counts that itself */
 	KERR_LINEAGE = 12,        /* no storage for what a task descends from */
-	KERR_MAX = 13,
+	KERR_ORIGIN = 13,         /* no storage for what a process had at its exec */
+	KERR_MAX = 14,
 };
 
 #endif

@@ -48,10 +48,9 @@ static __always_inline bool task_is_compat(void)
 #endif
 }
 
-/* Inode number of one of the process's namespaces, 0 where the kernel has no such. */
-static __always_inline __u64 process_namespace(__u32 which)
+/* Inode number of one of a task's namespaces, 0 where the task or the kernel has no such. */
+static __always_inline __u64 task_namespace(struct task_struct *task, const struct cred *cred, __u32 which)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct nsproxy *proxy = BPF_CORE_READ(task, nsproxy);
 	struct upid *upid;
 
@@ -77,9 +76,16 @@ static __always_inline __u64 process_namespace(__u32 which)
 	case NAMESPACE_CGROUP:
 		return BPF_CORE_READ(proxy, cgroup_ns, ns.inum);
 	case NAMESPACE_USER:
-		return BPF_CORE_READ(task, cred, user_ns, ns.inum);
+		return BPF_CORE_READ(cred, user_ns, ns.inum);
 	}
 	return 0;
+}
+
+static __always_inline __u64 process_namespace(__u32 which)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return task_namespace(task, BPF_CORE_READ(task, cred), which);
 }
 
 /* The process id in the process's own pid namespace. */

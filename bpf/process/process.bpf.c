@@ -10,11 +10,28 @@
  *   sched_process_exit  the seal's use of its slot ends
  *   sched_process_free  the same for uses that were counted meanwhile; and the
  *                       seal's memory, where it is no task storage
- *   iter/task           seals tasks of a cgroup that was sealed after them
+ *   iter/task           seals tasks of a cgroup that was sealed after them; and,
+ *                       another one, keeps the origins of processes (lib/origin.h)
  */
 #include "../lib/exec.h"
+#include "../lib/origin.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Whether origins are kept; set by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} origins_kept SEC(".maps");
+
+static __always_inline bool keeps_origins(void)
+{
+	__u32 zero = 0, *kept = bpf_map_lookup_elem(&origins_kept, &zero);
+
+	return kept && *kept;
+}
 
 static __always_inline void report_fork(struct task_struct *parent, struct task_struct *child, __u32 slot)
 {
@@ -69,8 +86,11 @@ static __always_inline void follow_fork(struct task_struct *parent, struct task_
 		slot = init.slot;
 		task_seal_set(child, &init);
 	}
-	if (child->pid == child->tgid)
-		report_fork(parent, child, slot);
+	if (child->pid != child->tgid)
+		return;
+	if (keeps_origins())
+		origin_keep(child);
+	report_fork(parent, child, slot);
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -222,6 +242,14 @@ static __always_inline struct task_seal *seal_found_at_exec(struct task_struct *
 	return task_seal(task);
 }
 
+/* Keeps the origin of the current task; its own function so that it is verified once. */
+__noinline int keep_own_origin(__u32 unused)
+{
+	keep_argument(unused);
+	origin_keep(task_current());
+	return 0;
+}
+
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
@@ -230,6 +258,8 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid, struct
 	struct file *file;
 	__u32 level, slot_id = SLOT_HOST;
 
+	if (keeps_origins())
+		keep_own_origin(0);
 	level = scratch_enter();
 	if (level >= SCRATCH_LEVELS)
 		return 0;
@@ -270,6 +300,7 @@ SEC("tp_btf/sched_process_free")
 int BPF_PROG(sched_process_free, struct task_struct *task)
 {
 	task_seal_free(task);
+	origin_free(task);
 	return 0;
 }
 
@@ -308,5 +339,20 @@ int adopt_tasks(struct bpf_iter__task *ctx)
 		path_hash(&file->f_path, level, &init.parent);
 	scratch_leave(level);
 	task_seal_set(task, &init);
+	return 0;
+}
+
+/* Keeps the origins of processes that there are, unless theirs are kept already. */
+SEC("iter/task")
+int keep_origins(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct origin *o;
+
+	if (!task || BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
+		return 0;
+	o = task_memory(&origins, task);
+	if (!o || !origin_holds(o, task))
+		origin_keep(task);
 	return 0;
 }

@@ -2,6 +2,7 @@
 #ifndef BOLTSEAL_EVALUATE_H
 #define BOLTSEAL_EVALUATE_H
 
+#include "changes.h"
 #include "read.h"
 #include "compute.h"
 #include "search.h"
@@ -203,6 +204,16 @@ static __always_inline void evaluate_computed(const struct site_record *r, __u32
 	}
 }
 
+/* Takes away the rules that what the process has changed does not satisfy. */
+static __always_inline void evaluate_changes(struct evaluation *e, __u32 level, __u32 dim,
+					     const volatile struct read_config *read)
+{
+	if (read_changes(level, read->kind, read->offset))
+		evaluate_unreadable(level, dim);
+	else
+		evaluate_number(level, dim, e->changes, 0);
+}
+
 static __always_inline bool is_part(__u8 kind)
 {
 	return (kind >= READ_SOURCE_ADDRESS && kind <= READ_STATE) || kind == READ_UNIX_FAMILY || kind == READ_USER_UNIX_FAMILY;
@@ -239,6 +250,8 @@ static __always_inline void evaluate_reads(struct evaluation *e, struct site_rec
 			evaluate_address(level, i, read->string, read->kind == READ_TARGET_ADDRESS);
 		else if (is_computed(read->kind))
 			evaluate_computed(r, level, i, read);
+		else if (read->kind == READ_NAMESPACE_CHANGES || read->kind == READ_CAPABILITY_CHANGES)
+			evaluate_changes(e, level, i, read);
 		else if (is_number(read->kind))
 			evaluate_number(level, i, read_part(e, r, read), 0);
 	}
@@ -334,12 +347,14 @@ __noinline int act_on_rule(__u32 level, __u32 rule)
 			act_on_notice(e, act->notice);
 		return 0;
 	}
-	if (act->flags & ACTION_POST) {
+	/* With both flags the record is for the agent alone. */
+	if (act->flags & ACTION_NOPOST)
+		counters->nopost++;
+	else
 		counters->post++;
+	if (act->flags & ACTION_POST) {
 		r->event.posted.word[word] |= bit;
 		e->posted_any = 1;
-	} else {
-		counters->nopost++;
 	}
 	return 0;
 }

@@ -27,14 +27,23 @@ import (
 	"github.com/boltseal/boltseal/test/testenv/probe"
 )
 
-// demo runs boltseal demo with a directory of its own for everything temporary.
+// demo runs a command of boltseal that has containers of its own, with a directory
+// of its own for everything temporary.
 type demo struct {
 	program, bin, tmp string
+	// name begins the names of what it makes.
+	name string
+	args []string
 }
 
 func newDemo(t *testing.T) demo {
 	t.Helper()
-	d := demo{program: testenv.Binary(t, "./agent/cmd/boltseal"), bin: testenv.Dir(t), tmp: testenv.Dir(t)}
+	return newStage(t, "boltseal-demo", "demo")
+}
+
+func newStage(t *testing.T, name string, args ...string) demo {
+	t.Helper()
+	d := demo{program: testenv.Binary(t, "./agent/cmd/boltseal"), bin: testenv.Dir(t), tmp: testenv.Dir(t), name: name, args: args}
 	for name, pkg := range map[string]string{"boltseald": "./agent/cmd/boltseald", "boltseal-hook": "./hook"} {
 		if err := os.Symlink(testenv.Binary(t, pkg), filepath.Join(d.bin, name)); err != nil {
 			t.Fatal(err)
@@ -46,7 +55,7 @@ func newDemo(t *testing.T) demo {
 func (d demo) command(t *testing.T) (cmd *exec.Cmd, out *bytes.Buffer) {
 	t.Helper()
 	out = &bytes.Buffer{}
-	cmd = exec.CommandContext(t.Context(), d.program, "demo", "--bin-dir", d.bin)
+	cmd = exec.CommandContext(t.Context(), d.program, append(slices.Clone(d.args), "--bin-dir", d.bin)...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+d.tmp)
 	cmd.Stdout, cmd.Stderr = out, out
 	return cmd, out
@@ -59,7 +68,7 @@ func (d demo) traces() (left []string, err error) {
 		return nil, err
 	}
 	for _, root := range roots {
-		cgroups, err := filepath.Glob(filepath.Join(root, "boltseal-demo-*"))
+		cgroups, err := filepath.Glob(filepath.Join(root, d.name+"-*"))
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +187,12 @@ func number(t *testing.T, text, pattern string) float64 {
 func TestDemoInterrupted(t *testing.T) {
 	testenv.LeakCheck(t)
 	agentenv.Require(t)
-	d := newDemo(t)
+	newDemo(t).interruptEverywhere(t, 12)
+}
+
+// interruptEverywhere ends so many runs, once in each part of their time.
+func (d demo) interruptEverywhere(t *testing.T, times int) {
+	t.Helper()
 	before, err := d.traces()
 	if err != nil {
 		t.Fatal(err)
@@ -186,16 +200,15 @@ func TestDemoInterrupted(t *testing.T) {
 	whole, _ := d.command(t)
 	start := time.Now()
 	if err := whole.Run(); err != nil {
-		t.Fatalf("boltseal demo: %v", err)
+		t.Fatalf("%s: %v", d.name, err)
 	}
 	length := time.Since(start)
 
-	const times = 12
 	signals := []unix.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP}
 	for i := range times {
 		signal := signals[i%len(signals)]
 		// Once in each part, so that all of them get their turn.
-		after := time.Duration((float64(i) + rand.Float64()) / times * float64(length))
+		after := time.Duration((float64(i) + rand.Float64()) / float64(times) * float64(length))
 		d.interrupt(t, after, signal, before)
 	}
 }

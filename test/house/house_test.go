@@ -35,15 +35,17 @@ func layers() map[string]int {
 		"agent/internal/policy/compile": 2,
 		"agent/internal/process":        2,
 
-		"agent/internal/attach":  3,
-		"agent/internal/engine":  3,
-		"agent/internal/enrich":  3,
-		"agent/internal/export":  3,
-		"agent/internal/filter":  3,
-		"agent/internal/metrics": 3,
-		"agent/internal/reader":  3,
-		"agent/internal/seal":    3,
-		"agent/internal/store":   3,
+		"agent/internal/attach":    3,
+		"agent/internal/engine":    3,
+		"agent/internal/enrich":    3,
+		"agent/internal/export":    3,
+		"agent/internal/filter":    3,
+		"agent/internal/metrics":   3,
+		"agent/internal/policydir": 3,
+		"agent/internal/reader":    3,
+		"agent/internal/remote":    3,
+		"agent/internal/seal":      3,
+		"agent/internal/store":     3,
 
 		// What decides, over the siblings that do; then the edge, which
 		// translates the values and errors of all below, and calls by interface.
@@ -66,7 +68,8 @@ func pure() []string {
 func touching() []string {
 	return []string{
 		"agent/internal/kernel", "agent/internal/cgroup", "agent/internal/seal", "agent/internal/engine",
-		"agent/internal/attach", "agent/internal/reader", "agent/internal/store",
+		"agent/internal/attach", "agent/internal/reader", "agent/internal/store", "agent/internal/policydir",
+		"agent/internal/remote",
 	}
 }
 

@@ -73,14 +73,20 @@ func (p *Points) Misses(kind compile.SiteKind) bool {
 // Close closes the lists. What is attached stays.
 func (p *Points) Close() error { return p.tracefs.Close() }
 
-// Can is compile.Kernel.
-func (p *Points) Can(m compile.Mechanism) error {
-	feature, ok := map[compile.Mechanism]kernel.Feature{
+// FeatureOf is the feature that a mechanism needs, and whether it is known.
+func FeatureOf(m compile.Mechanism) (feature kernel.Feature, ok bool) {
+	feature, ok = map[compile.Mechanism]kernel.Feature{
 		compile.CanKprobe: kernel.Kprobe, compile.CanKprobeMulti: kernel.KprobeMulti,
 		compile.CanFentry: kernel.Fentry, compile.CanOverride: kernel.OverrideReturn,
 		compile.CanModifyReturn: kernel.ModifyReturn, compile.CanModifySyscall: kernel.ModifyReturnSyscall,
 		compile.CanLSM: kernel.LSM, compile.CanSignal: kernel.Signal,
 	}[m]
+	return feature, ok
+}
+
+// Can is compile.Kernel.
+func (p *Points) Can(m compile.Mechanism) error {
+	feature, ok := FeatureOf(m)
 	if !ok {
 		return fmt.Errorf("unknown mechanism %d", m)
 	}

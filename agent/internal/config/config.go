@@ -23,11 +23,15 @@ type Config struct {
 	LogLevel string `yaml:"log-level"`
 	// LogFormat is text or json.
 	LogFormat string `yaml:"log-format"`
-	// PolicyFiles are policies to load at start.
+	// PolicyFiles are policies to load at start; they are not looked at again.
 	PolicyFiles []string `yaml:"policy-file"`
-	// PolicyDir holds policies to load at start, as *.yaml; empty = none. It need
-	// not exist.
+	// PolicyDir holds policies, as *.yaml, that are loaded at start and whenever they
+	// change; empty = none. It need not exist.
 	PolicyDir string `yaml:"policy-dir"`
+	// AllowGetURL and AllowDNSLookup let policies make the agent get URLs and look
+	// names up.
+	AllowGetURL    bool `yaml:"allow-get-url"`
+	AllowDNSLookup bool `yaml:"allow-dns-lookup"`
 	// CgroupRoot is where the unified hierarchy is mounted; empty = find out.
 	CgroupRoot string `yaml:"cgroup-root"`
 	// NodeName is the host's name in events; empty = the host name.

@@ -61,6 +61,8 @@ node-name: file
 node-labels: [a=b, "c/d="]
 runtime-names: [mine]
 cgroup-prefixes: []
+allow-get-url: true
+allow-dns-lookup: true
 max-containers: 5
 ring-bytes: 65536
 spool-dir: /spool
@@ -79,6 +81,7 @@ func TestFile(t *testing.T) {
 		ServerAddress: "/run/other.sock", LogLevel: "debug", LogFormat: "json", PolicyFiles: []string{"/a.yaml", "b.yaml"},
 		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
+		AllowGetURL: true, AllowDNSLookup: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)

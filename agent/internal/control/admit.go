@@ -320,7 +320,7 @@ func (c *Controller) restore(slot uint32, before *subject) error {
 
 // applyIdle gives a slot the default set.
 func (c *Controller) applyIdle(slot uint32) error {
-	return c.Engine.Apply([]engine.Assignment{{Slots: []uint32{slot}, Set: c.set(c.idle.keys)}}, false)
+	return c.Engine.Apply([]engine.Assignment{c.assignment(c.idle.keys, []uint32{slot})}, false)
 }
 
 // register puts the container in the registry, in place of a guess.

@@ -31,6 +31,9 @@ func (w inKernel) Unload(id engine.PolicyID) error                 { return w.En
 func (w inKernel) Counters(id engine.PolicyID) (engine.Counters, error) {
 	return w.Engine.Counters(id)
 }
+func (w inKernel) SelectorCounters(id engine.PolicyID) ([]engine.SelectorCounters, error) {
+	return w.Engine.SelectorCounters(id)
+}
 func (w inKernel) KernelMemory(id engine.PolicyID) uint64 { return w.Engine.KernelMemory(id) }
 func (w inKernel) Apply(a []engine.Assignment, wait bool) error {
 	return w.Engine.Apply(a, wait)

@@ -12,6 +12,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/match"
+	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/bpf"
@@ -24,6 +25,9 @@ var (
 	// ErrRefused says that a request claims what is not a container's: the host's
 	// cgroup, the agent's, or another container's. No fail policy allows it.
 	ErrRefused = errors.New("refused")
+	// ErrOwned says that a policy of the name is from elsewhere, where it has to be
+	// changed.
+	ErrOwned = errors.New("policy of another origin")
 	// ErrInvalid says that a request is malformed.
 	ErrInvalid = errors.New("invalid")
 )
@@ -34,6 +38,7 @@ type Engine interface {
 	Unload(engine.PolicyID) error
 	Apply(assignments []engine.Assignment, wait bool) error
 	Counters(engine.PolicyID) (engine.Counters, error)
+	SelectorCounters(engine.PolicyID) ([]engine.SelectorCounters, error)
 	KernelMemory(engine.PolicyID) uint64
 }
 
@@ -78,6 +83,9 @@ type Options struct {
 	// NodeLabels are those of this node, which nodeSelectors ask for; nil: they are
 	// not known, and a policy that has one is refused.
 	NodeLabels match.NodeLabels
+	// Remote are the actions to other hosts that the operator allows; policies with
+	// others are refused.
+	Remote []policy.ActionKind
 }
 
 // Controller holds policies and containers together. It is safe for concurrent
@@ -112,7 +120,7 @@ func New(o Options) *Controller {
 		subjects: map[uint32]*subject{},
 		guesses:  map[uint32]string{},
 	}
-	none := c.sets.of(map[string]bool{})
+	none := c.sets.of(map[string]policy.WorkloadSet{})
 	c.host = &subject{keys: none, slots: func() []uint32 { return []uint32{seal.Host} }}
 	c.idle = &subject{keys: none, slots: c.idleSlots}
 	return c
@@ -139,39 +147,49 @@ func (c *Controller) everySubject() []*subject {
 	return all
 }
 
-// wants tells whether a policy is for a subject.
-func (c *Controller) wants(s *subject, h *held) bool {
-	if !h.enabled || !match.SelectsNode(h.compiled.Policy, c.NodeLabels) {
-		return false
+// wants is what a subject is to have of a policy.
+func (c *Controller) wants(s *subject, h *held) wanted {
+	p := h.compiled.Policy
+	if !h.enabled || !match.SelectsNode(p, c.NodeLabels) {
+		return wanted{}
 	}
-	switch s {
-	case c.host:
-		return match.SelectsHost(h.compiled.Policy)
-	case c.idle:
-		return match.SelectsAll(h.compiled.Policy)
+	switch {
+	case s == c.host && match.SelectsHost(p):
+		return wanted{true, match.HostWorkloads(p)}
+	case s == c.idle && match.SelectsAll(p):
+		return wanted{true, match.AllWorkloads(p)}
+	case s != c.host && s != c.idle && match.Selects(p, s.container):
+		return wanted{true, match.Workloads(p, s.container)}
 	}
-	return match.Selects(h.compiled.Policy, s.container)
+	return wanted{}
 }
 
 // keysFor is the policies that are for a subject.
 func (c *Controller) keysFor(s *subject) *keySet {
-	keys := map[string]bool{}
+	keys := map[string]policy.WorkloadSet{}
 	for key, h := range c.policies {
-		if c.wants(s, h) {
-			keys[key] = true
+		if w := c.wants(s, h); w.in {
+			keys[key] = w.workloads
 		}
 	}
 	return c.sets.of(keys)
 }
 
-// set is what the engine puts in force for keys.
-func (c *Controller) set(s *keySet) []engine.Member {
-	members := make([]engine.Member, 0, len(s.keys))
-	for key := range s.keys {
+// assignment is what the engine puts in force for keys.
+func (c *Controller) assignment(s *keySet, slots []uint32) engine.Assignment {
+	a := engine.Assignment{Slots: slots, Set: make([]engine.Member, 0, len(s.keys))}
+	for key, workloads := range s.keys {
 		h := c.policies[key]
-		members = append(members, engine.Member{Policy: h.id, Enforce: h.enforce})
+		a.Set = append(a.Set, engine.Member{Policy: h.id, Enforce: h.enforce})
+		if workloads == (policy.WorkloadSet{}) {
+			continue
+		}
+		if a.Workloads == nil {
+			a.Workloads = map[engine.PolicyID]policy.WorkloadSet{}
+		}
+		a.Workloads[h.id] = workloads
 	}
-	return members
+	return a
 }
 
 // apply puts subjects' keys in force.
@@ -182,7 +200,7 @@ func (c *Controller) apply(subjects []*subject, wait bool) error {
 	}
 	assignments := make([]engine.Assignment, 0, len(slots))
 	for keys, of := range slots {
-		assignments = append(assignments, engine.Assignment{Slots: of, Set: c.set(keys)})
+		assignments = append(assignments, c.assignment(keys, of))
 	}
 	return c.Engine.Apply(assignments, wait)
 }

@@ -3,6 +3,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/cgroup"
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/engine"
+	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile/compiletest"
 	"github.com/boltseal/boltseal/agent/internal/seal"
@@ -28,7 +30,12 @@ type world struct {
 	loaded  map[engine.PolicyID]*compile.Policy
 	last    engine.PolicyID
 	inForce map[uint32][]engine.Member
-	refuse  error // of the next call that can fail
+	// workloads is, beside inForce, which workloads of policies a slot is of.
+	workloads map[uint32]map[engine.PolicyID]policy.WorkloadSet
+	refuse    error // of the next call that can fail
+	// refuseApply is the error of the next Apply; applied is how many there were.
+	refuseApply error
+	applied     int
 
 	slots    []bpf.WireSlot
 	free     []uint32
@@ -44,7 +51,8 @@ type world struct {
 func newWorld() *world {
 	w := &world{
 		loaded: map[engine.PolicyID]*compile.Policy{}, inForce: map[uint32][]engine.Member{},
-		held: map[uint32]bool{}, seals: map[uint64]bpf.WireCgroupSeal{}, expected: map[string]uint32{},
+		workloads: map[uint32]map[engine.PolicyID]policy.WorkloadSet{},
+		held:      map[uint32]bool{}, seals: map[uint64]bpf.WireCgroupSeal{}, expected: map[string]uint32{},
 		paths: map[string]uint64{}, pids: map[int]string{},
 	}
 	w.makeSlots(20)
@@ -92,19 +100,24 @@ func (w *world) Apply(assignments []engine.Assignment, _ bool) error {
 			}
 		}
 	}
-	if err := w.fail(); err != nil {
+	if err := errors.Join(w.fail(), w.refuseApply); err != nil {
+		w.refuseApply = nil
 		return err
 	}
+	w.applied++
 	for _, a := range assignments {
 		for _, slot := range a.Slots {
-			w.inForce[slot] = a.Set
+			w.inForce[slot], w.workloads[slot] = a.Set, a.Workloads
 		}
 	}
 	return nil
 }
 
 func (w *world) Counters(engine.PolicyID) (engine.Counters, error) { return engine.Counters{}, nil }
-func (w *world) KernelMemory(engine.PolicyID) uint64               { return 0 }
+func (w *world) SelectorCounters(engine.PolicyID) ([]engine.SelectorCounters, error) {
+	return nil, nil
+}
+func (w *world) KernelMemory(engine.PolicyID) uint64 { return 0 }
 
 func (w *world) Take() (uint32, error) {
 	if len(w.free) == 0 {

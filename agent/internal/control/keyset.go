@@ -3,40 +3,60 @@
 package control
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
 )
 
-// keySet is the policies that are for a subject, by their keys. Subjects with the
-// same ones share it, so that a change costs by the number of different sets and
-// not by that of containers times policies. It is immutable.
-type keySet struct{ keys map[string]bool }
+// keySet is the policies that are for a subject, by their keys, and which of their
+// workloads it is of. Subjects with the same ones share it, so that a change costs
+// by the number of different sets and not by that of containers times policies. It
+// is immutable.
+type keySet struct{ keys map[string]policy.WorkloadSet }
 
-func (s *keySet) has(key string) bool { return s.keys[key] }
+func (s *keySet) has(key string) bool {
+	_, has := s.keys[key]
+	return has
+}
 
 // keySets finds the keySet of certain keys, so that there is one for each.
 type keySets map[string]*keySet
 
-func (all keySets) of(keys map[string]bool) *keySet {
-	// No key has a NUL: names and namespaces are words.
-	name := strings.Join(slices.Sorted(maps.Keys(keys)), "\x00")
-	s := all[name]
+func (all keySets) of(keys map[string]policy.WorkloadSet) *keySet {
+	var name strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		// No key has a NUL: names and namespaces are words.
+		name.WriteString(key)
+		if w := keys[key]; w != (policy.WorkloadSet{}) {
+			fmt.Fprint(&name, w)
+		}
+		name.WriteByte(0)
+	}
+	s := all[name.String()]
 	if s == nil {
 		s = &keySet{keys}
-		all[name] = s
+		all[name.String()] = s
 	}
 	return s
 }
 
-// with is a set with a key, or without it.
-func (all keySets) with(s *keySet, key string, in bool) *keySet {
-	if s.has(key) == in {
+// wanted is what a subject is to have of one policy.
+type wanted struct {
+	in        bool
+	workloads policy.WorkloadSet
+}
+
+// with is a set with a key as it is wanted, or without it.
+func (all keySets) with(s *keySet, key string, w wanted) *keySet {
+	if workloads, has := s.keys[key]; has == w.in && workloads == w.workloads {
 		return s
 	}
 	keys := maps.Clone(s.keys)
-	if in {
-		keys[key] = true
+	if w.in {
+		keys[key] = w.workloads
 	} else {
 		delete(keys, key)
 	}

@@ -24,6 +24,8 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/match"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+	"github.com/boltseal/boltseal/agent/internal/policydir"
+	"github.com/boltseal/boltseal/agent/internal/remote"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/agent/internal/server"
 )
@@ -51,6 +53,12 @@ type agent struct {
 	control  *control.Controller
 	events   *events
 	spool    *spool
+	// remote carries remote actions out, nil where none are allowed.
+	remote *remote.Requests
+	// fixed is the policies of files that are read once; policies is the directory of
+	// others, nil without one.
+	fixed    *fixed
+	policies *policydir.Directory
 }
 
 // Run runs the agent until the context ends. Enforcement ends with it.
@@ -72,11 +80,17 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 		return errors.Join(err, a.stop(group))
 	}
 	group.Go(func() error { return a.spool.run(ctx) })
+	if a.policies != nil {
+		group.Go(func() error { return a.policies.Run(ctx) })
+	}
+	if a.remote != nil {
+		group.Go(func() error { return a.remote.Run(ctx) })
+	}
 	list, probes := features(a.features)
 	s := server.New(server.Options{
 		Version: version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
 		Control: a.control, Containers: a.registry, Events: a.events, Kernel: a.seals, Sites: a.engine.Sites,
-		Features: list, Probes: probes, Log: log.With("component", "server"),
+		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Log: log.With("component", "server"),
 	})
 	group.Go(func() error { return s.Serve(listener) })
 	group.Go(func() error {
@@ -156,7 +170,7 @@ func (a *agent) open(ctx context.Context) (err error) {
 	}
 	a.engine, err = engine.Open(engine.Options{
 		Keys: keys, Base: a.seals.SharedMaps(), Slots: a.seals, Attacher: a.points, TaskRoom: room,
-		Preempted: preempted, Agent: uint32(os.Getpid()),
+		Preempted: preempted, Agent: uint32(os.Getpid()), Origins: a.seals,
 	})
 	if err != nil {
 		return err
@@ -166,12 +180,19 @@ func (a *agent) open(ctx context.Context) (err error) {
 		Registry: a.registry, Engine: a.engine, Seals: a.seals, Cgroups: a.cgroups, Kernel: a.points,
 		Log: a.log.With("component", "control"), CgroupPrefixes: a.config.CgroupPrefixes,
 		ExpectFor: expectFor, RemovedGrace: a.config.RemovedGrace,
-		NodeLabels: nodeLabels(a.config.NodeLabels, a.node),
+		NodeLabels: nodeLabels(a.config.NodeLabels, a.node), Remote: allowedRemote(a.config),
 	})
+	if len(a.control.Remote) > 0 {
+		a.remote = remote.New(a.control.Enforces, a.log.With("component", "remote"))
+	}
 	a.spool = newSpool(a.config.SpoolDir, func(late control.Admission) error {
 		_, err := a.control.Admit(late)
 		return err
 	}, a.log)
+	a.fixed = &fixed{Policies: a.control, owners: map[string]string{}}
+	if dir := a.config.PolicyDir; dir != "" {
+		a.policies = policydir.New(dir, a.fixed, a.log.With("component", "policies"))
+	}
 	a.events, err = newEvents(a)
 	return err
 }
@@ -185,16 +206,13 @@ func (a *agent) findRoot() (cgroup.Root, error) {
 
 // load puts policies in force and takes in what ran before the agent did.
 func (a *agent) load() error {
-	files, err := policyFiles(a.config.PolicyFiles, a.config.PolicyDir)
-	if err != nil {
+	if err := a.fixed.load(a.config.PolicyFiles); err != nil {
 		return err
 	}
-	err = loadPolicies(files, func(yaml []byte) error {
-		_, err := a.control.AddPolicy(yaml)
-		return err
-	})
-	if err != nil {
-		return err
+	if a.policies != nil {
+		if err := a.policies.Load(); err != nil {
+			return err
+		}
 	}
 	if err := a.spool.replay(); err != nil {
 		return err

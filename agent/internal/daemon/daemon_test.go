@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/boltseal/boltseal/agent/internal/control"
+	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
@@ -96,32 +97,47 @@ func TestReplaySpool(t *testing.T) {
 	}
 }
 
-func TestPolicyFiles(t *testing.T) {
+// taken is the policies of files that were taken in.
+type taken map[string]string
+
+func (t taken) AddFilePolicy(file string, p *policy.Policy, _ string) error {
+	if p.Name == "refused" {
+		return errors.New("kernel says no")
+	}
+	t[p.Key()] = filepath.Base(file)
+	return nil
+}
+
+func (t taken) DeleteFilePolicy(key string) error {
+	delete(t, key)
+	return nil
+}
+
+func TestFixedPolicies(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, name := range []string{"b.yaml", "a.yml", "notes.txt"} {
-		write(t, filepath.Join(dir, name), []byte(name))
+	file := func(name, policy string) string {
+		path := filepath.Join(dir, name)
+		write(t, path, []byte("apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: "+policy+"}\n"+
+			"spec: {tracepoints: [{subsystem: s, event: e}]}\n"))
+		return path
 	}
-	files, err := policyFiles([]string{"/first"}, dir)
-	want := []string{"/first", filepath.Join(dir, "a.yml"), filepath.Join(dir, "b.yaml")}
-	if err != nil || !slices.Equal(files, want) {
-		t.Errorf("files %v, %v; want %v", files, err, want)
-	}
-	if files, err := policyFiles(nil, filepath.Join(dir, "none")); err != nil || len(files) != 0 {
-		t.Errorf("no directory: %v, %v", files, err)
-	}
-	var added []string
-	err = loadPolicies(want[1:], func(yaml []byte) error {
-		if added = append(added, string(yaml)); string(yaml) == "a.yml" {
-			return errors.New("bad policy")
+	in := taken{}
+	f := &fixed{Policies: in, owners: map[string]string{}}
+	err := f.load([]string{file("a", "p"), file("b", "q"), file("c", "p"), file("d", "refused"), file("e", "[]"), "/none"})
+	for _, want := range []string{
+		"/c: policy p is that of file " + filepath.Join(dir, "a"), "/d: kernel says no", "/e: line 3: metadata.name", "/none: open",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("load: %v, want %q in it", err, want)
 		}
-		return nil
-	})
-	if err == nil || !strings.Contains(err.Error(), "a.yml: bad policy") || len(added) != 2 {
-		t.Errorf("load: %v, added %v", err, added)
 	}
-	if err := loadPolicies([]string{filepath.Join(dir, "none.yaml")}, nil); err == nil {
-		t.Error("a policy file that is not there is passed over")
+	if len(in) != 2 || in["p"] != "a" || in["q"] != "b" {
+		t.Errorf("taken in: %v", in)
+	}
+	// The directory does not take them over.
+	if err := f.AddFilePolicy("/dir/x.yaml", &policy.Policy{Name: "p"}, ""); err == nil || !strings.Contains(err.Error(), "is that of file") {
+		t.Errorf("take over: %v", err)
 	}
 }
 

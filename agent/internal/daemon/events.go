@@ -20,6 +20,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/agent/internal/reader"
+	"github.com/boltseal/boltseal/agent/internal/remote"
 	"github.com/boltseal/boltseal/agent/internal/server"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
@@ -30,9 +31,11 @@ type events struct {
 	enricher *enrich.Enricher
 	control  *control.Controller
 	hub      export.Hub
-	node     string
-	queue    int
-	log      *slog.Logger
+	// remote is nil where the operator allows no remote actions.
+	remote *remoteActions
+	node   string
+	queue  int
+	log    *slog.Logger
 }
 
 func newEvents(a *agent) (*events, error) {
@@ -42,6 +45,9 @@ func newEvents(a *agent) (*events, error) {
 		return nil, err
 	}
 	e := &events{reader: r, control: a.control, node: a.node, queue: a.config.EventQueue, log: log}
+	if a.remote != nil {
+		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
+	}
 	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
 	e.enricher, err = enrich.New(enrich.Options{
 		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
@@ -82,7 +88,7 @@ func (r rules) Resolve(site, version uint32, bit int) (enrich.Rule, bool) {
 	rule := enrich.Rule{
 		PolicyNamespace: of.Policy.Namespace, PolicyName: of.Policy.Name,
 		Section: of.Hook.Section, Message: of.Hook.Message, Tags: of.Hook.Tags,
-		Signal: of.Rule.Signal, Override: of.Rule.Overrides, Data: of.Hook.Data,
+		Signal: of.Rule.Signal, Override: of.Rule.Overrides, Data: of.Hook.Data, Silent: !of.Rule.Post,
 	}
 	if of.Hook.Section == policy.Tracepoints {
 		rule.Subsys, rule.Event = of.Hook.Site.Subsystem, of.Hook.Site.Name
@@ -117,6 +123,9 @@ func (e *events) handle(ev event.Event) {
 		e.control.Unsealed(ev.Tgid, ev.Header.Slot)
 	}
 	e.enricher.Handle(ev)
+	if e.remote != nil {
+		e.remote.handle(ev)
+	}
 }
 
 // Stream sends events to one subscriber until it goes away.

@@ -33,7 +33,9 @@ const setsOfOne = 25
 func TestKernelAndGoJudgeAlike(t *testing.T) {
 	seed, tried, matched := *firstSeed, 0, 0
 	for tried < *pairs && !t.Failed() {
-		matched += judge(t, compiletest.New(seed), seed, min(setsOfOne, (*pairs-tried+pairsOfOne-1)/pairsOfOne))
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			matched += judge(t, compiletest.New(seed), seed, min(setsOfOne, (*pairs-tried+pairsOfOne-1)/pairsOfOne))
+		})
 		tried += setsOfOne * pairsOfOne
 		seed++
 	}
@@ -77,6 +79,7 @@ func judge(t *testing.T, source *compiletest.Source, seed uint64, sets int) (mat
 	t.Helper()
 	d := &differential{source: source}
 	d.rig = newRig(t, d.source)
+	d.rig.change(d.source)
 	d.source.Paths = append(d.source.Paths, d.rig.binary)
 	d.source.Process.Lineage = d.rig.lineage
 	for set := range sets {
@@ -108,7 +111,9 @@ type tested struct {
 	id      PolicyID
 	policy  *compile.Policy
 	enforce bool
-	want    Counters
+	// workloads are those that the host's processes are of.
+	workloads policy.WorkloadSet
+	want      Counters
 }
 
 // change takes some policies out, brings others in, and puts them in force.
@@ -134,12 +139,19 @@ func (d *differential) change() {
 		}
 		keep = append(keep, p)
 	}
-	var set []Member
+	in := Assignment{Slots: []uint32{0}, Workloads: map[PolicyID]policy.WorkloadSet{}}
 	for _, p := range keep {
-		set = append(set, Member{p.id, p.enforce})
+		in.Set = append(in.Set, Member{p.id, p.enforce})
+		p.workloads = policy.WorkloadSet{}
+		for n := range compiletest.Workloads {
+			if d.source.IntN(2) == 0 {
+				p.workloads = p.workloads.With(n + 1)
+			}
+		}
+		in.Workloads[p.id] = p.workloads
 	}
 	d.loaded = keep
-	if err := d.rig.Apply([]Assignment{{Slots: []uint32{0}, Set: set}}, true); err != nil {
+	if err := d.rig.Apply([]Assignment{in}, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range out {
@@ -168,8 +180,11 @@ func (d *differential) compare(record *compiletest.Record) (matched int) {
 			values := record.Values(h.hook)
 			acted := false
 			for i := range h.hook.Rules {
-				rules++
 				rule, bit := &h.hook.Rules[i], h.first+i
+				if !p.workloads.Has(rule.Workload) {
+					continue
+				}
+				rules++
 				if !rule.Matches(h.hook, values, p.enforce) {
 					continue
 				}
@@ -179,8 +194,10 @@ func (d *differential) compare(record *compiletest.Record) (matched int) {
 					continue // only the first rule of a hook acts
 				}
 				acted = true
-				if rule.Post {
+				if rule.Told() {
 					posted = compile.With(posted, bit)
+				}
+				if rule.Post {
 					p.want.Post++
 				} else {
 					p.want.NoPost++

@@ -49,9 +49,17 @@ type Options struct {
 	// Preempted tells that programs at raw tracepoints can be preempted (see
 	// kernel.RawTracepointsPreempted). The base programs have the same.
 	Preempted bool
+	// Origins keeps what processes have at their exec while policies ask for it. With
+	// none a process begins with what it has when it is first asked about.
+	Origins Origins
 
 	// readersPause is for tests: programs stay at the values that they find.
 	readersPause bool
+}
+
+// Origins is what rules about changes of a process need: see seal.Seals.
+type Origins interface {
+	KeepOrigins(keep bool) error
 }
 
 // PolicyID names a loaded policy; ids are not used again.
@@ -72,6 +80,8 @@ type Engine struct {
 	serial   uint32 // of the site that was made last
 	// counters says which elements of policy_counters are in use.
 	counters [bpf.WireLimitsPOLICIES_MAX]bool
+	// origins is how many policies ask what processes have changed.
+	origins int
 	// notices says which numbers policies with enforcers have.
 	notices  [compile.MaxNotices]bool
 	versions versions
@@ -87,9 +97,10 @@ type Engine struct {
 
 // loaded is one policy in the kernel.
 type loaded struct {
-	id       PolicyID
-	policy   *compile.Policy
-	counters uint32
+	id     PolicyID
+	policy *compile.Policy
+	// counters are the elements of policy_counters that its rules have.
+	counters []selectorCounters
 	hooks    []loadedHook
 	// values is the number of matched values, for the memory they take.
 	values int
@@ -97,6 +108,8 @@ type loaded struct {
 	notice int
 	// lineages is what its rules ask of a process's ancestors.
 	lineages []compile.Lineage
+	// origins: some rule asks what processes have changed.
+	origins bool
 }
 
 type loadedHook struct {
@@ -150,48 +163,45 @@ func (e *Engine) Close() error {
 // Load gives a policy's rules bits at their sites and attaches sites that have
 // no program yet. Nothing is in force before [Engine.Apply]. On error nothing of
 // the policy stays; it wraps compile.ErrNoRoom when a limit is reached.
-func (e *Engine) Load(p *compile.Policy) (id PolicyID, err error) {
+func (e *Engine) Load(p *compile.Policy) (PolicyID, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := e.settle(); err != nil {
 		return 0, err
 	}
-	counters, err := e.takeCounters()
-	if err != nil {
-		return 0, err
-	}
-	l := &loaded{counters: counters, notice: -1}
-	if p.Notices() {
-		if l.notice, err = e.takeNotice(); err != nil {
-			e.counters[counters] = false
-			return 0, fmt.Errorf("load policy %s: %w", p.Key(), err)
-		}
-		p = p.WithNotice(l.notice)
-	}
-	l.policy = p
-	if wanted := p.Lineages(); len(wanted) > 0 {
-		if err := e.follow(wanted); err != nil {
-			return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
-		}
-		l.lineages = wanted
-		for _, lineage := range wanted {
-			l.values += len(lineage.Binaries) + len(lineage.PIDs)
-		}
-		p = p.WithLineages(e.lineages.bits)
-		l.policy = p
-	}
-	for i := range p.Hooks {
-		if err := e.loadHook(l, &p.Hooks[i]); err != nil {
-			return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
-		}
-	}
-	if err := e.attach(l); err != nil {
+	l := &loaded{policy: p, notice: -1}
+	if err := e.loadAll(l); err != nil {
 		return 0, errors.Join(fmt.Errorf("load policy %s: %w", p.Key(), err), e.unload(l))
 	}
 	e.lastID++
 	l.id = e.lastID
 	e.policies[l.id] = l
 	return l.id, nil
+}
+
+// loadAll takes what a policy needs. What it took before an error is noted in l.
+func (e *Engine) loadAll(l *loaded) (err error) {
+	if err := e.takeCounters(l); err != nil {
+		return err
+	}
+	if err := e.keepOrigins(l); err != nil {
+		return err
+	}
+	if l.policy.Notices() {
+		if l.notice, err = e.takeNotice(); err != nil {
+			return err
+		}
+		l.policy = l.policy.WithNotice(l.notice)
+	}
+	if err := e.followFor(l); err != nil {
+		return err
+	}
+	for i := range l.policy.Hooks {
+		if err := e.loadHook(l, &l.policy.Hooks[i]); err != nil {
+			return err
+		}
+	}
+	return e.attach(l)
 }
 
 func (e *Engine) loadHook(l *loaded, h *compile.Hook) error {
@@ -253,7 +263,7 @@ func (e *Engine) attach(l *loaded) error {
 func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	rule, bit := &h.Rules[i], first+i
 	s.table.Add(bit, h, rule)
-	act := bpf.WireAct{Policy: l.counters, Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error}
+	act := bpf.WireAct{Policy: l.countersOf(h, rule), Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error}
 	if rule.Notifies {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOTIFY)
 		act.Notice, act.NoticeSignal, act.NoticeError = rule.Notice, rule.NoticeSignal, rule.NoticeError
@@ -268,9 +278,10 @@ func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	if rule.Signal != 0 {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_SIGNAL)
 	}
-	if rule.Post {
+	if rule.Told() {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_POST)
-	} else {
+	}
+	if !rule.Post {
 		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOPOST)
 	}
 	e.maps.acts.Store(int(s.id)*compile.MaxRules+bit, act)
@@ -345,11 +356,11 @@ func (e *Engine) unload(l *loaded) error {
 	if len(l.lineages) > 0 {
 		errs = append(errs, e.unfollow(l.lineages))
 	}
-	e.counters[l.counters] = false
+	e.freeCounters(l)
 	if l.notice >= 0 {
 		e.notices[l.notice] = false
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, e.dropOrigins(l))...)
 }
 
 // takeNotice is a number for a policy with enforcers.
@@ -404,21 +415,6 @@ func (e *Engine) detachIdle(s *site) error {
 	err := s.program.Close()
 	s.program = nil
 	return err
-}
-
-func (e *Engine) takeCounters() (uint32, error) {
-	for i, used := range e.counters {
-		if used {
-			continue
-		}
-		zero := make([]bpf.WirePolicyCounters, ebpf.MustPossibleCPU())
-		if err := e.maps.coll.Maps[bpf.SiteMapPolicyCounters].Update(uint32(i), zero, ebpf.UpdateAny); err != nil {
-			return 0, fmt.Errorf("reset counters: %w", err)
-		}
-		e.counters[i] = true
-		return uint32(i), nil
-	}
-	return 0, fmt.Errorf("%w: %d policies are loaded", compile.ErrNoRoom, len(e.counters))
 }
 
 // settle waits, if values were deleted, until no evaluation can hold one of them,

@@ -72,7 +72,7 @@ func newHostWhere(t testing.TB, preempted bool) *host {
 	closing(h.seals)
 	h.Engine, err = engine.Open(engine.Options{
 		Keys: keys, Base: h.seals.SharedMaps(), Slots: h.seals, Attacher: h.points, TaskRoom: room,
-		Preempted: preempted,
+		Preempted: preempted, Origins: h.seals,
 	})
 	if err != nil {
 		t.Fatal(err)

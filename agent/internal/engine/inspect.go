@@ -4,11 +4,9 @@ package engine
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
-	"github.com/boltseal/boltseal/bpf"
 )
 
 // owner is who has or had a bit, for versions from..to.
@@ -81,36 +79,6 @@ func (s *site) rule(p *compile.Policy, h *compile.Hook, rule *compile.Rule) Rule
 		r.Strings = append(r.Strings, number)
 	}
 	return r
-}
-
-// Counters is how often a policy's rules matched and what they did.
-type Counters struct {
-	Post, NoPost, Signal, MonitorSignal, Override, MonitorOverride, Notify, MonitorNotify uint64
-}
-
-// Counters sums a policy's counters over all CPUs.
-func (e *Engine) Counters(id PolicyID) (c Counters, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	l := e.policies[id]
-	if l == nil {
-		return c, fmt.Errorf("policy %d is not loaded", id)
-	}
-	var perCPU []bpf.WirePolicyCounters
-	if err := e.maps.coll.Maps[bpf.SiteMapPolicyCounters].Lookup(l.counters, &perCPU); err != nil {
-		return c, fmt.Errorf("read counters of policy %s: %w", l.policy.Key(), err)
-	}
-	for _, on := range perCPU {
-		c.Post += on.Post
-		c.NoPost += on.Nopost
-		c.Signal += on.Signal
-		c.MonitorSignal += on.MonitorSignal
-		c.Override += on.Override
-		c.MonitorOverride += on.MonitorOverride
-		c.Notify += on.Notify
-		c.MonitorNotify += on.MonitorNotify
-	}
-	return c, nil
 }
 
 // Sizes of hash elements: the element's header, key and value, rounded to the

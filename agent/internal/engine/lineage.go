@@ -42,6 +42,23 @@ func newLineages(keys *compile.Keys, pools *compile.Pools) (*lineages, error) {
 	return l, s.table.Extend(l.hook)
 }
 
+// followFor follows what a policy's rules ask for.
+func (e *Engine) followFor(l *loaded) error {
+	wanted := l.policy.Lineages()
+	if len(wanted) == 0 {
+		return nil
+	}
+	if err := e.follow(wanted); err != nil {
+		return err
+	}
+	l.lineages = wanted
+	for _, lineage := range wanted {
+		l.values += len(lineage.Binaries) + len(lineage.PIDs)
+	}
+	l.policy = l.policy.WithLineages(e.lineages.bits)
+	return nil
+}
+
 // follow gives each lineage a bit that the tasks which are of it have when it
 // returns. On error none is followed for this call.
 func (e *Engine) follow(wanted []compile.Lineage) (err error) {

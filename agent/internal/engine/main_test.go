@@ -28,6 +28,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if path := os.Getenv(ChangerVariable); path != "" {
+		if err := changer(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if path := os.Getenv(UringVariable); path != "" {
 		if err := uringActs(path); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -55,9 +55,15 @@ func (s *arraySlots) SetVersion(slot, version uint32) {
 // openBare opens an engine of its own, without base programs.
 func openBare(t testing.TB, points Attacher) *Engine {
 	t.Helper()
+	return openBareFor(t, points, kerneltest.TaskRoom(t))
+}
+
+// openBareFor is openBare with room for so many tasks; 0: task storage.
+func openBareFor(t testing.TB, points Attacher, room uint32) *Engine {
+	t.Helper()
 	testenv.Require(t, testenv.Root(), testenv.BPF(), testenv.BTF())
 	slots := &arraySlots{}
-	e, err := Open(Options{Keys: compile.NewKeys(), Slots: slots, Attacher: points, TaskRoom: kerneltest.TaskRoom(t), Agent: uint32(os.Getpid())})
+	e, err := Open(Options{Keys: compile.NewKeys(), Slots: slots, Attacher: points, TaskRoom: room, Agent: uint32(os.Getpid())})
 	if err != nil {
 		t.Fatal(err)
 	}

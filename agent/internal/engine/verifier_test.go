@@ -154,6 +154,7 @@ func widest() (reads [bpf.WireLimitsREADS_MAX]bpf.WireReadConfig) {
 		bpf.WireReadKindREAD_NAMESPACE_PID, bpf.WireReadKindREAD_NAMESPACE, bpf.WireReadKindREAD_CAPABILITIES,
 		bpf.WireReadKindREAD_SYSCALL, bpf.WireReadKindREAD_LINEAGE, bpf.WireReadKindREAD_SUBSTRING, bpf.WireReadKindREAD_SUBSTRING_FOLDED,
 		bpf.WireReadKindREAD_FILE_TYPE, bpf.WireReadKindREAD_GAINED, bpf.WireReadKindREAD_EXPRESSION,
+		bpf.WireReadKindREAD_NAMESPACE_CHANGES, bpf.WireReadKindREAD_CAPABILITY_CHANGES,
 	}
 	strings := uint8(0)
 	for i := range reads {

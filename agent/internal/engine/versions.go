@@ -10,6 +10,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -26,6 +27,9 @@ type Member struct {
 type Assignment struct {
 	Slots []uint32
 	Set   []Member
+	// Workloads is, for policies of the set that have workloads, which of them the
+	// slots' containers are of: the rules of others are not in force for them.
+	Workloads map[PolicyID]policy.WorkloadSet
 }
 
 // versions is the sets that slots are in.
@@ -61,11 +65,14 @@ func (v *versions) use(id PolicyID) bool {
 	return false
 }
 
-// setKey names a set, whatever the order of its members.
-func setKey(set []Member) string {
-	names := make([]string, len(set))
-	for i, m := range set {
+// setKey names what is put in force, whatever the order of the set's members.
+func setKey(a Assignment) string {
+	names := make([]string, len(a.Set))
+	for i, m := range a.Set {
 		names[i] = fmt.Sprint(m.Policy, m.Enforce)
+		if w := a.Workloads[m.Policy]; w != (policy.WorkloadSet{}) {
+			names[i] += fmt.Sprint(w)
+		}
 	}
 	slices.Sort(names)
 	return strings.Join(names, ",")
@@ -114,7 +121,7 @@ func (e *Engine) Apply(assignments []Assignment, wait bool) error {
 func (e *Engine) hold(assignments []Assignment) ([]*version, error) {
 	next := make([]*version, 0, len(assignments))
 	for _, a := range assignments {
-		v, err := e.version(a.Set)
+		v, err := e.version(a)
 		if err != nil {
 			for _, v := range next {
 				e.versions.drop(v)
@@ -153,21 +160,21 @@ func (e *Engine) flip(slot uint32, v *version) {
 }
 
 // version is the version of a set; nil when the set has no rules at any site.
-func (e *Engine) version(set []Member) (v *version, err error) {
-	key := setKey(set)
+func (e *Engine) version(a Assignment) (v *version, err error) {
+	key := setKey(a)
 	if v := e.versions.bySet[key]; v != nil {
 		return v, nil
 	}
 	bySite := map[uint32]*bpf.WireSetRules{}
 	v = &version{set: key}
-	for _, m := range set {
+	for _, m := range a.Set {
 		l := e.policies[m.Policy]
 		if l == nil {
 			return nil, fmt.Errorf("policy %d is not loaded", m.Policy)
 		}
 		v.members = append(v.members, m.Policy)
 		for _, h := range l.hooks {
-			h.into(bySite, m.Enforce)
+			h.into(bySite, m.Enforce, a.Workloads[m.Policy])
 		}
 	}
 	if len(bySite) == 0 {
@@ -200,8 +207,11 @@ func (e *Engine) insertRules(v *version, bySite map[uint32]*bpf.WireSetRules) er
 	return nil
 }
 
-func (h *loadedHook) into(bySite map[uint32]*bpf.WireSetRules, enforce bool) {
+func (h *loadedHook) into(bySite map[uint32]*bpf.WireSetRules, enforce bool, workloads policy.WorkloadSet) {
 	for i := range h.hook.Rules {
+		if !workloads.Has(h.hook.Rules[i].Workload) {
+			continue
+		}
 		bits := bySite[h.site.id]
 		if bits == nil {
 			bits = &bpf.WireSetRules{}

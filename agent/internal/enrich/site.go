@@ -32,6 +32,8 @@ type Rule struct {
 	Signal uint8
 	// Override: where its policy is enforced, the rule makes the operation fail.
 	Override bool
+	// Silent: nobody is told of a match but the agent.
+	Silent bool
 	// Args are the arguments of the rule's hook, in the order of the policy; the last
 	// Data of them are items of data.
 	Args []Arg
@@ -87,6 +89,9 @@ func (e *Enricher) publishSite(of *event.Site) {
 		r := e.rule(ruleKey{of.Site, of.Version, bit})
 		if r == nil {
 			e.unresolved.Add(1)
+			continue
+		}
+		if r.Silent {
 			continue
 		}
 		response := &tetragon.GetEventsResponse{}

@@ -46,7 +46,9 @@ func TestSiteMakesOneMessageForEachPostedRule(t *testing.T) {
 	w.rules.known[ruleKey{3, 4, 65}] = killRule()
 	w.rules.known[ruleKey{3, 4, 511}] = Rule{PolicyName: "log", Subsys: "syscalls", Event: "sys_enter_openat"}
 	w.rules.known[ruleKey{3, 4, 2}] = Rule{PolicyName: "silent", Signal: 9}
-	e := siteEvent([]int{65, 511}, []int{2, 65})
+	// That of one of the rules is the agent's own business.
+	w.rules.known[ruleKey{3, 4, 510}] = Rule{PolicyName: "told", Subsys: "syscalls", Event: "sys_enter_openat", Silent: true}
+	e := siteEvent([]int{65, 510, 511}, []int{2, 65})
 	e.Tid = 201
 	w.Handle(e)
 	p := containerProcess(w)

@@ -37,14 +37,49 @@ func Selects(p *policy.Policy, c *container.Container) bool {
 	if p.Kind == policy.Namespaced && (c.Pod == nil || c.Pod.Namespace != p.Namespace) {
 		return false
 	}
-	if p.PodSelector == nil && p.ContainerSelector == nil {
+	return selects(p.PodSelector, p.ContainerSelector, p.HostSelector, c)
+}
+
+func selects(pod, ctr *policy.LabelSelector, host bool, c *container.Container) bool {
+	if pod == nil && ctr == nil {
 		// With the host alone selected, containers are not meant.
-		return !p.HostSelector
+		return !host
 	}
-	if p.PodSelector != nil && (c.Pod == nil || !p.PodSelector.Matches((*podLabels)(c.Pod))) {
+	if pod != nil && (c.Pod == nil || !pod.Matches((*podLabels)(c.Pod))) {
 		return false
 	}
-	return p.ContainerSelector == nil || p.ContainerSelector.Matches((*containerLabels)(c))
+	return ctr == nil || ctr.Matches((*containerLabels)(c))
+}
+
+// Workloads is which of p's workloads c is of.
+func Workloads(p *policy.Policy, c *container.Container) policy.WorkloadSet {
+	return workloads(p, func(w *policy.Workload) bool {
+		return selects(w.PodSelector, w.ContainerSelector, w.HostSelector, c)
+	})
+}
+
+// HostWorkloads is which of p's workloads the processes are of that are in no
+// container.
+func HostWorkloads(p *policy.Policy) policy.WorkloadSet {
+	return workloads(p, func(w *policy.Workload) bool {
+		return w.HostSelector || w.PodSelector == nil && w.ContainerSelector == nil
+	})
+}
+
+// AllWorkloads is which of p's workloads every container is of, whatever it is.
+func AllWorkloads(p *policy.Policy) policy.WorkloadSet {
+	return workloads(p, func(w *policy.Workload) bool {
+		return selectsAll(w.PodSelector, w.ContainerSelector, w.HostSelector)
+	})
+}
+
+func workloads(p *policy.Policy, of func(*policy.Workload) bool) (set policy.WorkloadSet) {
+	for i := range p.Workloads {
+		if of(&p.Workloads[i]) {
+			set = set.With(i + 1)
+		}
+	}
+	return set
 }
 
 // SelectsHost tells whether p is for the processes that are in no container.
@@ -58,8 +93,11 @@ func SelectsHost(p *policy.Policy) bool {
 // SelectsAll tells whether p is for every container whatever it is, so that it
 // also holds for one that nothing is known about.
 func SelectsAll(p *policy.Policy) bool {
-	return p.Kind == policy.Cluster && p.PodSelector == nil &&
-		(p.ContainerSelector == nil && !p.HostSelector || p.ContainerSelector != nil && p.ContainerSelector.Empty())
+	return p.Kind == policy.Cluster && selectsAll(p.PodSelector, p.ContainerSelector, p.HostSelector)
+}
+
+func selectsAll(pod, ctr *policy.LabelSelector, host bool) bool {
+	return pod == nil && (ctr == nil && !host || ctr != nil && ctr.Empty())
 }
 
 // podLabels are the keys of a podSelector.

@@ -109,6 +109,48 @@ func TestSelection(t *testing.T) {
 	}
 }
 
+// A selector's workload is read as the selectors of a policy are, whatever these
+// say.
+func TestWorkloads(t *testing.T) {
+	t.Parallel()
+	p, err := policy.Parse([]byte(`apiVersion: cilium.io/v1alpha1
+kind: TracingPolicy
+metadata: {name: p}
+spec:
+  tracepoints:
+  - subsystem: s
+    event: e
+    selectors:
+    - {matchWorkloads: {containerSelector: {matchLabels: {name: web}}}}
+    - {matchWorkloads: {podSelector: {}}}
+    - {matchWorkloads: {podSelector: {matchLabels: {app: db}}, containerSelector: {matchLabels: {name: app}}}}
+    - {matchWorkloads: {hostSelector: {}}}
+    - {matchWorkloads: {containerSelector: {}, hostSelector: {}}}
+    - {matchWorkloads: {podSelector: {matchLabels: {app: web}}, hostSelector: {}}}
+    - {matchWorkloads: {containerSelector: {}}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := func(set policy.WorkloadSet) (all string) {
+		for n := range p.Workloads {
+			if set.Has(n + 1) {
+				all += fmt.Sprint(n + 1)
+			}
+		}
+		return all
+	}
+	got := []string{numbers(HostWorkloads(p)), numbers(AllWorkloads(p))}
+	for _, c := range columns() {
+		got = append(got, c.ID+" "+numbers(Workloads(p, c)))
+	}
+	// 4 is for the host alone, 6 for it and some pods.
+	want := []string{"456", "57", "bare 57", "web 157", "prod 2357", "dev 2567"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("host, all and the containers are of %q, want %q", got, want)
+	}
+}
+
 func TestSelectsAllocatesNothing(t *testing.T) {
 	p := parse(t, "TracingPolicy", "podSelector: {matchLabels: {app: db}}, containerSelector: {matchLabels: {repo: docker.io/library/busybox}}")
 	c := columns()[2]

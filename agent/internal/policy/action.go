@@ -33,6 +33,10 @@ const (
 	// NotifyEnforcer asks the policy's enforcers for Action.Error and
 	// Action.Signal.
 	NotifyEnforcer
+	// GetURL makes the agent get the URL Action.Target.
+	GetURL
+	// DNSLookup makes the agent look the name Action.Target up.
+	DNSLookup
 )
 
 // String is the action as the language spells it.
@@ -50,13 +54,17 @@ func (k ActionKind) String() string {
 		return "Override"
 	case NotifyEnforcer:
 		return "NotifyEnforcer"
+	case GetURL:
+		return "GetUrl"
+	case DNSLookup:
+		return "DnsLookup"
 	}
 	return fmt.Sprintf("ActionKind(%d)", uint8(k))
 }
 
-// Enforces tells whether the action acts on the process, so that the mode
-// monitor holds it back.
-func (k ActionKind) Enforces() bool { return k >= Sigkill && k <= NotifyEnforcer }
+// Enforces tells whether the action acts on the process or on other hosts, so that
+// the mode monitor holds it back.
+func (k ActionKind) Enforces() bool { return k >= Sigkill && k <= NotifyEnforcer || k.Remote() }
 
 // Action is one item of matchActions.
 type Action struct {
@@ -68,20 +76,24 @@ type Action struct {
 	// Error is what Override and NotifyEnforcer make the call return: -errno. 0 is
 	// none for NotifyEnforcer.
 	Error int32
+	// Target is what GetURL gets and DNSLookup looks up; empty with any other kind.
+	Target string
 }
 
 func (h hook) action(v value) Action {
 	var a Action
-	var kind, sig, errno value
+	var kind, sig, errno, url, fqdn value
 	h.object(v, shape{
 		known: map[string]func(value){
 			"action":   func(v value) { kind = v; a.Kind = h.actionKind(v) },
 			"argSig":   func(v value) { sig = v },
 			"argError": func(v value) { errno = v },
+			"argUrl":   func(v value) { url = v },
+			"argFqdn":  func(v value) { fqdn = v },
 		},
 		later: []string{
-			"argFd", "argFqdn", "argIndex", "argName", "argNewAddr", "argNewOffset", "argNewSymbol", "argRegs", "argSock",
-			"argUrl", "argValue", "imaHash", "kernelStackTrace", "rateLimit", "rateLimitScope", "userStackTrace",
+			"argFd", "argIndex", "argName", "argNewAddr", "argNewOffset", "argNewSymbol", "argRegs", "argSock",
+			"argValue", "imaHash", "kernelStackTrace", "rateLimit", "rateLimitScope", "userStackTrace",
 		},
 		required: []string{"action"},
 	})
@@ -93,6 +105,7 @@ func (h hook) action(v value) Action {
 	if a.Kind == NotifyEnforcer && !given(sig) && !given(errno) {
 		h.fault(v, "%s needs argError, argSig or both", a.Kind)
 	}
+	h.remote(v, url, fqdn, &a)
 	return a
 }
 
@@ -158,12 +171,12 @@ func (h hook) actionKind(v value) ActionKind {
 	if !ok {
 		return 0
 	}
-	for k := Post; k <= NotifyEnforcer; k++ {
+	for k := Post; k <= DNSLookup; k++ {
 		if strings.EqualFold(name, k.String()) {
 			return k
 		}
 	}
-	for _, known := range []string{"GetUrl", "DnsLookup", "TrackSock", "UntrackSock", "CleanupEnforcerNotification", "Set"} {
+	for _, known := range []string{"TrackSock", "UntrackSock", "CleanupEnforcerNotification", "Set"} {
 		if strings.EqualFold(name, known) {
 			h.unsupported(v, "action "+known+": ")
 			return 0

@@ -15,11 +15,13 @@
 //
 // The sections tracepoints (also raw), kprobes, lsmhooks and fentries, several of
 // them in one policy; lists of functions and of system calls, which hooks,
-// enforcers and filters on a syscall64 name as "list:NAME"; one item of
-// enforcers; podSelector, containerSelector, hostSelector and nodeSelector; the
+// enforcers and filters on a syscall64 name as "list:NAME", also such whose values
+// are the kernel's own names; one item of enforcers; podSelector,
+// containerSelector, hostSelector and nodeSelector; selectorsMacros; the
 // options policy-mode, disable-kprobe-multi and override-method. Arguments of the
 // types of [ArgType] with the operators of [Operator]; matchBinaries, matchPIDs,
-// matchNamespaces and matchCapabilities; the actions of [ActionKind].
+// matchNamespaces, matchCapabilities, matchNamespaceChanges, matchCapabilityChanges
+// and matchWorkloads; the actions of [ActionKind]; labels of selectors.
 //
 // The types of auto are filled in by [Hook.WithTypes], from what the kernel says of
 // its functions, events and structures. It says nothing of system calls hooked as
@@ -89,6 +91,14 @@
 // the two ABIs of the machine that the agent runs on; those of the 32-bit one
 // have the bit 31 set.
 //
+// A list of the type generated_syscalls stands for the system calls of the machine's
+// own ABI that the kernel has and whose numbers are known; one of generated_ftrace
+// for the kernel's functions that can be traced, but those whose name another one
+// has too. Their pattern is an RE2 expression, which matches anywhere in a name that
+// it is not anchored in; generated_ftrace needs one. What they stand for is found
+// out when the policy is compiled, see [Policy.WithLists]: nothing is a fault, but
+// for a hook with ignore.callNotFound.
+//
 // # Actions and where they are done
 //
 // Post, NoPost, Sigkill and Signal are for all sections. Override is for kprobes,
@@ -96,6 +106,50 @@
 // what happens without the action, and is refused. NotifyEnforcer is for
 // tracepoints and kprobes of a policy that has enforcers; argError and argSig are
 // 0 where nothing is asked for, and one of them is not.
+//
+// GetUrl (argUrl) and DnsLookup (argFqdn) are for all sections, and done by the agent
+// after the event, also when NoPost keeps the event from readers. They count as
+// enforcement: the mode monitor holds them back. A URL is of http or https, and no
+// literal address in it, nor one that a name turns out to have, is one that
+// [AddressFault] refuses. An agent does them only if its operator says so.
+//
+// # What a process has changed
+//
+// matchNamespaceChanges and matchCapabilityChanges compare what the thread that acts
+// has now with what its process had when it last executed a program or, if it has
+// executed none, when it was born: unshare, setns, capset, setuid and the like are
+// changes, what an exec itself gives or takes (a set-user-id file, a bounding set)
+// is none, and what a child has from its parent is none of the child's. In holds
+// when any of the values named has changed, NotIn when none of them has; a
+// capability has changed when it was gained or lost. What is taken back is no change
+// any more, and a match does not begin anew: what has changed holds for every act
+// until the next exec. Capabilities are the process's own, and not those that the
+// kernel lends it for an operation (access(2), overlay file systems).
+//
+// What processes begin with is recorded only while a policy asks for it. A process
+// that was there before begins with what it has when the policy is loaded; so does,
+// with what it has when it is first asked about, one of which there was no room to
+// record anything. When there is no room then either, the rule treats it as a value
+// that cannot be read. Of a container's set-up nothing is a change: the workload
+// begins with the exec that ends it.
+//
+// # Macros, workloads and labels
+//
+// A selector takes over the fields of the macros that it names, as if they were
+// written in it. A field comes from one side: one that the selector and a macro, or
+// two macros, say is a fault, and so is a macro that uses macros. Faults of a field
+// are told where it stands, in the macro. A macro that no selector uses is warned
+// of: only its keys were looked at.
+//
+// matchWorkloads says for which of the policy's processes a selector is. Its
+// podSelector, containerSelector and hostSelector are read as those of the policy,
+// whose own come first: what they leave out no selector takes in. For a container
+// that a selector is not for it is as if it were not written, also for the order in
+// which the first selector that matches acts. When a container's labels become
+// known or change, its rules do so in one step.
+//
+// The label of a selector, which is cut after 256 bytes, is a name: what a selector
+// with a label does is counted apart, and listed under it.
 //
 // # Which containers a policy selects
 //

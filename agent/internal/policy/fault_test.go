@@ -147,23 +147,17 @@ func TestLaterParts(t *testing.T) {
 	for _, c := range []struct{ text, path, on, off string }{
 		{spec("uprobes: %s"), "spec.uprobes", "[{path: x}]", "[]"},
 		{spec("usdts: %s"), "spec.usdts", "[{path: x}]", "[]"},
-		{wrap("  lists: [{name: x, type: %s, values: [sys_open]}]\n" + hookTail), "spec.lists[0].type", "generated_syscalls", "syscalls"},
-		{wrap("  lists: [{name: x, type: %s, values: [sys_open]}]\n" + hookTail), "spec.lists[0].type", "generated_ftrace", "''"},
 		{kprobeWith("    return: %s\n"), "spec.kprobes[0].return", "true", "false"},
 		{kprobeWith("    returnArg: %s\n"), "spec.kprobes[0].returnArg", "{index: 0, type: int}", "{}"},
 		{kprobeWith("    returnArgAction: %s\n"), "spec.kprobes[0].returnArgAction", "TrackSock", "''"},
 		{kprobeWith("    selectors: [{matchReturnArgs: %s}]\n"), "spec.kprobes[0].selectors[0].matchReturnArgs", "[{}]", "[]"},
 		{kprobeWith("    selectors: [{matchReturnActions: %s}]\n"), "spec.kprobes[0].selectors[0].matchReturnActions", "[{}]", "[]"},
 		{spec("loader: %s"), "spec.loader", "true", "false"},
-		{spec("selectorsMacros: %s"), "spec.selectorsMacros", "{a: {}}", "{}"},
 		{hookWith("    - {index: 1, returnCopy: %s}\n"), "spec.tracepoints[0].args[4].returnCopy", "true", "False"},
-		{action("{action: %s}"), actionPath + ".action", "getUrl", "sigkill"},
+		{action("{action: %s}"), actionPath + ".action", "trackSock", "sigkill"},
 		{action("{action: Post, rateLimit: %s}"), actionPath + ".rateLimit", "1m", `""`},
 		{action("{action: Post, kernelStackTrace: %s}"), actionPath + ".kernelStackTrace", "true", "false"},
 		{action("{action: Post, userStackTrace: %s}"), actionPath + ".userStackTrace", "on", "false"},
-		{hookWith("    selectors: [{macros: %s}]\n"), "spec.tracepoints[0].selectors[0].macros", "[a]", "[]"},
-		{hookWith("    selectors: [{label: %s}]\n"), "spec.tracepoints[0].selectors[0].label", "a", "''"},
-		{hookWith("    selectors: [{matchWorkloads: %s}]\n"), "spec.tracepoints[0].selectors[0].matchWorkloads", "{}", "null"},
 	} {
 		t.Run(c.path+" "+c.on, func(t *testing.T) {
 			t.Parallel()

@@ -43,10 +43,24 @@ type operands struct {
 func (h hook) selector(v value) Selector {
 	var s Selector
 	var data value
-	h.object(v, shape{
+	if entries, ok := h.withMacros(v); ok {
+		h.fields(v, entries, h.selectorShape(&s, &data))
+	}
+	if n := len(s.Args) + len(s.Data); n > maxFilters {
+		h.fault(data, "matchArgs and matchData have %d filters together, more than %d", n, maxFilters)
+	}
+	if len(s.Actions) == 0 {
+		s.Actions = []Action{{Kind: Post}}
+	}
+	return s
+}
+
+// selectorShape is the keys of a selector, and of a macro.
+func (h hook) selectorShape(s *Selector, data *value) shape {
+	return shape{
 		known: map[string]func(value){
 			"matchArgs": func(v value) { s.Args = h.argFilters(v, h.args) },
-			"matchData": func(v value) { data = v; s.Data = h.argFilters(v, h.data) },
+			"matchData": func(v value) { *data = v; s.Data = h.argFilters(v, h.data) },
 			"matchBinaries": func(v value) {
 				h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
 			},
@@ -62,23 +76,26 @@ func (h hook) selector(v value) Selector {
 			"matchCapabilities": func(v value) {
 				h.list(v, maxFilters, func(item value) { s.Capabilities = append(s.Capabilities, h.capabilityFilter(item)) })
 			},
+			"matchNamespaceChanges": func(v value) {
+				h.list(v, maxFilters, func(item value) {
+					s.NamespaceChanges = append(s.NamespaceChanges, h.namespaceChangeFilter(item))
+				})
+			},
+			"matchCapabilityChanges": func(v value) {
+				h.list(v, maxFilters, func(item value) {
+					s.CapabilityChanges = append(s.CapabilityChanges, h.capabilityFilter(item))
+				})
+			},
+			"matchWorkloads": func(v value) { s.Workload = h.workload(v) },
+			"label":          func(v value) { s.Label = h.selectorLabel(v) },
 			"matchActions": func(v value) {
 				h.list(v, maxActions, func(item value) { s.Actions = append(s.Actions, h.action(item)) })
 			},
 		},
 		later: []string{
-			"label", "macros", "matchCapabilityChanges", "matchNamespaceChanges",
 			"matchReturnActions", "matchReturnArgs",
 		},
-		laterObjects: []string{"matchWorkloads"},
-	})
-	if n := len(s.Args) + len(s.Data); n > maxFilters {
-		h.fault(data, "matchArgs and matchData have %d filters together, more than %d", n, maxFilters)
 	}
-	if len(s.Actions) == 0 {
-		s.Actions = []Action{{Kind: Post}}
-	}
-	return s
 }
 
 func (h hook) argFilters(v value, on operands) (filters []ArgFilter) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Section is a kind of hooks.
@@ -52,7 +53,8 @@ type Hook struct {
 	// LSMHooks. With Syscall they are system calls: "sys_open", or with the ABI
 	// "i386/sys_open".
 	Calls []string
-	// List is the name of the list that Calls are from; often empty.
+	// List is the name of the list that Calls are from; often empty. Calls of a list
+	// that is generated are not known before Policy.WithLists.
 	List string
 	// Syscall: arguments are those of the system call, and not the function's.
 	Syscall bool
@@ -99,6 +101,17 @@ func (h Hook) firstData() int {
 		return i
 	}
 	return len(h.Args)
+}
+
+// Name is what the hook names: "subsystem/event", a call, or "list:NAME".
+func (h Hook) Name() string {
+	switch {
+	case h.Section == Tracepoints:
+		return h.Subsystem + "/" + h.Event
+	case h.List != "":
+		return listPrefix + h.List
+	}
+	return strings.Join(h.Calls, ",")
 }
 
 // Arg is one argument that a hook reads.

@@ -141,7 +141,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestBombs holds that the worst texts are refused in bounded time and memory.
+// TestBombs holds that the worst texts are refused in bounded steps, memory and time.
 // What it hunts takes hours at 10 MiB, for it grows with the square of the size;
 // the bound leaves room for the race detector, which makes the YAML library ten
 // times slower. It is one of processor time, as the machine may be busy.
@@ -152,11 +152,16 @@ func TestBombs(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			start := processorTime(t)
-			p, err := Parse([]byte(text))
+			d := &decoder{}
+			p, err := d.parse([]byte(text))
 			took := processorTime(t) - start
 			runtime.ReadMemStats(&after)
 			if p != nil || len(Faults(err)) == 0 {
 				t.Errorf("parsed: %v, %v", p, err)
+			}
+			// The use of a list that goes too far is the last.
+			if d.steps > MaxNodes+2*MaxValues || len(d.faults) > maxFaults+1 {
+				t.Errorf("%d steps and %d faults", d.steps, len(d.faults))
 			}
 			if took > timeLimit {
 				t.Errorf("took %v, more than %v", took, timeLimit)

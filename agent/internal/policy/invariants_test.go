@@ -20,11 +20,20 @@ func checkInvariants(t *testing.T, p *Policy) {
 	if len(p.Hooks) == 0 {
 		t.Error("no hook")
 	}
+	for i, w := range p.Workloads {
+		none := w.PodSelector == nil && w.ContainerSelector == nil && !w.HostSelector
+		if none || w.HostSelector && p.Kind == Namespaced || i >= MaxWorkloads {
+			t.Errorf("workload: %+v", w)
+		}
+	}
 	for _, tp := range p.Hooks {
-		checkHook(t, p, tp)
+		checkHook(t, p, tp, slices.ContainsFunc(p.Generated, func(g Generated) bool { return g.Name == tp.List }))
 		checkWithTypes(t, tp)
 		for _, s := range tp.Selectors {
 			checkProcessFilters(t, s)
+			if s.Workload < 0 || s.Workload > len(p.Workloads) || len(s.Label) > maxSelectorLabel {
+				t.Errorf("selector for workload %d of %d, label %q", s.Workload, len(p.Workloads), s.Label)
+			}
 			if len(s.Actions) == 0 {
 				t.Error("selector without actions")
 			}
@@ -38,13 +47,13 @@ func checkInvariants(t *testing.T, p *Policy) {
 	}
 }
 
-func checkHook(t *testing.T, p *Policy, h Hook) {
+func checkHook(t *testing.T, p *Policy, h Hook, generated bool) {
 	t.Helper()
 	tracepoint := h.Section == Tracepoints
 	if h.Section == 0 || len(h.Selectors) == 0 || len(h.Args) > maxArgs || h.Path() != h.at.path && !strings.Contains(p.Text, "*") {
 		t.Errorf("hook: %+v", h)
 	}
-	if tracepoint != (h.Subsystem != "") || tracepoint != (h.Event != "") || tracepoint == (len(h.Calls) > 0) {
+	if tracepoint != (h.Subsystem != "") || tracepoint != (h.Event != "") || tracepoint == (len(h.Calls) > 0 || generated) {
 		t.Errorf("place of hook: %+v", h)
 	}
 	if len(h.Calls) > 1 && h.List == "" || h.Syscall && (tracepoint || h.Section == LSMHooks) {
@@ -110,7 +119,7 @@ func checkAction(t *testing.T, p *Policy, h Hook, a Action) {
 	switch {
 	case a.Kind == 0, a.Signal > maxSignal, a.Kind == Signal && a.Signal == 0:
 	case a.Signal > 0 && a.Kind != Signal && !notify, a.Error != 0 && a.Kind != Override && !notify:
-	case notify && (a.Signal == 0 && a.Error == 0 || len(p.Enforcers) == 0):
+	case notify && (a.Signal == 0 && a.Error == 0 || len(p.Enforcers)+len(p.EnforcerLists) == 0):
 	case a.Kind == Override && h.Section == LSMHooks && (a.Error >= 0 || a.Error < -maxErrno):
 	case (a.Kind == Override || notify) && h.Section == Fentries:
 	default:
@@ -136,7 +145,12 @@ func checkProcessFilters(t *testing.T, s Selector) {
 			t.Errorf("namespace filter: %+v", f)
 		}
 	}
-	for _, f := range s.Capabilities {
+	for _, f := range s.NamespaceChanges {
+		if len(f.Namespaces) == 0 || slices.Max(f.Namespaces) > NamespaceUser || !slices.IsSorted(f.Namespaces) {
+			t.Errorf("filter on changes of namespaces: %+v", f)
+		}
+	}
+	for _, f := range slices.Concat(s.Capabilities, s.CapabilityChanges) {
 		if f.Mask == 0 || f.Set > CapabilityPermitted {
 			t.Errorf("capability filter: %+v", f)
 		}
@@ -166,7 +180,7 @@ func checkFilter(t *testing.T, h Hook, f ArgFilter) {
 		(f.Ranges != nil) != (!text && !address && !mask) || !typ.takes(f.Op) || !h.Args[f.Old].Type.takes(f.Op) && f.Op == OpCapabilitiesGained {
 		t.Errorf("values of a filter on %s: %+v", typ, f)
 	}
-	if f.Op != OpGreaterThan && f.Op != OpLessThan && len(f.Strings)+len(f.Ranges)+len(f.Masks)+len(f.Prefixes) == 0 {
+	if f.Op != OpGreaterThan && f.Op != OpLessThan && len(f.Strings)+len(f.Ranges)+len(f.Masks)+len(f.Prefixes)+len(f.Lists) == 0 {
 		t.Errorf("filter without values: %+v", f)
 	}
 	for _, p := range f.Prefixes {

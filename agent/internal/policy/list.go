@@ -21,6 +21,8 @@ type list struct {
 	// syscalls: the list's type says that its values are system calls.
 	syscalls bool
 	values   []string
+	// generated: the values are the kernel's, see [Generated].
+	generated bool
 	// broken: the list has faults of its own, and what refers to it is not at fault.
 	broken bool
 }
@@ -28,23 +30,27 @@ type list struct {
 func (d *decoder) decodeLists(v value) {
 	d.names.lists = map[string]list{}
 	d.list(v, maxLists, func(item value) {
-		var name, values value
+		var name, values, pattern value
 		var l list
 		before := len(d.faults)
 		typed := true
-		var pattern value
 		d.object(item, shape{
 			known: map[string]func(value){
 				"name":      func(v value) { name = v },
-				"type":      func(v value) { l.syscalls, typed = d.listType(v) },
+				"type":      func(v value) { typed = d.listType(v, &l) },
 				"values":    func(v value) { values = v },
 				"pattern":   func(v value) { pattern = v },
 				"validated": func(v value) { d.boolean(v) },
 			},
 			required: []string{"name"},
 		})
-		if typed {
-			if pattern.node != nil && !isDefault(pattern.node) {
+		var g Generated
+		switch {
+		case !typed:
+		case l.generated:
+			g = d.generatedList(item, values, pattern, l.syscalls)
+		default:
+			if given(pattern) {
 				d.fault(pattern, "is for lists whose type begins with generated_")
 			}
 			l.values = d.listValues(item, values, l.syscalls)
@@ -62,26 +68,30 @@ func (d *decoder) decodeLists(v value) {
 		}
 		l.broken = len(d.faults) != before
 		d.names.lists[text] = l
+		if g.Name = text; l.generated && !l.broken {
+			d.generated = append(d.generated, g)
+		}
 	})
 }
 
-// listType tells whether the type is that of system calls; ok is false when it is
-// none that has values.
-func (d *decoder) listType(v value) (syscalls, ok bool) {
+// listType takes the type of a list; it is false when there is no such type.
+func (d *decoder) listType(v value, l *list) bool {
 	name, ok := d.text(v)
 	switch {
 	case !ok:
-		return false, false
+		return false
 	case name == "":
-		return false, true
 	case name == "syscalls":
-		return true, true
-	case name == "generated_syscalls" || name == "generated_ftrace":
-		d.unsupported(v, "type "+name+": ")
+		l.syscalls = true
+	case name == "generated_syscalls":
+		l.syscalls, l.generated = true, true
+	case name == "generated_ftrace":
+		l.generated = true
 	default:
 		d.fault(v, "unknown type %s", quote(name))
+		return false
 	}
-	return false, false
+	return true
 }
 
 func (d *decoder) listValues(item, values value, syscalls bool) []string {
@@ -171,16 +181,24 @@ func (d *decoder) listedCalls(v value, name string, syscall bool) []string {
 		d.fault(v, "list %s is of system calls, and the hook is none: leave syscall out", quote(name))
 		return nil
 	}
-	calls := make([]string, 0, len(l.values))
-	for _, s := range l.values {
+	calls, reason := callNames(l.values, syscall)
+	if reason != "" {
+		d.fault(v, "list %s: %s", quote(name), reason)
+	}
+	return calls
+}
+
+// callNames are the names of functions or system calls as Hook.Calls has them.
+func callNames(names []string, syscall bool) (calls []string, reason string) {
+	calls = make([]string, 0, len(names))
+	for _, s := range names {
 		call, reason := callName(s, syscall)
 		if reason != "" {
-			d.fault(v, "list %s: %s", quote(name), reason)
-			return nil
+			return nil, reason
 		}
 		calls = append(calls, call)
 	}
-	return unique(calls)
+	return unique(calls), ""
 }
 
 // looksSyscall tells whether a name is one that only system calls have.
@@ -268,12 +286,26 @@ func (d *decoder) enforcerCall(v value) []string {
 	names := []string{s}
 	if name, ok := strings.CutPrefix(s, listPrefix); ok {
 		l := d.listed(v, name)
-		if l == nil {
+		switch {
+		case l == nil:
+			return nil
+		case l.generated:
+			d.enforcerLists = append(d.enforcerLists, name)
 			return nil
 		}
-		names = slices.Clone(l.values)
+		names = l.values
 	}
-	for i, name := range names {
+	calls, reason := enforcerNames(names)
+	if reason != "" {
+		d.fault(v, "%s", reason)
+	}
+	return calls
+}
+
+// enforcerNames are names as Policy.Enforcers has them, or the reason why one of
+// them is none of what enforcers can be at.
+func enforcerNames(names []string) (calls []string, reason string) {
+	for _, name := range names {
 		_, symbol := symbolABI(name)
 		syscall := symbol || looksSyscall(name)
 		call, reason := callName(name, syscall)
@@ -281,10 +313,9 @@ func (d *decoder) enforcerCall(v value) []string {
 			reason = quote(name) + " is neither a system call nor a function that begins with security_"
 		}
 		if reason != "" {
-			d.fault(v, "%s", reason)
-			return nil
+			return nil, reason
 		}
-		names[i] = call
+		calls = append(calls, call)
 	}
-	return names
+	return calls, ""
 }

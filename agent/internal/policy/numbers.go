@@ -5,6 +5,7 @@ package policy
 import (
 	_ "embed" // the numbers
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -32,6 +33,19 @@ func (n *names) number(name string) (uint64, bool) {
 	}
 	i, ok := n.numbers[name]
 	return i, ok
+}
+
+// Syscalls are the system calls of this machine's own ABI whose numbers are known,
+// named as in Hook.Calls, in order.
+func Syscalls() []string {
+	var calls []string
+	for name := range numbers(runtime.GOARCH) {
+		if strings.HasPrefix(name, "sys_") {
+			calls = append(calls, name)
+		}
+	}
+	slices.Sort(calls)
+	return calls
 }
 
 // numbers are all that are known on an architecture. System calls of its own ABI

@@ -41,7 +41,7 @@ func (f *ArgFilter) resolveAll(types []ArgType, known *names, report func(value 
 // what words in the values mean. report gets what does not fit: the position of a value, or
 // -1 for the operator.
 func (f *ArgFilter) resolve(t ArgType, known *names, report func(value int, reason string)) {
-	f.Strings, f.Ranges, f.Masks, f.Prefixes = nil, nil, nil, nil
+	f.Strings, f.Ranges, f.Masks, f.Prefixes, f.Lists = nil, nil, nil, nil, nil
 	switch {
 	case t == ArgAuto:
 		// What the values mean is not known before the type is.

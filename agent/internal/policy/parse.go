@@ -30,12 +30,13 @@ const (
 
 // Parse reads one policy. On a fault the policy is nil and the error holds all
 // faults, in the order of the text; see [Faults].
-func Parse(data []byte) (*Policy, error) {
+func Parse(data []byte) (*Policy, error) { return (&decoder{}).parse(data) }
+
+func (d *decoder) parse(data []byte) (*Policy, error) {
 	root, err := parseTree(data)
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{}
 	p := d.policy(value{node: root})
 	byLine := func(a, b *FieldError) int { return cmp.Compare(a.Line, b.Line) }
 	slices.SortStableFunc(d.faults, byLine)

@@ -83,11 +83,19 @@ type Policy struct {
 	HostSelector bool
 	// NodeSelector is nil when the policy has none: it is for every node.
 	NodeSelector *LabelSelector
+	// Workloads are what matchWorkloads of selectors say, each once; at most
+	// [MaxWorkloads].
+	Workloads []Workload
 	// Hooks are those of all sections, in the order of [Section] and of the text.
 	Hooks []Hook
 	// Enforcers are the functions and system calls, named as in Hook.Calls, at
 	// which what a NotifyEnforcer action asked for is done.
 	Enforcers []string
+	// Generated are the lists whose values are the kernel's, and EnforcerLists the
+	// names of those that more enforcers are from; nil when there are none, and after
+	// WithLists.
+	Generated     []Generated
+	EnforcerLists []string
 	// Options are the settings of spec.options apart from the mode.
 	Options Options
 	// Warnings are what loads but is not done as written: a message or a tag that

@@ -84,17 +84,26 @@ func (s CapabilitySet) String() string {
 
 func capabilitySets() []string { return []string{"Effective", "Inheritable", "Permitted"} }
 
-// CapabilityFilter is one item of matchCapabilities.
+// CapabilityFilter is one item of matchCapabilities and of matchCapabilityChanges.
 type CapabilityFilter struct {
 	Set CapabilitySet
 	// Negated: the operator is NotIn.
 	Negated bool
-	// Mask has a bit for each capability named: In holds when the process has any
-	// of them, NotIn when it has none.
+	// Mask has a bit for each capability named: In holds when the process has, or
+	// has gained or lost, any of them, NotIn when none.
 	Mask uint64
 	// Namespaced is isNamespaceCapability: only processes outside of the host's
 	// user namespace match.
 	Namespaced bool
+}
+
+// NamespaceChangeFilter is one item of matchNamespaceChanges.
+type NamespaceChangeFilter struct {
+	// Negated: the operator is NotIn. In holds when the process has changed any of
+	// the namespaces, NotIn when it has changed none.
+	Negated bool
+	// Namespaces are sorted and unique.
+	Namespaces []Namespace
 }
 
 // filterValues decodes a list that must not be empty.
@@ -185,6 +194,31 @@ func (h hook) namespaceFilter(v value) NamespaceFilter {
 	})
 	slices.Sort(f.Values)
 	f.Values = slices.Compact(f.Values)
+	return f
+}
+
+// namespaceChangeFilter decodes an item whose values are names of namespaces: the
+// schema has no list of them, and their case means nothing.
+func (h hook) namespaceChangeFilter(v value) NamespaceChangeFilter {
+	var f NamespaceChangeFilter
+	values, negated, ok := h.membership(v, map[string]func(value){})
+	if !ok {
+		return f
+	}
+	f.Negated = negated
+	h.filterValues(values, inName(negated), func(item value) {
+		s, ok := h.text(item)
+		i := slices.IndexFunc(namespaces(), func(name string) bool { return strings.EqualFold(name, s) })
+		switch {
+		case !ok:
+		case i < 0:
+			h.fault(item, "unknown namespace %s; there are %s", quote(s), strings.Join(namespaces(), ", "))
+		default:
+			f.Namespaces = append(f.Namespaces, Namespace(i))
+		}
+	})
+	slices.Sort(f.Namespaces)
+	f.Namespaces = slices.Compact(f.Namespaces)
 	return f
 }
 

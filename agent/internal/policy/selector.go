@@ -21,6 +21,15 @@ type Selector struct {
 	PIDs         []PIDFilter
 	Namespaces   []NamespaceFilter
 	Capabilities []CapabilityFilter
+	// NamespaceChanges and CapabilityChanges are filters on what the process has
+	// changed since it executed its program or was born, ANDed.
+	NamespaceChanges  []NamespaceChangeFilter
+	CapabilityChanges []CapabilityFilter
+	// Workload says for which processes of the policy's the selector is: 0 for all of
+	// them, else Policy.Workloads[Workload-1].
+	Workload int
+	// Label names the selector where its counters are shown; often empty.
+	Label string
 	// Actions run when the selector matches; never empty.
 	Actions []Action
 }
@@ -62,6 +71,9 @@ type ArgFilter struct {
 	// other operators are merged. Both are sorted in the order of the type. An
 	// empty list matches no argument (GT with the type's largest value).
 	Ranges []Range
+	// Lists are the names of lists among the values that are not in Ranges before
+	// Policy.WithLists.
+	Lists []string
 	// Values are the values as written. They are what is known of a filter on an
 	// argument of type ArgAuto until Hook.WithTypes. Those of OpCelExpr are
 	// expressions over all arguments of the hook, of which Arg is but the first.

@@ -65,7 +65,7 @@ func (d *decoder) namespace(meta, v value, p *Policy) {
 func (d *decoder) spec(v value, p *Policy) {
 	mode := Enforce
 	before := len(d.faults)
-	var lists, enforcers value
+	var lists, enforcers, macros value
 	sections := map[Section]value{}
 	known := map[string]func(value){
 		"lists":             func(v value) { lists = v },
@@ -75,12 +75,13 @@ func (d *decoder) spec(v value, p *Policy) {
 		"containerSelector": func(v value) { p.ContainerSelector = d.labelSelector(v) },
 		"nodeSelector":      func(v value) { p.NodeSelector = d.labelSelector(v) },
 		"hostSelector":      func(v value) { p.HostSelector = d.hostSelector(v, p.Kind) },
+		"selectorsMacros":   func(v value) { macros = v },
 	}
 	for s := Tracepoints; s <= Fentries; s++ {
 		known[s.String()] = func(v value) { sections[s] = v }
 	}
-	ok := d.object(v, shape{known: known, later: []string{"uprobes", "usdts", "loader", "selectorsMacros"}})
-	// Hooks and enforcers refer to lists, and hooks to enforcers.
+	ok := d.object(v, shape{known: known, later: []string{"uprobes", "usdts", "loader"}})
+	// Hooks and enforcers refer to lists, and hooks to enforcers and macros.
 	if lists.node != nil {
 		d.decodeLists(lists)
 	}
@@ -88,11 +89,18 @@ func (d *decoder) spec(v value, p *Policy) {
 		p.Enforcers = d.decodeEnforcers(enforcers)
 		d.enforcers = len(enforcers.node.Content) > 0
 	}
+	p.Generated, p.EnforcerLists = d.generated, d.enforcerLists
+	d.envelope = p.Kind
+	if macros.node != nil {
+		d.decodeMacros(macros)
+	}
 	for s := Tracepoints; s <= Fentries; s++ {
 		if section, ok := sections[s]; ok {
 			p.Hooks = append(p.Hooks, d.hooks(section, s)...)
 		}
 	}
+	p.Workloads = d.workloads
+	d.unusedMacros()
 	if p.Mode = mode; !p.Enforces() {
 		p.Mode = MonitorOnly
 	}

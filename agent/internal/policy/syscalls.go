@@ -14,6 +14,10 @@ func (f *ArgFilter) resolveSyscalls(known *names, report func(int, string)) {
 		var ranges []Range
 		var reason string
 		if name, isList := strings.CutPrefix(v, listPrefix); isList {
+			if known.lists[name].generated {
+				f.Lists = append(f.Lists, name)
+				continue
+			}
 			ranges, reason = known.listedNumbers(name)
 		} else {
 			ranges = make([]Range, 1)
@@ -37,13 +41,22 @@ func (n *names) listedNumbers(name string) (ranges []Range, reason string) {
 	case l.broken:
 		return nil, "" // which is a fault of its own
 	}
-	for _, call := range l.values {
+	ranges, reason = n.callNumbers(l.values)
+	if reason != "" {
+		return nil, fmt.Sprintf("list %s: %s", quote(name), reason)
+	}
+	return ranges, ""
+}
+
+// callNumbers are the numbers of system calls, or the reason why one has none.
+func (n *names) callNumbers(calls []string) (ranges []Range, reason string) {
+	for _, call := range calls {
 		if call, reason = syscallName(call); reason != "" {
-			return nil, fmt.Sprintf("list %s: %s", quote(name), reason)
+			return nil, reason
 		}
 		i, ok := n.number(call)
 		if !ok {
-			return nil, fmt.Sprintf("list %s: %s is no system call of this machine whose number is known", quote(name), quote(call))
+			return nil, quote(call) + " is no system call of this machine whose number is known"
 		}
 		ranges = append(ranges, Range{Lo: i, Hi: i})
 	}

@@ -82,6 +82,16 @@ type decoder struct {
 	// expressions is how many were met.
 	expressions int
 	enforcers   bool
+
+	// generated are the lists of names of the kernel's, enforcerLists those of them
+	// that the enforcers are from.
+	generated     []Generated
+	enforcerLists []string
+	// envelope is the policy's kind, macros are its macros.
+	envelope Kind
+	macros   map[string]*macro
+	// workloads are what matchWorkloads have said so far, each once.
+	workloads []Workload
 }
 
 func (d *decoder) fault(v value, format string, args ...any) {
@@ -99,12 +109,17 @@ func (d *decoder) add(v value, e *FieldError) {
 	}
 	at := v.position()
 	e.Path, e.Line = at.path, at.line
+	// A macro is decoded at each of its uses.
+	if slices.ContainsFunc(d.faults, func(f *FieldError) bool { return *f == *e }) {
+		return
+	}
 	d.faults = append(d.faults, e)
 }
 
 func (d *decoder) warn(v value, format string, args ...any) {
-	if len(d.warnings) < maxFaults {
-		d.warnings = append(d.warnings, v.position().fault(format, args...))
+	w := v.position().fault(format, args...)
+	if len(d.warnings) < maxFaults && !slices.ContainsFunc(d.warnings, func(f *FieldError) bool { return *f == *w }) {
+		d.warnings = append(d.warnings, w)
 	}
 }
 
@@ -140,8 +155,6 @@ type shape struct {
 	// later are keys of the language that this version does not support. One
 	// that only says its default has nothing to support.
 	later []string
-	// laterObjects are like later, but an empty object says something too.
-	laterObjects []string
 	// required keys must be there, and not null.
 	required []string
 }
@@ -149,9 +162,14 @@ type shape struct {
 // object decodes a mapping. It is false when v is none.
 func (d *decoder) object(v value, s shape) bool {
 	entries, ok := d.entries(v)
-	if !ok {
-		return false
+	if ok {
+		d.fields(v, entries, s)
 	}
+	return ok
+}
+
+// fields decodes the pairs of a mapping.
+func (d *decoder) fields(v value, entries []value, s shape) {
 	seen := make(map[string]bool, len(entries))
 	for _, e := range entries {
 		decode, known := s.known[e.key]
@@ -164,10 +182,6 @@ func (d *decoder) object(v value, s shape) bool {
 			if !isDefault(e.node) {
 				d.unsupported(e, "")
 			}
-		case slices.Contains(s.laterObjects, e.key):
-			if !isNull(e.node) {
-				d.unsupported(e, "")
-			}
 		default:
 			d.fault(e, "unknown key%s", s.hint(e.key))
 		}
@@ -177,12 +191,11 @@ func (d *decoder) object(v value, s shape) bool {
 			d.fault(v, "%s is required", key)
 		}
 	}
-	return true
 }
 
 // hint names the key that was probably meant.
 func (s shape) hint(key string) string {
-	all := slices.Concat(s.later, s.laterObjects, slices.Sorted(maps.Keys(s.known)))
+	all := slices.Concat(s.later, slices.Sorted(maps.Keys(s.known)))
 	for _, k := range all {
 		if strings.EqualFold(k, key) {
 			return " (did you mean " + k + "?)"

@@ -35,6 +35,10 @@
 // the cgroup for some system calls without a seal: that is set-up, which no rule
 // is about.
 //
+// While policies ask what processes have changed (Seals.KeepOrigins), the same
+// events record what each process has at its birth and its exec; see
+// bpf/lib/origin.h.
+//
 // Seals of tasks are in task storage, or, where tracing programs have none (before
 // Linux 5.13), in a hash with room for every task that the machine can have
 // (Options.TaskRoom); see bpf/lib/storage.h. What is said here holds for both.

@@ -55,7 +55,7 @@ type pattern [16]byte
 type programs struct {
 	cgroup, process *ebpf.Collection
 	processes       []string // names of those programs of process that are attached to events
-	adopt           *link.Iter
+	adopt, origins  *link.Iter
 	closers         []io.Closer
 }
 
@@ -64,7 +64,7 @@ func sharedMaps() []string {
 	return []string{
 		bpf.CgroupMapSlots, bpf.CgroupMapSeals, bpf.CgroupMapEvents, bpf.CgroupMapKernelErrors,
 		bpf.CgroupMapLostEvents, bpf.CgroupMapTaskSeals,
-		bpf.ProcessMapScratchTaken, bpf.ProcessMapPathWalks,
+		bpf.ProcessMapScratchTaken, bpf.ProcessMapPathWalks, bpf.ProcessMapOrigins,
 	}
 }
 
@@ -122,7 +122,7 @@ func (o Options) atProcesses() []string {
 	}
 }
 
-// loadProcess loads the process programs that are named, and the task iterator,
+// loadProcess loads the process programs that are named, and those of task iterators,
 // over the maps of the programs of cgroups.
 func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.Collection, error) {
 	spec, err := bpf.LoadProcess()
@@ -142,7 +142,7 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 		return nil, err
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
-		return name != bpf.ProcessProgAdoptTasks && !slices.Contains(names, name)
+		return name != bpf.ProcessProgAdoptTasks && name != bpf.ProcessProgKeepOrigins && !slices.Contains(names, name)
 	})
 	shared := map[string]*ebpf.Map{}
 	for name := range spec.Maps {
@@ -188,7 +188,7 @@ func (o Options) setPatterns(spec *ebpf.CollectionSpec) error {
 
 // attach attaches the programs in an order in which no task is lost: those that
 // keep seals with tasks come before those that make them.
-func (p *programs) attach() error {
+func (p *programs) attach() (err error) {
 	var progs []*ebpf.Program
 	for _, name := range p.processes {
 		progs = append(progs, p.process.Programs[name])
@@ -204,13 +204,21 @@ func (p *programs) attach() error {
 		}
 		p.closers = append(p.closers, l)
 	}
-	adopt, err := link.AttachIter(link.IterOptions{Program: p.process.Programs[bpf.ProcessProgAdoptTasks]})
-	if err != nil {
-		return fmt.Errorf("attach task iterator: %w", err)
+	if p.adopt, err = p.iterator(bpf.ProcessProgAdoptTasks); err != nil {
+		return err
 	}
-	p.adopt = adopt
-	p.closers = append(p.closers, adopt)
-	return nil
+	p.origins, err = p.iterator(bpf.ProcessProgKeepOrigins)
+	return err
+}
+
+// iterator attaches a program that a pass over all tasks runs.
+func (p *programs) iterator(name string) (*link.Iter, error) {
+	iter, err := link.AttachIter(link.IterOptions{Program: p.process.Programs[name]})
+	if err != nil {
+		return nil, fmt.Errorf("attach task iterator %s: %w", name, err)
+	}
+	p.closers = append(p.closers, iter)
+	return iter, nil
 }
 
 // missed is how often the kernel has skipped a program, which it tells since

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 
 	"github.com/boltseal/boltseal/agent/internal/bpfarray"
 	"github.com/boltseal/boltseal/bpf"
@@ -234,7 +235,32 @@ func (s *Seals) SealedAs(cgroup uint64) (seal bpf.WireCgroupSeal, ok bool, err e
 func (s *Seals) Adopt() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pass, err := s.programs.adopt.Open()
+	return overTasks(s.programs.adopt)
+}
+
+// KeepOrigins begins to keep, or no longer keeps, what each process has when it
+// executes a program or is born, for rules that ask what it has changed since. Of
+// a process that is there already, what it has when KeepOrigins returns was kept,
+// unless an earlier time's is of the program that it still executes.
+func (s *Seals) KeepOrigins(keep bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := uint32(0)
+	if keep {
+		kept = 1
+	}
+	if err := s.programs.process.Maps[bpf.ProcessMapOriginsKept].Update(uint32(0), kept, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("switch the keeping of origins: %w", err)
+	}
+	if !keep {
+		return nil
+	}
+	return overTasks(s.programs.origins)
+}
+
+// overTasks runs an iterator's program for every task.
+func overTasks(iter *link.Iter) error {
+	pass, err := iter.Open()
 	if err != nil {
 		return fmt.Errorf("open task iterator: %w", err)
 	}

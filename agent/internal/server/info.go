@@ -144,6 +144,8 @@ func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
 		bpf.WireKernelErrorKERR_EXEC_MISSED: "exec_missed",
 		bpf.WireKernelErrorKERR_NOTICE:      "notice",
 		bpf.WireKernelErrorKERR_MISSED:      "missed",
+		bpf.WireKernelErrorKERR_LINEAGE:     "lineage",
+		bpf.WireKernelErrorKERR_ORIGIN:      "origin",
 	}
 }
 

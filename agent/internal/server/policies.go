@@ -5,8 +5,13 @@ package server
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/boltseal/boltseal/agent/internal/control"
+	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
@@ -115,7 +120,50 @@ func (s *Server) ListTracingPolicies(_ context.Context, r *tetragon.ListTracingP
 	for _, p := range policies {
 		response.Policies = append(response.Policies, policyStatus(p))
 	}
+	if s.PolicyFaults != nil {
+		response.Policies = addFaults(response.Policies, s.PolicyFaults())
+	}
 	return response, nil
+}
+
+// addFaults tells of files that are not in force as they are: with the policy that is
+// left of them, or as one that could not be loaded.
+func addFaults(listed []*tetragon.TracingPolicyStatus, faults []PolicyFault) []*tetragon.TracingPolicyStatus {
+	byKey := map[string]*tetragon.TracingPolicyStatus{}
+	for _, p := range listed {
+		key := p.GetName()
+		if p.GetNamespace() != "" {
+			key = p.GetNamespace() + "/" + key
+		}
+		byKey[key] = p
+	}
+	for _, f := range faults {
+		text := strings.ToValidUTF8(fmt.Sprintf("file %s: %v", f.File, f.Err), "\uFFFD")
+		if p := byKey[f.Key]; p != nil && p.GetInfo() == fromFile(f.File) {
+			p.Error = text
+			continue
+		}
+		namespace, name, namespaced := strings.Cut(f.Key, "/")
+		switch {
+		case f.Key == "":
+			namespace, name = "", filepath.Base(f.File)
+		case !namespaced:
+			namespace, name = "", f.Key
+		}
+		listed = append(listed, &tetragon.TracingPolicyStatus{
+			Name: strings.ToValidUTF8(name, "\uFFFD"), Namespace: namespace, Domain: domainGRPC, Info: fromFile(f.File),
+			State: tetragon.TracingPolicyState_TP_STATE_LOAD_ERROR, Error: text,
+		})
+	}
+	return listed
+}
+
+// fromFile says where a policy is from; empty for the API.
+func fromFile(file string) string {
+	if file == "" {
+		return ""
+	}
+	return strings.ToValidUTF8("file "+file, "\uFFFD")
 }
 
 func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
@@ -124,21 +172,19 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 		Name:              p.Policy.Name,
 		Namespace:         p.Policy.Namespace,
 		Domain:            domainGRPC,
+		Info:              fromFile(p.File),
 		Enabled:           p.Enabled, //nolint:staticcheck // deprecated, and still read by clients
 		State:             tetragon.TracingPolicyState_TP_STATE_DISABLED,
 		KernelMemoryBytes: p.KernelMemory,
 		FilterId:          p.ID,
 		Sensors:           p.Sites,
-		Stats: &tetragon.TracingPolicyStats{ActionCounters: &tetragon.TracingPolicyActionCounters{
-			Post:                  p.Counters.Post,
-			Nopost:                p.Counters.NoPost,
-			Signal:                p.Counters.Signal,
-			MonitorSignal:         p.Counters.MonitorSignal,
-			Override:              p.Counters.Override,
-			MonitorOverride:       p.Counters.MonitorOverride,
-			NotifyEnforcer:        p.Counters.Notify,
-			MonitorNotifyEnforcer: p.Counters.MonitorNotify,
-		}},
+		Stats:             &tetragon.TracingPolicyStats{ActionCounters: actionCounters(p.Counters)},
+	}
+	for _, c := range p.Selectors {
+		out.Stats.SelectorActionCounters = append(out.Stats.SelectorActionCounters, &tetragon.TracingPolicySelectorActionCounters{
+			Hook: hookName(p.Policy, c.Section, c.Hook), HookIndex: wrapperspb.UInt32(uint32(c.Hook)), SelectorIndex: wrapperspb.UInt32(uint32(c.Index)),
+			SelectorLabel: c.Label, ActionCounters: actionCounters(c.Counters),
+		})
 	}
 	for _, h := range p.Hooks {
 		out.HookStatuses = append(out.HookStatuses, &tetragon.HookStatus{
@@ -158,4 +204,26 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 		out.Mode = tetragon.TracingPolicyMode_TP_MODE_MONITOR_ONLY
 	}
 	return out
+}
+
+func actionCounters(c engine.Counters) *tetragon.TracingPolicyActionCounters {
+	return &tetragon.TracingPolicyActionCounters{
+		Post:                  c.Post,
+		Nopost:                c.NoPost,
+		Signal:                c.Signal,
+		MonitorSignal:         c.MonitorSignal,
+		Override:              c.Override,
+		MonitorOverride:       c.MonitorOverride,
+		NotifyEnforcer:        c.Notify,
+		MonitorNotifyEnforcer: c.MonitorNotify,
+	}
+}
+
+func hookName(p *policy.Policy, section policy.Section, index int) string {
+	for _, h := range p.Hooks {
+		if h.Section == section && h.Index == index {
+			return h.Name()
+		}
+	}
+	return ""
 }

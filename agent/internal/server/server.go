@@ -66,6 +66,16 @@ type Feature struct {
 	Known bool
 }
 
+// PolicyFault is what is wrong with a file of policies.
+type PolicyFault struct {
+	// File is its path.
+	File string
+	// Key is that of the policy that it is about, empty when that is not known.
+	Key string
+	// Err is all that is wrong.
+	Err error
+}
+
 // Options configures a Server.
 type Options struct {
 	Version    string
@@ -76,6 +86,9 @@ type Options struct {
 	Containers *container.Registry
 	Events     Events
 	Kernel     Kernel
+	// PolicyFaults lists the files of policies that are not in force as they are; nil:
+	// none are watched.
+	PolicyFaults func() []PolicyFault
 	// Sites lists the attached sites.
 	Sites func() []engine.SiteInfo
 	// Features lists what the kernel can do, and Probes the same by the names that
@@ -215,6 +228,8 @@ func failure(err error) error {
 		code = codes.InvalidArgument
 	case errors.Is(err, control.ErrNotFound):
 		code = codes.NotFound
+	case errors.Is(err, control.ErrOwned):
+		code = codes.FailedPrecondition
 	case errors.Is(err, control.ErrRefused), errors.Is(err, seal.ErrOtherContainer):
 		code = codes.PermissionDenied
 	case errors.Is(err, seal.ErrNoRoom), errors.Is(err, compile.ErrNoRoom), errors.Is(err, container.ErrFull):

@@ -81,11 +81,15 @@ const (
 	mechanismPackage = "agent/internal/kernel/mechanism"
 	enginePackage    = "agent/internal/engine"
 	runtimesPackage  = "test/runtimes"
+	describedPackage = "agent/internal/attach/described"
 )
 
 // lsmParts are the tests whose answer depends on lsm=.
 func lsmParts() []Part {
-	return []Part{{Package: kernelPackage, Run: "^TestProbesMatchTruth$"}, {Package: mechanismPackage}}
+	return []Part{
+		{Package: kernelPackage, Run: "^TestProbesMatchTruth$"}, {Package: mechanismPackage},
+		{Package: describedPackage, Run: "^TestRunningKernelIsDescribed$"},
+	}
 }
 
 // allParts are all tests that are run on a kernel. Emulation is ten times slower
@@ -106,6 +110,8 @@ func allParts() []Part {
 		// are read by the agent alone.
 		{Package: "test/e2e", Run: "^TestSealOrder$/^ways$/^(announced|hooked|announced_and_hooked|announced,_three_parents_that_are_not_there|" +
 			"hooked,_called_as_Docker_does|hooked,_the_scope_of_an_engine|hooked,_an_unknown_runtime)$"},
+		{Package: "test/e2e", Run: "^TestScenarios$"},
+		{Package: describedPackage},
 		{Package: runtimesPackage},
 	}
 }
@@ -176,7 +182,18 @@ func build(ctx context.Context, dir string, columns []Column, flags ...string) e
 			}
 		}
 	}
-	return nil
+	return copyLibrary(ctx, dir)
+}
+
+// libraryDir is the policy library, from which tests take policies.
+const libraryDir = "policies"
+
+func copyLibrary(ctx context.Context, dir string) error {
+	root, err := lab.ModuleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	return os.CopyFS(filepath.Join(dir, libraryDir), os.DirFS(filepath.Join(root, libraryDir)))
 }
 
 // binary is where the tests of a part are, below the directory of all.

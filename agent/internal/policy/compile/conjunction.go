@@ -222,7 +222,7 @@ func (c *conjunction) addProcess(path string, s policy.Selector, k Kernel, fault
 		c.addIntegers(c.hook.filterRead(namespaceRead(f.Namespace)), points(values), f.Negated, false)
 	}
 	for i, f := range s.Capabilities {
-		if err := c.addCapabilities(f, k); err != nil {
+		if err := c.addCapabilities(bpf.WireReadKindREAD_CAPABILITIES, f, k); err != nil {
 			faults.add(fmt.Sprintf("%s.matchCapabilities[%d]", path, i), err)
 		}
 	}
@@ -232,14 +232,21 @@ func namespaceRead(n policy.Namespace) Read {
 	return Read{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(n)}
 }
 
-func (c *conjunction) addCapabilities(f policy.CapabilityFilter, k Kernel) error {
-	read := c.hook.filterRead(Read{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(f.Set)})
-	if f.Negated {
-		d := c.dim(read)
-		d.number, d.notMask = true, d.notMask|f.Mask
-	} else {
-		c.addMask(read, f.Mask)
+// addBits adds a filter on the bits of what is read: it has one of the mask, or
+// negated none.
+func (c *conjunction) addBits(r Read, mask uint64, negated bool) {
+	read := c.hook.filterRead(r)
+	if !negated {
+		c.addMask(read, mask)
+		return
 	}
+	d := c.dim(read)
+	d.number, d.notMask = true, d.notMask|mask
+}
+
+// addCapabilities adds a filter on a set of capabilities, or on the changes of one.
+func (c *conjunction) addCapabilities(kind bpf.WireReadKind, f policy.CapabilityFilter, k Kernel) error {
+	c.addBits(Read{Kind: kind, Offset: uint16(f.Set)}, f.Mask, f.Negated)
 	if !f.Namespaced {
 		return nil
 	}

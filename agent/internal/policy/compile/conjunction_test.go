@@ -390,6 +390,17 @@ func processHolds(s policy.Selector, p compiletest.Process) bool {
 			return false
 		}
 	}
+	for _, f := range s.NamespaceChanges {
+		any := slices.ContainsFunc(f.Namespaces, func(n policy.Namespace) bool { return p.NamespaceChanges>>n&1 == 1 })
+		if any == f.Negated {
+			return false
+		}
+	}
+	for _, f := range s.CapabilityChanges {
+		if (p.CapabilityChanges[f.Set]&f.Mask != 0) == f.Negated {
+			return false
+		}
+	}
 	return true
 }
 

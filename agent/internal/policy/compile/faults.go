@@ -8,6 +8,9 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/policy"
 )
 
+// maxFaults is of how many hooks the faults are told. A list can stand for many more.
+const maxFaults = 100
+
 // faults collects what is wrong, so that one answer names all of it.
 type faults struct {
 	errs []error

@@ -19,6 +19,11 @@ func hook(lines string) []byte {
 		"  - subsystem: %s\n    event: %s\n%s", compiletest.Subsystem, compiletest.Event, lines)
 }
 
+// sites is a policy with other sections.
+func sites(spec string) []byte {
+	return []byte("apiVersion: cilium.io/v1alpha1\nkind: TracingPolicy\nmetadata: {name: p}\nspec:\n" + spec)
+}
+
 // seeds are sound policies, and for each step on the way one that fails there.
 func seeds() [][]byte {
 	filter := func(index int, kind, op, values string) []byte {
@@ -43,6 +48,16 @@ func seeds() [][]byte {
 		[]byte(strings.ReplaceAll(string(hook("")), compiletest.Event, "../nope")),
 		hook("    args: [{index: 6, type: int}]\n    selectors:\n    - matchArgs: [{args: [0], operator: Equal, values: [1]}, " +
 			"{args: [0], operator: Equal, values: [2]}]\n"),
+		sites("  lists: [{name: s, type: generated_syscalls, pattern: 'read|write'}, {name: f, type: generated_ftrace, pattern: ^security_}]\n" +
+			"  enforcers: [{calls: ['list:f', sys_read]}]\n" +
+			"  kprobes:\n  - {call: 'list:s', args: [{index: 1, type: string}]}\n" +
+			"  - {call: 'list:f', syscall: false, selectors: [{matchActions: [{action: NotifyEnforcer, argError: -1}]}]}\n"),
+		sites("  tracepoints: [{subsystem: raw_syscalls, event: sys_enter, args: [{index: 1, type: syscall64}], " +
+			"selectors: [{matchArgs: [{index: 1, operator: NotInMap, values: ['list:s', 3]}]}]}]\n  lists: [{name: s, type: generated_syscalls}]\n"),
+		sites("  lists: [{name: f, type: generated_ftrace, pattern: '(a|b)*c{1,50}$'}]\n  kprobes: [{call: 'list:f', syscall: false, ignore: {callNotFound: true}}]\n"),
+		sites("  lsmhooks:\n  - {hook: file_open, args: [{index: 0, type: file}], selectors: [{matchArgs: [{index: 0, operator: Prefix, values: [/etc/]}], " +
+			"matchActions: [{action: Override, argError: -1}, {action: GetUrl, argUrl: 'http://example.org/'}]}]}\n"),
+		sites("  kprobes:\n  - {call: sys_openat, selectors: [{matchActions: [{action: DnsLookup, argFqdn: a.example.org}, {action: NoPost}]}]}\n"),
 		[]byte("{a: &a [*a]}"),
 		[]byte("\x7fELF"),
 	}
@@ -61,16 +76,21 @@ func FuzzAddPolicy(f *testing.F) {
 			checkFaults(t, err, p == nil)
 			return
 		}
-		compiled, err := compile.Compile(p, compiletest.Kernel{})
+		compiled, err := compile.Compile(p, generatedKernel())
 		if err != nil {
 			checkFaults(t, err, compiled == nil)
 			return
 		}
 		pools := compile.NewPools(4096, 4096)
 		room := pools.FreeClasses()
-		table := compile.NewTable(0, compile.NewKeys(), pools)
+		// Those of one site share a table.
+		tables := map[compile.Site]*compile.Table{}
 		for i := range compiled.Hooks {
-			enter(t, table, &compiled.Hooks[i])
+			h := &compiled.Hooks[i]
+			if tables[h.Site] == nil {
+				tables[h.Site] = compile.NewTable(uint32(len(tables)), compile.NewKeys(), pools)
+			}
+			enter(t, tables[h.Site], h)
 		}
 		if pools.FreeClasses() != room {
 			t.Errorf("%d of %d classes are free when all rules have gone", pools.FreeClasses(), room)

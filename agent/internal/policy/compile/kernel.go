@@ -56,6 +56,11 @@ type Kernel interface {
 	// Member finds what a path leads to, see policy.Arg. Its error says where the path
 	// ends, and what else there is.
 	Member(from Start, path string) (Member, error)
+	// Functions are the names of the functions that programs can be attached to by
+	// name, and Syscalls those of the system calls of the machine's own ABI, named as
+	// in policy.Hook. Both are in order, and not to be modified.
+	Functions() ([]string, error)
+	Syscalls() ([]string, error)
 	// Registers says where arguments are in the context of a kprobe.
 	Registers() Registers
 	// HostNamespace is the inode number of a namespace of the host's first process.

@@ -79,6 +79,12 @@ func (r Read) Address() bool {
 	return r.Kind == bpf.WireReadKindREAD_SOURCE_ADDRESS || r.Kind == bpf.WireReadKindREAD_TARGET_ADDRESS
 }
 
+// Origin tells whether what is read is a change since the process executed its
+// program.
+func (r Read) Origin() bool {
+	return r.Kind == bpf.WireReadKindREAD_NAMESPACE_CHANGES || r.Kind == bpf.WireReadKindREAD_CAPABILITY_CHANGES
+}
+
 // part tells whether the read is of something in another one's buffer.
 func (r Read) part() bool {
 	return r.Kind >= bpf.WireReadKindREAD_SOURCE_ADDRESS && r.Kind <= bpf.WireReadKindREAD_STATE || r.unixPart()

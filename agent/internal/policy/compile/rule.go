@@ -62,6 +62,11 @@ type Rule struct {
 	// Lineages are what is asked of the process's lineage: Policy.WithLineages makes
 	// filters of them.
 	Lineages []LineageFilter
+	// Workload is Selector.Workload: containers whose set of workloads has it not do
+	// not have the rule.
+	Workload int
+	// Label is the selector's.
+	Label string
 	// Post tells whether a match makes an event.
 	Post bool
 	// Signal is sent when the policy enforces; 0: none.
@@ -79,7 +84,13 @@ type Rule struct {
 	// Notice is the number of the policy among those with enforcers, see
 	// Policy.WithNotice.
 	Notice uint8
+	// Remote is what the agent does to other hosts after a match when the policy
+	// enforces.
+	Remote []policy.Action
 }
+
+// Told tells whether the agent has to hear of a match.
+func (r *Rule) Told() bool { return r.Post || len(r.Remote) > 0 }
 
 // Enforces tells whether the rule acts on the process.
 func (r *Rule) Enforces() bool { return r.Signal != 0 || r.Overrides || r.Notifies || r.Noticed }
@@ -151,12 +162,25 @@ type Policy struct {
 // Compile compiles a policy. All faults are reported, joined, each a
 // *policy.FieldError.
 func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
+	p, err := p.WithLists(func(syscalls bool) ([]string, error) {
+		if syscalls {
+			return k.Syscalls()
+		}
+		return k.Functions()
+	})
+	if err != nil {
+		return nil, err
+	}
 	compiled := &Policy{Policy: p}
 	var faults faults
 	for _, h := range apart(p.Hooks) {
 		hook, err := compileHook(p, h, k)
 		if err != nil {
 			faults.errs = append(faults.errs, err)
+			if len(faults.errs) == maxFaults {
+				faults.errs = append(faults.errs, &policy.FieldError{Reason: fmt.Sprintf("%d hooks have faults; the rest is not shown", maxFaults)})
+				break
+			}
 			continue
 		}
 		if hook != nil {
@@ -402,7 +426,7 @@ func (h *Hook) filterRead(r Read) int {
 
 // compileSelector is the rule of a selector, nil when it can match nothing.
 func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rule, error) {
-	rule := &Rule{Post: s.Posts()}
+	rule := &Rule{Post: s.Posts(), Workload: s.Workload, Label: s.Label}
 	var faults faults
 	for i, a := range s.Actions {
 		if err := rule.addAction(a); err != nil {
@@ -424,6 +448,7 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 	rule.Lineages = append(rule.Lineages, c.addBinaries(s.ParentBinaries, true)...)
 	rule.Lineages = append(rule.Lineages, c.addPIDs(s.PIDs)...)
 	c.addProcess(path, s, k, &faults)
+	c.addChanges(path, s, k, &faults)
 	if err := faults.join(); err != nil {
 		return nil, err
 	}
@@ -452,6 +477,8 @@ func (r *Rule) addAction(a policy.Action) error {
 			return errSecond
 		}
 		r.Notifies, r.NoticeSignal, r.NoticeError = true, a.Signal, a.Error
+	case policy.GetURL, policy.DNSLookup:
+		r.Remote = append(r.Remote, a)
 	}
 	return nil
 }

@@ -27,6 +27,10 @@ const (
 	// exitNoAgent: the agent could not be reached: it does not run, does not
 	// answer in time, or does not let this user in.
 	exitNoAgent = 3
+	// exitEnforced: simulated policies would have killed, denied or signaled.
+	exitEnforced = 4
+	// exitUndecided: whether they would have is not known.
+	exitUndecided = 5
 
 	exitSignal = 128
 )
@@ -120,6 +124,8 @@ Exit codes:
   2  wrong usage: nothing was done
   3  the agent was not reached: it is not running, does not answer, or does not
      let this user in
+  4  policy simulate: something would have been killed, denied or signaled
+  5  policy simulate: whether something would have been is undecided
   128 and the number of the signal that ended the command`
 
 func (a *app) root() *cobra.Command {

@@ -130,6 +130,12 @@ func (f *fakeAgent) AddTracingPolicy(_ context.Context, r *tetragon.AddTracingPo
 		Sensors: []string{"tracepoint:syscalls/sys_enter_openat"},
 		Stats: &tetragon.TracingPolicyStats{ActionCounters: &tetragon.TracingPolicyActionCounters{
 			Post: 11, Override: 5, Signal: 7, MonitorSignal: 3, MonitorOverride: 2,
+		}, SelectorActionCounters: []*tetragon.TracingPolicySelectorActionCounters{
+			{
+				Hook: "syscalls/sys_enter_openat", HookIndex: wrapperspb.UInt32(0), SelectorIndex: wrapperspb.UInt32(1), SelectorLabel: "secrets",
+				ActionCounters: &tetragon.TracingPolicyActionCounters{Post: 6, Nopost: 1, Signal: 4, MonitorSignal: 2, Override: 3, NotifyEnforcer: 5},
+			},
+			{SelectorLabel: hostile},
 		}},
 		HookStatuses: []*tetragon.HookStatus{{Section: "tracepoints", HookDescription: "syscalls/sys_enter_openat: reported"}},
 	})

@@ -18,11 +18,12 @@ import (
 )
 
 func (a *app) policyCommand() *cobra.Command {
-	return group("policy", "Adds, lists, changes and checks policies",
+	return group("policy", "Adds, lists, changes, checks, explains and tries policies",
 		a.policyAddCommand(), a.policyListCommand(), a.policyShowCommand(), a.policyDeleteCommand(),
 		a.policySwitchCommand("enable", "Puts a policy in force that was disabled", true),
 		a.policySwitchCommand("disable", "Takes a policy out of force and keeps it loaded", false),
-		a.policyModeCommand(), a.policyCheckCommand(),
+		a.policyModeCommand(), a.policyCheckCommand(), a.policyExplainCommand(),
+		a.policySimulateCommand(), a.policyTestCommand(),
 	)
 }
 
@@ -83,18 +84,41 @@ func (a *app) policyListCommand() *cobra.Command {
 			fmt.Fprintln(a.Stderr, "no policies")
 			return nil
 		}
-		rows := [][]string{{"NAME", "NAMESPACE", "STATE", "MODE", "POSTED", "DENIED", "SIGNALED", "MONITORED", "MEMORY"}}
-		for _, p := range response.GetPolicies() {
-			n := p.GetStats().GetActionCounters()
-			rows = append(rows, []string{
-				quote.Word(p.GetName()), quote.Word(p.GetNamespace()), policyState(p), policyMode(p.GetMode()),
-				fmt.Sprint(n.GetPost()), fmt.Sprint(n.GetOverride()), fmt.Sprint(n.GetSignal()),
-				fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer()), size(p.GetKernelMemoryBytes()),
-			})
-		}
-		return table(a.Stdout, rows)
+		return table(a.Stdout, policyRows(response.GetPolicies()))
 	})
 	return c
+}
+
+// policyRows is the list of policies; what is wrong with some of them is a column of
+// its own, and there only if anything is.
+func policyRows(policies []*tetragon.TracingPolicyStatus) [][]string {
+	rows := [][]string{{"NAME", "NAMESPACE", "STATE", "MODE", "POSTED", "DENIED", "SIGNALED", "MONITORED", "MEMORY"}}
+	faulty := slices.ContainsFunc(policies, func(p *tetragon.TracingPolicyStatus) bool { return p.GetError() != "" })
+	if faulty {
+		rows[0] = append(rows[0], "ERROR")
+	}
+	for _, p := range policies {
+		n := p.GetStats().GetActionCounters()
+		row := []string{
+			quote.Word(p.GetName()), quote.Word(p.GetNamespace()), policyState(p), policyMode(p.GetMode()),
+			fmt.Sprint(n.GetPost()), fmt.Sprint(n.GetOverride()), fmt.Sprint(n.GetSignal()),
+			fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer()), size(p.GetKernelMemoryBytes()),
+		}
+		if faulty {
+			row = append(row, firstFault(p.GetError()))
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// firstFault is the first line of an error; policy show tells the rest.
+func firstFault(all string) string {
+	first, rest, more := strings.Cut(all, "\n")
+	if !more {
+		return quote.Text(first)
+	}
+	return fmt.Sprintf("%s (and %d more)", quote.Text(first), 1+strings.Count(rest, "\n"))
 }
 
 func policyState(p *tetragon.TracingPolicyStatus) string {
@@ -155,6 +179,9 @@ func (a *app) showPolicy(p *tetragon.TracingPolicyStatus) error {
 		{"state", policyState(p)},
 		{"mode", policyMode(p.GetMode())},
 	}
+	if p.GetInfo() != "" {
+		rows = append(rows, []string{"from", quote.Text(p.GetInfo())})
+	}
 	if p.GetError() != "" {
 		rows = append(rows, []string{"error", quote.Text(strings.ReplaceAll(p.GetError(), "\n", "; "))})
 	}
@@ -177,7 +204,39 @@ func (a *app) showPolicy(p *tetragon.TracingPolicyStatus) error {
 		[]string{"monitored", fmt.Sprint(n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer())},
 		[]string{"memory", size(p.GetKernelMemoryBytes())},
 	)
+	title = "selectors"
+	for _, s := range p.GetStats().GetSelectorActionCounters() {
+		rows = append(rows, []string{title, selectorCounters(s)})
+		title = ""
+	}
 	return table(a.Stdout, rows)
+}
+
+// selectorCounters says what a selector that has a label did, as far as it did
+// anything.
+func selectorCounters(s *tetragon.TracingPolicySelectorActionCounters) string {
+	n := s.GetActionCounters()
+	var did []string
+	for _, c := range []struct {
+		n    uint64
+		what string
+	}{
+		{n.GetPost(), "posted"},
+		{n.GetNopost(), "not posted"},
+		{n.GetOverride(), "denied"},
+		{n.GetSignal(), "signaled"},
+		{n.GetNotifyEnforcer(), "notified"},
+		{n.GetMonitorSignal() + n.GetMonitorOverride() + n.GetMonitorNotifyEnforcer(), "monitored"},
+	} {
+		if c.n > 0 {
+			did = append(did, fmt.Sprintf("%d %s", c.n, c.what))
+		}
+	}
+	if len(did) == 0 {
+		did = []string{"never matched"}
+	}
+	return fmt.Sprintf("%s (selector %d of %s): %s", quote.Word(s.GetSelectorLabel()), s.GetSelectorIndex().GetValue(),
+		quote.Word(s.GetHook()), strings.Join(did, ", "))
 }
 
 // noPolicy says which policies there are instead.

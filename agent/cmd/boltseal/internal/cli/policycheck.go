@@ -36,8 +36,7 @@ func (a *app) policyCheckCommand() *cobra.Command {
 		Short: "Finds all faults of policies without an agent",
 		Long: `Finds all faults of policies, each with its line and the path of its field. No
 agent is asked, and nothing is changed. The exit code is 1 when there are faults.
-Whether a kernel has the tracepoints that a policy names is found out by policy
-add on that host.`,
+Whether a kernel can do what a policy asks for is told by policy explain.`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	form := outputFlag(c, asTable, asJSON)

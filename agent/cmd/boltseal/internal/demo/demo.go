@@ -4,12 +4,9 @@ package demo
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -19,20 +16,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/stage"
 	"github.com/boltseal/boltseal/api/v1/boltseal"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
-// demoTime bounds the whole.
-const demoTime = 2 * time.Minute
-
-// Errors that callers tell apart.
-var (
-	// ErrNotHeld says that the demo ran and did not show what it should.
-	ErrNotHeld = errors.New("not everything held: see the lines with NO")
-	// ErrLeft says that something of the demo could not be removed.
-	ErrLeft = errors.New("left behind")
+const (
+	// demoTime bounds the whole.
+	demoTime = 2 * time.Minute
+	// hostTime bounds the act on the host.
+	hostTime = 20 * time.Second
 )
+
+// ErrNotHeld says that the demo ran and did not show what it should.
+var ErrNotHeld = errors.New("not everything held: see the lines with NO")
 
 // Options says what to run, and where to tell of it.
 type Options struct {
@@ -45,41 +42,40 @@ type Options struct {
 // run is one run of the demo.
 type run struct {
 	Options
-	tools
-	scene
-	undo
+	*stage.Stage
 
-	runc  runc
-	agent *agent
-	watch *watch
+	agent *stage.Agent
+	watch *stage.Watch
+	root  string
 	err   error // the first that writing to Out had
 }
 
+// container is one container of the demo.
+type container struct {
+	stage.Container
+	selected bool
+}
+
 // Run runs the demo. The error is nil only when everything held and everything
-// was removed. It wraps ErrNotHeld when something did not hold, and ErrLeft when
-// something could not be removed. When the context has ended the error is its
-// cause, or ErrLeft.
+// was removed. It wraps ErrNotHeld when something did not hold, and stage.ErrLeft
+// when something could not be removed. When the context has ended the error is its
+// cause, or stage.ErrLeft.
 func Run(ctx context.Context, o Options) error {
-	if uid := os.Geteuid(); uid != 0 {
-		return fmt.Errorf("run the demo: this is user %d, and containers and kernel programs need root: run it as root", uid)
-	}
-	t, err := findTools(o.BinDir)
+	s, err := stage.New(stage.Options{BinDir: o.BinDir, Name: "boltseal-demo"})
 	if err != nil {
 		return err
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, demoTime, fmt.Errorf("the demo took longer than %s", demoTime))
 	defer cancel()
-	r := &run{Options: o, tools: t}
+	r := &run{Options: o, Stage: s}
 	err = r.play(bounded)
 	if err != nil && bounded.Err() != nil {
 		err = context.Cause(bounded)
 	}
-	if err != nil && !errors.Is(err, ErrNotHeld) && ctx.Err() == nil && r.agent != nil {
-		err = fmt.Errorf("%w\nlog of the agent:\n%s", err, logTail(r.scene))
+	if err != nil && !errors.Is(err, ErrNotHeld) && ctx.Err() == nil && r.Started() {
+		err = fmt.Errorf("%w\nlog of the agent:\n%s", err, r.LogTail())
 	}
-	if left := r.undo.run(); left != nil {
-		err = errors.Join(err, fmt.Errorf("%w: %w", ErrLeft, left))
-	}
+	err = errors.Join(err, s.Close())
 	if err == nil {
 		r.say("\nEverything held, and everything was removed again.")
 	}
@@ -95,9 +91,11 @@ func (r *run) say(format string, args ...any) {
 
 // play does everything but clean up.
 func (r *run) play(ctx context.Context) error {
-	if err := r.prepare(); err != nil {
+	root, err := r.BuildRoot("demo", []string{"cat"}, map[string]string{untouchedFile: hostnameText, forbiddenFile: shadowText})
+	if err != nil {
 		return err
 	}
+	r.root = root
 	if err := r.startAgent(ctx); err != nil {
 		return err
 	}
@@ -120,39 +118,21 @@ func (r *run) play(ctx context.Context) error {
 	return r.err
 }
 
-// prepare makes the directory and what is in it.
-func (r *run) prepare() error {
-	if err := usable(os.TempDir()); err != nil {
-		return err
-	}
-	var suffix [3]byte
-	_, _ = rand.Read(suffix[:]) // never fails
-	r.name = "boltseal-demo-" + hex.EncodeToString(suffix[:])
-	r.dir = filepath.Join(os.TempDir(), r.name)
-	if err := os.Mkdir(r.dir, 0o700); err != nil {
-		return err
-	}
-	r.later("remove "+r.dir, func(context.Context) error { return os.RemoveAll(r.dir) })
-	r.later("remove cgroups", func(ctx context.Context) error { return removeCgroups(ctx, r.name) })
-	r.runc = runc{path: r.tools.runc, scene: r.scene}
-	return errors.Join(adoptOrphans(), r.build(r.tools))
-}
-
 // startAgent starts the agent with the policy in force.
 func (r *run) startAgent(ctx context.Context) (err error) {
 	r.say("boltseal demo: two runc containers, and a policy for one of them")
-	if r.agent, err = startAgent(ctx, r.tools, r.scene, &r.undo); err != nil {
+	if r.agent, err = r.Start(ctx); err != nil {
 		return err
 	}
 	status, err := r.agent.GetStatus(ctx, &boltseal.GetStatusRequest{})
 	if err != nil {
-		return fmt.Errorf("ask the agent for its status: %w", said(err))
+		return fmt.Errorf("ask the agent for its status: %w", stage.Said(err))
 	}
 	request := &tetragon.AddTracingPolicyRequest{Yaml: policyFor(runtime.GOARCH)}
 	if _, err := r.agent.AddTracingPolicy(ctx, request); err != nil {
-		return fmt.Errorf("add policy %s: %w", policyName, said(err))
+		return fmt.Errorf("add policy %s: %w", policyName, stage.Said(err))
 	}
-	if r.watch, err = startWatch(ctx, r.agent, r.name, &r.undo); err != nil {
+	if r.watch, err = r.StartWatch(ctx, policyName); err != nil {
 		return err
 	}
 	r.say("\n      agent        boltseald %s on Linux %s", status.GetVersion(), status.GetKernelRelease())
@@ -161,65 +141,36 @@ func (r *run) startAgent(ctx context.Context) (err error) {
 	return r.err
 }
 
+// container is one whose entrypoint does both acts itself, the one that nothing
+// forbids first.
 func (r *run) container(role string, selected bool) *container {
-	id := r.name + "-" + role
-	return &container{role: role, selected: selected, id: id, cgroup: "/" + r.name + "/" + id}
+	c := &container{selected: selected, Container: stage.Container{
+		Role: role, Root: r.root, Args: []string{"/bin/cat", untouchedFile, forbiddenFile},
+	}}
+	if selected {
+		c.Annotations = map[string]string{policyKey: policyName}
+	}
+	return c
 }
 
 func (c *container) title() string {
 	if c.selected {
-		return "container " + c.role + ", which the policy is for"
+		return "container " + c.Role + ", which the policy is for"
 	}
-	return "container " + c.role + ", which no policy is for"
+	return "container " + c.Role + ", which no policy is for"
 }
 
 // contain takes one container through its life.
-func (r *run) contain(ctx context.Context, c *container) (o outcome, err error) {
-	if err := r.buildBundle(c, r.hook); err != nil {
-		return o, err
-	}
-	if err := r.runc.create(ctx, c, &r.undo); err != nil {
-		return o, err
-	}
-	if o.created, err = r.listed(ctx, c); err != nil {
-		return o, err
-	}
-	pid := c.init
-	if err := r.runc.start(ctx, c); err != nil {
-		return o, err
-	}
-	if o.status, err = r.runc.wait(ctx, c); err != nil {
-		return o, err
-	}
-	if err := r.watch.exited(ctx, c, pid); err != nil {
-		return o, err
-	}
-	if o.ended, err = r.listed(ctx, c); err != nil {
-		return o, err
-	}
-	output, err := os.ReadFile(r.runc.output(c))
-	o.container, o.output, o.events = *c, string(output), r.watch.of(c)
-	return o, err
-}
-
-// listed is what the agent says of a container, whose cgroup is there until it
-// is deleted.
-func (r *run) listed(ctx context.Context, c *container) (*boltseal.Container, error) {
-	response, err := r.agent.ListContainers(ctx, &boltseal.ListContainersRequest{IdPrefix: c.id})
-	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", said(err))
-	}
-	if n := len(response.GetContainers()); n != 1 {
-		return nil, fmt.Errorf("list containers: the agent knows %d with the id %s", n, c.id)
-	}
-	return response.GetContainers()[0], nil
+func (r *run) contain(ctx context.Context, c *container) (outcome, error) {
+	o, err := r.Contain(ctx, &c.Container)
+	return outcome{o, c.selected}, err
 }
 
 // onHost does the same act outside of containers, to the very same file.
 func (r *run) onHost(ctx context.Context) (held bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, endTime)
+	ctx, cancel := context.WithTimeout(ctx, hostTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, r.busybox, "cat", filepath.Join(r.rootfs(), forbiddenFile))
+	cmd := exec.CommandContext(ctx, r.Busybox(), "cat", filepath.Join(r.root, forbiddenFile))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	output, err := cmd.Output()
 	if ctx.Err() != nil {
@@ -227,7 +178,7 @@ func (r *run) onHost(ctx context.Context) (held bool, err error) {
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		return false, fmt.Errorf("run %s: %w", r.busybox, err)
+		return false, fmt.Errorf("run %s: %w", r.Busybox(), err)
 	}
 	status := unix.WaitStatus(0)
 	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok {
@@ -241,10 +192,14 @@ func (r *run) onHost(ctx context.Context) (held bool, err error) {
 
 // elsewhere judges what the policy did outside of the container that it is for.
 func (r *run) elsewhere(ctx context.Context, all []*container) []finding {
-	outside := r.watch.elsewhere(all)
+	containers := make([]*stage.Container, 0, len(all))
+	for _, c := range all {
+		containers = append(containers, &c.Container)
+	}
+	outside := r.watch.Elsewhere(containers)
 	response, err := r.agent.ListTracingPolicies(ctx, &tetragon.ListTracingPoliciesRequest{})
 	if err != nil {
-		return []finding{claim(false, "counters of the policy: %v", said(err))}
+		return []finding{claim(false, "counters of the policy: %v", stage.Said(err))}
 	}
 	signals := uint64(0)
 	for _, p := range response.GetPolicies() {

@@ -7,9 +7,4 @@
 // What it says comes from the kernel: times that programs at the kernel's own
 // events noted, events of the agent, and how the containers' processes ended.
 // [Run] judges it all, and is an error unless everything holds.
-//
-// Everything it makes is written down before it is made, and removed in
-// reverse, also when the context ends in the middle: processes, containers,
-// cgroups in all hierarchies, and files. A signal must therefore end the
-// context, and not the process.
 package demo

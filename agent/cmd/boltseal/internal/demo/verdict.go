@@ -10,19 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/quote"
+	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/stage"
 	"github.com/boltseal/boltseal/api/v1/boltseal"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
 // outcome is all that is known of one container at its end.
 type outcome struct {
-	container
-	// created and ended are what the agent said of it before its entrypoint ran
-	// and after it had ended.
-	created, ended *boltseal.Container
-	status         unix.WaitStatus
-	output         string
-	events         []*tetragon.GetEventsResponse
+	stage.Outcome
+	selected bool
 }
 
 // finding is one line of the report. A finding that has to hold has a mark.
@@ -40,17 +36,17 @@ func claim(holds bool, format string, args ...any) finding {
 
 // findings judges one container.
 func (o outcome) findings() []finding {
-	c := o.ended
+	c := o.Ended
 	return []finding{
 		fact("cgroup       id %d, %s", c.GetCgroupId(), quote.Word(c.GetCgroupPath())),
 		fact("sealed       %s s after boot, by %s", seconds(c.GetSealedNs()), sealedBy(c.GetSealedBy())),
 		fact("first task   %s", after(c, c.GetFirstTaskNs())),
 		fact("first exec   %s", after(c, c.GetFirstExecNs())),
 		fact("entrypoint   %s", after(c, c.GetArmedNs())),
-		claim(o.mappedInTime(), "sealed before its entrypoint ran, with %s in force", policies(o.created)),
+		claim(o.mappedInTime(), "sealed before its entrypoint ran, with %s in force", policies(o.Created)),
 		claim(inOrder(c), "sealed < first task < first exec, by the kernel's clock"),
 		claim(c.GetState() == boltseal.ContainerState_CONTAINER_STATE_ARMED, "the agent says: %s", state(c)),
-		claim(strings.HasPrefix(o.output, hostnameText), "read %s: %s", untouchedFile, done(strings.HasPrefix(o.output, hostnameText))),
+		claim(strings.HasPrefix(o.Output, hostnameText), "read %s: %s", untouchedFile, done(strings.HasPrefix(o.Output, hostnameText))),
 		o.forbidden(),
 	}
 }
@@ -58,9 +54,9 @@ func (o outcome) findings() []finding {
 // mappedInTime tells whether the seal with its policies was there before the
 // entrypoint was allowed to run.
 func (o outcome) mappedInTime() bool {
-	return o.created.GetState() == boltseal.ContainerState_CONTAINER_STATE_MAPPED &&
-		o.created.GetArmedNs() == 0 && o.created.GetCgroupId() != 0 && o.created.GetCgroupId() == o.ended.GetCgroupId() &&
-		slices.Contains(o.created.GetPolicies(), policyName) == o.selected
+	return o.Created.GetState() == boltseal.ContainerState_CONTAINER_STATE_MAPPED &&
+		o.Created.GetArmedNs() == 0 && o.Created.GetCgroupId() != 0 && o.Created.GetCgroupId() == o.Ended.GetCgroupId() &&
+		slices.Contains(o.Created.GetPolicies(), policyName) == o.selected
 }
 
 // inOrder is the promise: the seal is there before any task, and every task
@@ -72,12 +68,12 @@ func inOrder(c *boltseal.Container) bool {
 
 // forbidden judges the act that the policy forbids.
 func (o outcome) forbidden() finding {
-	leaked := strings.Contains(o.output, strings.TrimSpace(shadowText))
+	leaked := strings.Contains(o.Output, strings.TrimSpace(shadowText))
 	acts := o.acts()
 	signal := o.exitSignal()
-	ending := exitStatus(o.status)
+	ending := exitStatus(o.Status)
 	if !o.selected {
-		holds := leaked && len(acts) == 0 && o.status.Exited() && o.status.ExitStatus() == 0 && signal == ""
+		holds := leaked && len(acts) == 0 && o.Status.Exited() && o.Status.ExitStatus() == 0 && signal == ""
 		return claim(holds, "read %s: %s, %s", forbiddenFile, done(leaked), ending)
 	}
 	if len(acts) == 0 {
@@ -85,7 +81,7 @@ func (o outcome) forbidden() finding {
 	}
 	act := acts[0]
 	holds := !leaked && act.GetAction() == tetragon.KprobeAction_KPROBE_ACTION_SIGKILL && act.GetPolicyName() == policyName &&
-		o.status.Signaled() && o.status.Signal() == unix.SIGKILL && signal == "SIGKILL"
+		o.Status.Signaled() && o.Status.Signal() == unix.SIGKILL && signal == "SIGKILL"
 	return claim(holds, "read %s: %s by policy %s at %s, %s", forbiddenFile, killed(holds),
 		quote.Word(act.GetPolicyName()), quote.Word(act.GetSubsys()+"/"+act.GetEvent()), ending)
 }
@@ -93,7 +89,7 @@ func (o outcome) forbidden() finding {
 // acts is the events of the policy in the container.
 func (o outcome) acts() []*tetragon.ProcessTracepoint {
 	var acts []*tetragon.ProcessTracepoint
-	for _, e := range o.events {
+	for _, e := range o.Events {
 		if t := e.GetProcessTracepoint(); t != nil {
 			acts = append(acts, t)
 		}
@@ -103,8 +99,8 @@ func (o outcome) acts() []*tetragon.ProcessTracepoint {
 
 // exitSignal is the signal in the event of the end of the container's entrypoint.
 func (o outcome) exitSignal() string {
-	for _, e := range o.events {
-		if x := e.GetProcessExit(); x != nil && x.GetProcess().GetPid().GetValue() == o.ended.GetInitPid() {
+	for _, e := range o.Events {
+		if x := e.GetProcessExit(); x != nil && x.GetProcess().GetPid().GetValue() == o.Ended.GetInitPid() {
 			return x.GetSignal()
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/stage"
 	"github.com/boltseal/boltseal/api/v1/boltseal"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
@@ -18,7 +19,7 @@ const killedStatus, exitedStatus = unix.WaitStatus(unix.SIGKILL), unix.WaitStatu
 
 // good is an outcome of which everything holds.
 func good(selected bool) outcome {
-	c := container{role: "neighbour", id: "n", init: 0}
+	c := stage.Container{Role: "neighbour", ID: "n"}
 	created := &boltseal.Container{
 		Id: "n", CgroupId: 8, InitPid: 9, State: boltseal.ContainerState_CONTAINER_STATE_MAPPED, SealedNs: 1e9, FirstTaskNs: 1e9 + 10,
 	}
@@ -29,14 +30,16 @@ func good(selected bool) outcome {
 	}
 	p := &tetragon.Process{Pid: wrapperspb.UInt32(9), Docker: "n"}
 	exit := &tetragon.ProcessExit{Process: p}
-	o := outcome{container: c, created: created, ended: ended, status: exitedStatus, output: hostnameText + shadowText}
+	o := outcome{Outcome: stage.Outcome{
+		Container: c, Created: created, Ended: ended, Status: exitedStatus, Output: hostnameText + shadowText,
+	}}
 	if selected {
-		o.selected, o.status, o.output = true, killedStatus, hostnameText
+		o.selected, o.Status, o.Output = true, killedStatus, hostnameText
 		created.Policies = []string{policyName}
 		exit.Signal = "SIGKILL"
-		o.events = append(o.events, act(p))
+		o.Events = append(o.Events, act(p))
 	}
-	o.events = append(o.events, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: exit}})
+	o.Events = append(o.Events, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExit{ProcessExit: exit}})
 	return o
 }
 
@@ -76,40 +79,40 @@ func TestEachFlawIsSeen(t *testing.T) {
 		selected bool
 		change   func(*outcome)
 	}{
-		"never sealed":                  {false, func(o *outcome) { o.ended.SealedNs = 0 }},
-		"sealed with the first task":    {false, func(o *outcome) { o.ended.FirstTaskNs = o.ended.SealedNs }},
-		"sealed after the first task":   {true, func(o *outcome) { o.ended.SealedNs = o.ended.FirstTaskNs + 1 }},
-		"no first task":                 {false, func(o *outcome) { o.ended.FirstTaskNs = 0 }},
-		"exec with the first task":      {false, func(o *outcome) { o.ended.FirstExecNs = o.ended.FirstTaskNs }},
-		"no exec":                       {false, func(o *outcome) { o.ended.FirstExecNs = 0 }},
-		"no entrypoint":                 {false, func(o *outcome) { o.ended.ArmedNs = 0 }},
-		"entrypoint before all execs":   {false, func(o *outcome) { o.ended.ArmedNs = o.ended.FirstExecNs - 1 }},
-		"late":                          {false, func(o *outcome) { o.ended.State = boltseal.ContainerState_CONTAINER_STATE_LATE }},
-		"unsealed":                      {true, func(o *outcome) { o.ended.State = boltseal.ContainerState_CONTAINER_STATE_UNSEALED }},
-		"not mapped when created":       {true, func(o *outcome) { o.created.State = boltseal.ContainerState_CONTAINER_STATE_EXPECTED }},
-		"armed when created":            {false, func(o *outcome) { o.created.ArmedNs = 5 }},
-		"no cgroup when created":        {false, func(o *outcome) { o.created.CgroupId = 0 }},
-		"another cgroup when created":   {false, func(o *outcome) { o.created.CgroupId++ }},
-		"selected without policy":       {true, func(o *outcome) { o.created.Policies = nil }},
-		"neighbour with the policy":     {false, func(o *outcome) { o.created.Policies = []string{policyName} }},
-		"first act not done":            {false, func(o *outcome) { o.output = shadowText }},
-		"killed before the first act":   {true, func(o *outcome) { o.output = "" }},
-		"secret read all the same":      {true, func(o *outcome) { o.output += shadowText }},
-		"selected lives":                {true, func(o *outcome) { o.status = exitedStatus }},
-		"selected exits with 137":       {true, func(o *outcome) { o.status = unix.WaitStatus(137 << 8) }},
-		"another signal":                {true, func(o *outcome) { o.status = unix.WaitStatus(unix.SIGTERM) }},
-		"no event of the act":           {true, func(o *outcome) { o.events = o.events[1:] }},
-		"no event of the end":           {true, func(o *outcome) { o.events = o.events[:1] }},
-		"end of another process":        {true, func(o *outcome) { o.ended.InitPid++ }},
+		"never sealed":                  {false, func(o *outcome) { o.Ended.SealedNs = 0 }},
+		"sealed with the first task":    {false, func(o *outcome) { o.Ended.FirstTaskNs = o.Ended.SealedNs }},
+		"sealed after the first task":   {true, func(o *outcome) { o.Ended.SealedNs = o.Ended.FirstTaskNs + 1 }},
+		"no first task":                 {false, func(o *outcome) { o.Ended.FirstTaskNs = 0 }},
+		"exec with the first task":      {false, func(o *outcome) { o.Ended.FirstExecNs = o.Ended.FirstTaskNs }},
+		"no exec":                       {false, func(o *outcome) { o.Ended.FirstExecNs = 0 }},
+		"no entrypoint":                 {false, func(o *outcome) { o.Ended.ArmedNs = 0 }},
+		"entrypoint before all execs":   {false, func(o *outcome) { o.Ended.ArmedNs = o.Ended.FirstExecNs - 1 }},
+		"late":                          {false, func(o *outcome) { o.Ended.State = boltseal.ContainerState_CONTAINER_STATE_LATE }},
+		"unsealed":                      {true, func(o *outcome) { o.Ended.State = boltseal.ContainerState_CONTAINER_STATE_UNSEALED }},
+		"not mapped when created":       {true, func(o *outcome) { o.Created.State = boltseal.ContainerState_CONTAINER_STATE_EXPECTED }},
+		"armed when created":            {false, func(o *outcome) { o.Created.ArmedNs = 5 }},
+		"no cgroup when created":        {false, func(o *outcome) { o.Created.CgroupId = 0 }},
+		"another cgroup when created":   {false, func(o *outcome) { o.Created.CgroupId++ }},
+		"selected without policy":       {true, func(o *outcome) { o.Created.Policies = nil }},
+		"neighbour with the policy":     {false, func(o *outcome) { o.Created.Policies = []string{policyName} }},
+		"first act not done":            {false, func(o *outcome) { o.Output = shadowText }},
+		"killed before the first act":   {true, func(o *outcome) { o.Output = "" }},
+		"secret read all the same":      {true, func(o *outcome) { o.Output += shadowText }},
+		"selected lives":                {true, func(o *outcome) { o.Status = exitedStatus }},
+		"selected exits with 137":       {true, func(o *outcome) { o.Status = unix.WaitStatus(137 << 8) }},
+		"another signal":                {true, func(o *outcome) { o.Status = unix.WaitStatus(unix.SIGTERM) }},
+		"no event of the act":           {true, func(o *outcome) { o.Events = o.Events[1:] }},
+		"no event of the end":           {true, func(o *outcome) { o.Events = o.Events[:1] }},
+		"end of another process":        {true, func(o *outcome) { o.Ended.InitPid++ }},
 		"event without the action":      {true, func(o *outcome) { o.acts()[0].Action = tetragon.KprobeAction_KPROBE_ACTION_POST }},
 		"event of another policy":       {true, func(o *outcome) { o.acts()[0].PolicyName = "other" }},
-		"neighbour killed":              {false, func(o *outcome) { o.status = killedStatus }},
-		"neighbour fails":               {false, func(o *outcome) { o.status = unix.WaitStatus(1 << 8) }},
-		"neighbour cannot read":         {false, func(o *outcome) { o.output = hostnameText }},
-		"policy acts in the neighbour":  {false, func(o *outcome) { o.events = append(o.events, act(nil)) }},
-		"neighbour's end is not told":   {false, func(o *outcome) { o.events = nil }},
-		"neighbour's end by a signal":   {false, func(o *outcome) { o.events[0].GetProcessExit().Signal = "SIGKILL" }},
-		"the agent knows nothing of it": {true, func(o *outcome) { o.ended = nil }},
+		"neighbour killed":              {false, func(o *outcome) { o.Status = killedStatus }},
+		"neighbour fails":               {false, func(o *outcome) { o.Status = unix.WaitStatus(1 << 8) }},
+		"neighbour cannot read":         {false, func(o *outcome) { o.Output = hostnameText }},
+		"policy acts in the neighbour":  {false, func(o *outcome) { o.Events = append(o.Events, act(nil)) }},
+		"neighbour's end is not told":   {false, func(o *outcome) { o.Events = nil }},
+		"neighbour's end by a signal":   {false, func(o *outcome) { o.Events[0].GetProcessExit().Signal = "SIGKILL" }},
+		"the agent knows nothing of it": {true, func(o *outcome) { o.Ended = nil }},
 	} {
 		o := good(flaw.selected)
 		flaw.change(&o)

@@ -59,6 +59,9 @@ func Fields() []compile.Field {
 	}
 }
 
+// Workloads is how many workloads selectors are for, besides all.
+const Workloads = 3
+
 // Source draws values, policies and events. Not safe for concurrent use.
 type Source struct {
 	*rand.Rand
@@ -73,6 +76,7 @@ type Source struct {
 	Files map[uint32]uint32
 	// Data is what paths lead to, nil where hooks have none.
 	Data    *Data
+	process []processRead
 	strings []string
 	numbers []uint64
 	// searched is the argument that filters search.
@@ -108,7 +112,9 @@ func New(seed uint64, binaries ...string) *Source {
 		s.Process.Namespaces[i] = uint32(4026531840 + i)
 	}
 	s.Process.Capabilities = [3]uint64{1<<41 - 1, 0, 0xa80425fb}
+	s.Process.NamespaceChanges, s.Process.CapabilityChanges = 1<<policy.NamespaceNet, [3]uint64{0x55, 0, 0x2000}
 	s.drawArgs()
+	s.drawProcess()
 	return s
 }
 
@@ -212,6 +218,10 @@ func (s *Source) selector(args []policy.Arg) policy.Selector {
 	default:
 		sel.Actions = []policy.Action{{Kind: policy.Post}}
 	}
+	if s.IntN(8) == 0 {
+		// The agent is told of it whether or not it is posted.
+		sel.Actions = append(sel.Actions, policy.Action{Kind: policy.DNSLookup, Target: "example.org"})
+	}
 	return sel
 }
 
@@ -234,6 +244,9 @@ func (s *Source) subjectFilters(sel *policy.Selector) {
 		sel.Binaries = append(sel.Binaries, f)
 	}
 	s.processFilters(sel)
+	if s.IntN(4) == 0 {
+		sel.Workload = 1 + s.IntN(Workloads)
+	}
 }
 
 // harmless is SIGWINCH, which is ignored unless asked for.

@@ -4,7 +4,9 @@ package compiletest
 
 import (
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
@@ -52,6 +54,25 @@ func (k Kernel) Function(name string) (compile.Prototype, error) {
 		return p, nil
 	}
 	return compile.Prototype{}, fmt.Errorf("%s: %w", name, compile.ErrNoCall)
+}
+
+// Functions are the names of Prototypes.
+func (k Kernel) Functions() ([]string, error) {
+	names := slices.Sorted(maps.Keys(k.Prototypes))
+	return slices.DeleteFunc(names, func(name string) bool { return strings.Contains(name, "/") }), nil
+}
+
+// Syscalls are those whose functions are in Prototypes.
+func (k Kernel) Syscalls() ([]string, error) {
+	prefix, _, _ := k.SyscallFunction("")
+	names, _ := k.Functions()
+	var calls []string
+	for _, name := range names {
+		if call, ok := strings.CutPrefix(name, prefix+"sys_"); ok {
+			calls = append(calls, "sys_"+call)
+		}
+	}
+	return calls, nil
 }
 
 // Hook finds the prototype "lsm/NAME".

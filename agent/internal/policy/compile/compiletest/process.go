@@ -20,6 +20,11 @@ type Process struct {
 	Capabilities [policy.CapabilityPermitted + 1]uint64
 	// Lineage is a word of the process's lineage, as a read's offset counts them.
 	Lineage func(word uint16) uint64
+	// NamespaceChanges has a bit for each namespace that the process has changed since
+	// its exec, CapabilityChanges one for each capability, in the order of
+	// policy.CapabilitySet.
+	NamespaceChanges  uint64
+	CapabilityChanges [policy.CapabilityPermitted + 1]uint64
 }
 
 func (p *Process) value(read compile.Read) (compile.Value, bool) {
@@ -34,38 +39,88 @@ func (p *Process) value(read compile.Read) (compile.Value, bool) {
 		return compile.Value{Number: p.Capabilities[read.Offset]}, true
 	case bpf.WireReadKindREAD_LINEAGE:
 		return compile.Value{Number: p.Lineage(read.Offset)}, true
+	case bpf.WireReadKindREAD_NAMESPACE_CHANGES:
+		return compile.Value{Number: p.NamespaceChanges}, true
+	case bpf.WireReadKindREAD_CAPABILITY_CHANGES:
+		return compile.Value{Number: p.CapabilityChanges[read.Offset]}, true
 	}
 	return compile.Value{}, false
+}
+
+// processRead is something that filters can ask of the process.
+type processRead struct {
+	compile.Read
+	draw func(*Source, *policy.Selector)
+}
+
+// processReads are all that there are.
+func processReads() []processRead {
+	kind := func(k bpf.WireReadKind, offset int) compile.Read {
+		return compile.Read{Kind: k, Offset: uint16(offset)}
+	}
+	reads := []processRead{
+		{kind(bpf.WireReadKindREAD_PID, 0), func(s *Source, sel *policy.Selector) {
+			sel.PIDs = append(sel.PIDs, policy.PIDFilter{Negated: s.IntN(2) == 0, Values: []uint32{s.Process.PID, 3}})
+		}},
+		{kind(bpf.WireReadKindREAD_NAMESPACE_PID, 0), func(s *Source, sel *policy.Selector) {
+			f := policy.PIDFilter{Negated: s.IntN(2) == 0, FollowForks: s.IntN(2) == 0, NamespacePID: true, Values: []uint32{s.Process.NamespacePID, 3}}
+			sel.PIDs = append(sel.PIDs, f)
+		}},
+		{kind(bpf.WireReadKindREAD_NAMESPACE, int(policy.NamespaceMnt)), func(s *Source, sel *policy.Selector) {
+			n := policy.NamespaceMnt
+			f := policy.NamespaceFilter{Namespace: n, Negated: s.IntN(2) == 0, Values: []uint32{17, s.Process.Namespaces[n]}}
+			if s.IntN(3) == 0 {
+				f.Values = f.Values[:1]
+			}
+			sel.Namespaces = append(sel.Namespaces, f)
+		}},
+		{kind(bpf.WireReadKindREAD_NAMESPACE_CHANGES, 0), func(s *Source, sel *policy.Selector) {
+			f := policy.NamespaceChangeFilter{Negated: s.IntN(2) == 0}
+			for n := policy.NamespaceUts; n <= policy.NamespaceUser; n++ {
+				if s.IntN(4) == 0 || n == policy.NamespaceUser && len(f.Namespaces) == 0 {
+					f.Namespaces = append(f.Namespaces, n)
+				}
+			}
+			sel.NamespaceChanges = append(sel.NamespaceChanges, f)
+		}},
+	}
+	for _, set := range []policy.CapabilitySet{policy.CapabilityEffective, policy.CapabilityPermitted} {
+		reads = append(reads,
+			processRead{kind(bpf.WireReadKindREAD_CAPABILITIES, int(set)), func(s *Source, sel *policy.Selector) {
+				sel.Capabilities = append(sel.Capabilities, s.capabilities(set))
+			}},
+			processRead{kind(bpf.WireReadKindREAD_CAPABILITY_CHANGES, int(set)), func(s *Source, sel *policy.Selector) {
+				sel.CapabilityChanges = append(sel.CapabilityChanges, s.capabilities(set))
+			}})
+	}
+	return reads
+}
+
+func (s *Source) capabilities(set policy.CapabilitySet) policy.CapabilityFilter {
+	return policy.CapabilityFilter{
+		Set: set, Negated: s.IntN(2) == 0, Mask: uint64(1)<<s.IntN(64) | uint64(3)<<s.IntN(62),
+	}
+}
+
+// askedOfProcess is of how many of them a source draws filters: a site has no place
+// for all.
+const askedOfProcess = 5
+
+// drawProcess draws what filters ask of the process.
+func (s *Source) drawProcess() {
+	all := processReads()
+	for _, i := range s.Perm(len(all))[:askedOfProcess] {
+		s.process = append(s.process, all[i])
+	}
 }
 
 // processFilters draws filters on the process, rarely: each holds for all events
 // or for none.
 func (s *Source) processFilters(sel *policy.Selector) {
-	// Of some of them only: a site has no place for all.
-	namespaces := []policy.Namespace{policy.NamespaceMnt}
-	sets := []policy.CapabilitySet{policy.CapabilityEffective, policy.CapabilityPermitted}
-	if s.IntN(12) == 0 {
-		f := policy.PIDFilter{
-			Negated: s.IntN(2) == 0, NamespacePID: s.IntN(2) == 0, FollowForks: s.IntN(2) == 0, Values: []uint32{s.Process.PID, 3},
+	for _, r := range s.process {
+		if s.IntN(15) == 0 {
+			r.draw(s, sel)
 		}
-		if f.NamespacePID {
-			f.Values[0] = s.Process.NamespacePID
-		}
-		sel.PIDs = append(sel.PIDs, f)
-	}
-	if s.IntN(12) == 0 {
-		n := namespaces[s.IntN(len(namespaces))]
-		f := policy.NamespaceFilter{Namespace: n, Negated: s.IntN(2) == 0, Values: []uint32{17, s.Process.Namespaces[n]}}
-		if s.IntN(3) == 0 {
-			f.Values = f.Values[:1]
-		}
-		sel.Namespaces = append(sel.Namespaces, f)
-	}
-	if s.IntN(12) == 0 {
-		sel.Capabilities = append(sel.Capabilities, policy.CapabilityFilter{
-			Set: sets[s.IntN(len(sets))], Negated: s.IntN(2) == 0,
-			Mask: uint64(1)<<s.IntN(64) | uint64(3)<<s.IntN(62),
-		})
 	}
 }
 
@@ -75,11 +130,11 @@ func (s *Source) Reads(args []compile.Read) []compile.Read {
 		return nil
 	}
 	reads := []compile.Read{
-		{Kind: bpf.WireReadKindREAD_BINARY}, {Kind: bpf.WireReadKindREAD_BINARY_PATH, Size: 8}, {Kind: bpf.WireReadKindREAD_PID}, {Kind: bpf.WireReadKindREAD_NAMESPACE_PID},
-		{Kind: bpf.WireReadKindREAD_NAMESPACE, Offset: uint16(policy.NamespaceMnt)},
-		{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(policy.CapabilityEffective)},
-		{Kind: bpf.WireReadKindREAD_CAPABILITIES, Offset: uint16(policy.CapabilityPermitted)},
+		{Kind: bpf.WireReadKindREAD_BINARY}, {Kind: bpf.WireReadKindREAD_BINARY_PATH, Size: 8},
 		{Kind: bpf.WireReadKindREAD_LINEAGE}, {Kind: bpf.WireReadKindREAD_LINEAGE, Copy: 1},
+	}
+	for _, r := range s.process {
+		reads = append(reads, r.Read)
 	}
 	for _, whole := range args {
 		if whole.Kind == bpf.WireReadKindREAD_USER_SOCKADDR_UN {

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package simulate
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
+)
+
+// verdict is what a rule that matches does.
+func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
+	v = Ignored
+	if r.Post {
+		v = Reported
+	}
+	var did []string
+	set := func(to Verdict, format string, args ...any) {
+		if len(did) == 0 {
+			v = to
+		}
+		did = append(did, fmt.Sprintf(format, args...))
+	}
+	if !r.Enforces() {
+		return v, ""
+	}
+	if r.Signal == uint8(unix.SIGKILL) {
+		set(Killed, "killed")
+	}
+	if r.Overrides {
+		set(Denied, "denied with %s", result(r.Error))
+	}
+	if r.Signal != 0 && r.Signal != uint8(unix.SIGKILL) {
+		set(Signaled, "sent %s", signal(r.Signal))
+	}
+	if r.Notifies {
+		set(Notified, "left to the enforcers (%s, %s)", result(r.NoticeError), signal(r.NoticeSignal))
+	}
+	detail = strings.Join(did, " and ")
+	if mode == policy.Enforce {
+		return v, detail
+	}
+	// What only reports does nothing to the process.
+	v = Ignored
+	if r.Post {
+		v = Reported
+	}
+	return v, "mode monitor; in mode enforce " + detail
+}
+
+func result(n int32) string {
+	if n < 0 {
+		if name := unix.ErrnoName(unix.Errno(-n)); name != "" {
+			return name
+		}
+	}
+	return fmt.Sprintf("result %d", n)
+}
+
+func signal(n uint8) string {
+	if name := unix.SignalName(unix.Signal(n)); name != "" {
+		return name
+	}
+	return fmt.Sprintf("signal %d", n)
+}
