@@ -478,8 +478,6 @@ const (
 	WireReadKindREAD_FILE_TYPE          WireReadKind = 82
 	WireReadKindREAD_GAINED             WireReadKind = 83
 	WireReadKindREAD_EXPRESSION         WireReadKind = 84
-	WireReadKindREAD_NAMESPACE_CHANGES  WireReadKind = 115
-	WireReadKindREAD_CAPABILITY_CHANGES WireReadKind = 116
 	WireReadKindREAD_FILENAME           WireReadKind = 40
 	WireReadKindREAD_KIOCB              WireReadKind = 41
 	WireReadKindREAD_NET_DEVICE         WireReadKind = 42
@@ -503,6 +501,8 @@ const (
 	WireReadKindREAD_CAPABILITY_SET     WireReadKind = 60
 	WireReadKindREAD_UNIX_FAMILY        WireReadKind = 61
 	WireReadKindREAD_USER_UNIX_FAMILY   WireReadKind = 62
+	WireReadKindREAD_NAMESPACE_CHANGES  WireReadKind = 115
+	WireReadKindREAD_CAPABILITY_CHANGES WireReadKind = 116
 )
 
 type WireReadKinds uint32

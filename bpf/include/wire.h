@@ -306,9 +306,6 @@ enum read_kind {
 	READ_FILE_TYPE = 82,        /* the highest four bits of the mode of the file in a buffer */
 	READ_GAINED = 83,           /* bits of the word of dimension offset that dimension size has not */
 	READ_EXPRESSION = 84,       /* size instructions from expression_code[offset] */
-	/* Of the current process, since it executed its program; see lib/origin.h. */
-	READ_NAMESPACE_CHANGES = 115,  /* bit per enum namespace_kind */
-	READ_CAPABILITY_CHANGES = 116, /* bit per capability of the set that the offset names */
 	/* Text and bytes. */
 	READ_FILENAME = 40,     /* of a struct filename */
 	READ_KIOCB = 41,        /* path of the file of a struct kiocb */
@@ -335,6 +332,9 @@ enum read_kind {
 	READ_CAPABILITY_SET = 60, /* number at a pointer to a kernel_cap_t */
 	READ_UNIX_FAMILY = 61,    /* of the structure in the buffer that the read names */
 	READ_USER_UNIX_FAMILY = 62,
+	/* Of the current process, since it executed its program; see lib/origin.h. */
+	READ_NAMESPACE_CHANGES = 115,  /* bit per enum namespace_kind */
+	READ_CAPABILITY_CHANGES = 116, /* bit per capability of the set that the offset names */
 };
 
 /* In place of the offset of a length: there is none. */

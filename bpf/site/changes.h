@@ -48,27 +48,31 @@ static __always_inline struct origin *process_origin(struct task_struct *leader,
 }
 
 /*
- * What the current process has changed; false when nobody knows. What is done in
- * set-up is the runtime's: the exec that ends it begins the workload's origin.
+ * What the current process has changed; -1 when nobody knows. What is done in
+ * set-up is the runtime's: the exec that ends it begins the workload's origin. Not
+ * the function that goes on to match, for its stack would be under theirs.
  */
-static __always_inline bool process_changes(__u32 kind, __u32 which, __u64 *changes)
+__noinline int read_changes(__u32 level, __u32 kind, __u32 which)
 {
 	struct task_struct *task = task_current(), *leader = follow(task, group_leader);
 	struct task_seal *seal = thread_group_seal(task);
+	struct evaluation *e = evaluation_get(level);
 	struct origin fresh = {}, *o;
 
-	*changes = 0;
+	if (!e)
+		return -1;
+	e->changes = 0;
 	if (!leader || (seal && seal->state != TASK_ARMED))
-		return true;
+		return 0;
 	o = process_origin(leader, &fresh);
 	if (!o)
-		return false;
+		return -1;
 	if (origin_holds(o, leader))
-		*changes = kind == READ_NAMESPACE_CHANGES ? namespace_changes(task, o) : capability_changes(task, o, which);
+		e->changes = kind == READ_NAMESPACE_CHANGES ? namespace_changes(task, o) : capability_changes(task, o, which);
 	else if (programs_preempted)
 		origin_keep(leader); /* its exec was missed */
 	/* Else it is in its exec, at whose end its origin is kept. */
-	return true;
+	return 0;
 }
 
 #endif

@@ -207,13 +207,13 @@ static __always_inline void evaluate_computed(const struct site_record *r, __u32
 }
 
 /* Takes away the rules that what the process has changed does not satisfy. */
-__noinline int evaluate_changes(__u32 level, __u32 dim, __u32 kind, __u32 which)
+static __always_inline void evaluate_changes(struct evaluation *e, __u32 level, __u32 dim,
+					     const volatile struct read_config *read)
 {
-	__u64 changes;
-
-	if (!process_changes(kind, which, &changes))
-		return evaluate_unreadable(level, dim);
-	return evaluate_number(level, dim, changes, 0);
+	if (read_changes(level, read->kind, read->offset))
+		evaluate_unreadable(level, dim);
+	else
+		evaluate_number(level, dim, e->changes, 0);
 }
 
 static __always_inline bool is_part(__u8 kind)
@@ -253,7 +253,7 @@ static __always_inline void evaluate_reads(struct evaluation *e, struct site_rec
 		else if (is_computed(read->kind))
 			evaluate_computed(r, level, i, read);
 		else if (read->kind == READ_NAMESPACE_CHANGES || read->kind == READ_CAPABILITY_CHANGES)
-			evaluate_changes(level, i, read->kind, read->offset);
+			evaluate_changes(e, level, i, read);
 		else if (is_number(read->kind))
 			evaluate_number(level, i, read_part(e, r, read), 0);
 	}

@@ -19,7 +19,7 @@ static __always_inline struct automaton_row *automaton_row(__u64 automaton, __u3
 
 static __always_inline __u16 row_number(const struct automaton_row *row, __u8 half)
 {
-	return ((const __u16 *)row->words)[half & 15];
+	return ((const __u16 *)row->words)[bound_index(half, 16)];
 }
 
 /* Joins the rules of the substrings that end where a search has come to. */

@@ -105,6 +105,7 @@ struct evaluation {
 		__u8 user_bytes;   /* the same of the bytes */
 		__u8 pad;
 	} vectors;                /* in hand */
+	__u64 changes;            /* of the process: what read_changes has found */
 	char string[STRINGS_MAX][STRING_MAX + 8];
 };
 

@@ -72,7 +72,7 @@ func block(t *testing.T, mark string) string {
 // TestReadmeBlocksAreTested: a block that nobody runs is wrong sooner or later.
 func TestReadmeBlocksAreTested(t *testing.T) {
 	t.Parallel()
-	known := []string{"run by .ci/run", "also run by .ci/run", "given to podman by test/runtimes", "run in order", "run until interrupted", "merged into a bundle that is run", "checked", "also checked"}
+	known := []string{"run by .ci/run", "also run by .ci/run", "given to podman by test/runtimes", "run in order", "run until interrupted", "run without an agent", "merged into a bundle that is run", "checked", "also checked"}
 	for mark := range readme(t) {
 		if !slices.Contains(known, mark) && !strings.HasPrefix(mark, "not run: ") {
 			t.Errorf("README.md has a block that is %q; tests know: %s", mark, strings.Join(known, ", "))
@@ -90,6 +90,20 @@ func TestReadmeMake(t *testing.T) {
 	for line := range strings.Lines(block(t, "run by .ci/run") + block(t, "also run by .ci/run")) {
 		if !strings.Contains(string(ci), "\nstep "+strings.TrimSpace(line)+"\n") {
 			t.Errorf(".ci/run does not run %q", line)
+		}
+	}
+}
+
+// TestReadmeOffline runs the commands that need no agent of the reader's.
+func TestReadmeOffline(t *testing.T) {
+	agentenv.Require(t)
+	bin := filepath.Dir(testenv.Binary(t, "./agent/cmd/boltseal"))
+	for line := range strings.Lines(block(t, "run without an agent")) {
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+		cmd.Dir = sources
+		cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", strings.TrimSpace(line), err, out)
 		}
 	}
 }
