@@ -207,7 +207,8 @@ static __always_inline void evaluate_computed(const struct site_record *r, __u32
 }
 
 /* Takes away the rules that what the process has changed does not satisfy. */
-static __always_inline void evaluate_changes(struct evaluation *e, __u32 level, __u32 dim, const volatile struct read_config *read)
+static __always_inline void evaluate_changes(struct evaluation *e, __u32 level, __u32 dim,
+					     const volatile struct read_config *read)
 {
 	if (read_changes(level, read->kind, read->offset))
 		evaluate_unreadable(level, dim);

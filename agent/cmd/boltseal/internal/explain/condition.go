@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
 // conditions are what must hold for a selector.
@@ -97,6 +98,9 @@ func comparison(op policy.Operator, values []string, t policy.ArgType) string {
 	if !ok {
 		words = op.String()
 	}
+	if t.CapabilitySet() && op == policy.OpMask {
+		words = "has any of"
+	}
 	if t == policy.ArgSockaddr {
 		// What it holds is neither the source nor the destination of anything.
 		words = strings.Replace(words, "source ", "", 1)
@@ -104,10 +108,25 @@ func comparison(op policy.Operator, values []string, t policy.ArgType) string {
 	if len(values) == 0 {
 		return words
 	}
-	if (t.Text() || t == policy.ArgAuto) && op.Positive() != policy.OpFileType {
+	switch {
+	case t == policy.ArgBPFCmd:
+		values = commands(values)
+	case (t.Text() || t == policy.ArgAuto) && op.Positive() != policy.OpFileType && op != policy.OpFamily:
 		values = quoted(values)
 	}
 	return words + " " + listed(values, "or")
+}
+
+// commands are the numbers of bpf's commands with their names.
+func commands(values []string) []string {
+	out := make([]string, 0, len(values))
+	for _, v := range values {
+		if n, err := strconv.ParseInt(v, 0, 32); err == nil && tetragon.BpfCmd_name[int32(n)] != "" {
+			v += " (" + tetragon.BpfCmd_name[int32(n)] + ")"
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 func operators() map[policy.Operator]string {

@@ -131,7 +131,8 @@ func (o occasion) filter(is func(compile.Hook, compile.Filter) bool) bool {
 // of files.
 func (o occasion) comparesNames(calls []syscall) bool {
 	return len(calls) > 0 && o.filter(func(h compile.Hook, f compile.Filter) bool {
-		return h.Reads[f.Read].Whole().Kind == bpf.WireReadKindREAD_USER_STRING &&
+		kind := h.Reads[f.Read].Whole().Kind
+		return (kind == bpf.WireReadKindREAD_USER_STRING || kind == bpf.WireReadKindREAD_USER_SOCKADDR_UN) &&
 			slices.ContainsFunc(slices.Concat(f.Strings, f.Substrings), func(s string) bool { return strings.Contains(s, "/") })
 	})
 }

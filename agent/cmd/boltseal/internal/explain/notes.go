@@ -44,6 +44,9 @@ func (e *Explanation) noteLists(p *policy.Policy, k Kernel) {
 
 // noteHook tells what the words of a hook's selectors mean.
 func (e *Explanation) noteHook(h policy.Hook) {
+	if slices.ContainsFunc(h.Args, func(a policy.Arg) bool { return a.MaxData }) {
+		e.note("with maxData the bytes behind the first %d are those that are there when the event is sent, which can be others", bpf.WireLimitsSTRING_MAX-1)
+	}
 	for _, s := range h.Selectors {
 		for _, f := range append(slices.Clone(s.Args), s.Data...) {
 			e.noteOperator(f.Op)
@@ -102,14 +105,29 @@ func (e *Explanation) noteSite(h *compile.Hook, k Kernel) {
 	for _, r := range h.Rules {
 		for _, f := range r.Filters {
 			read := h.Reads[f.Read]
-			if r.Enforces() && (read.Origin() || slices.ContainsFunc(operands(read), compile.Read.Buffer)) {
+			if r.Enforces() && slices.ContainsFunc(operands(read), canFail) {
 				e.note("a rule that kills, signals or denies takes a value that cannot be read for a match; one that only reports does not")
 			}
-			if read.Search() {
+			bytes := whole(read, policy.ArgCharBuf, h)
+			if bytes {
+				e.note("of bytes the first %d are compared, and what is behind them is not", bpf.WireLimitsSTRING_MAX-1)
+			}
+			if read.Search() && !bytes {
 				e.note("a text of more than %d bytes is not searched: it is a value that cannot be read", bpf.WireLimitsSTRING_MAX-1)
 			}
 		}
 	}
+}
+
+// canFail tells whether the kernel can fail to read a value.
+func canFail(r compile.Read) bool {
+	return r.Buffer() || r.Origin() || r.Kind == bpf.WireReadKindREAD_CAPABILITY_SET || r.Chain != compile.Chain{}
+}
+
+// whole tells whether a read is of an argument of a type, or of a part of one.
+func whole(r compile.Read, t policy.ArgType, h *compile.Hook) bool {
+	i := slices.Index(h.Reads[:len(h.Types)], r.Whole())
+	return i >= 0 && h.Types[i] == t
 }
 
 // operands are the reads that a read is about: what it is computed from, the whole

@@ -65,9 +65,21 @@ func readWords(name string, a policy.Arg) string {
 	if place := placeWords(a); place != name {
 		text += " (" + place + ")"
 	}
+	if a.Type == policy.ArgNop {
+		return text + " is not looked at"
+	}
 	text += " as " + a.Type.String()
-	if a.SizeArg > 0 {
+	if a.Elements > 0 {
+		text += fmt.Sprintf(" of %d", a.Elements)
+	}
+	switch {
+	case a.SizeArg > 0 && a.Type == policy.ArgIovec:
+		text += fmt.Sprintf(", as many as argument %d says", a.SizeArg-1)
+	case a.SizeArg > 0:
 		text += fmt.Sprintf(", as long as argument %d says", a.SizeArg-1)
+	}
+	if a.MaxData {
+		text += fmt.Sprintf(", in events up to %d bytes of it", policy.MaxDataBytes)
 	}
 	return text
 }

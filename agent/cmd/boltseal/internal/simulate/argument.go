@@ -3,7 +3,6 @@
 package simulate
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -17,40 +16,81 @@ import (
 )
 
 // argument is the value that filters compare of an argument; ok is false when it
-// is of another type, or does not tell the value.
+// is of another type, or does not tell the value. It is nothing for what no filter compares.
 func argument(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok bool) {
 	switch {
-	case a.GetArg() == nil:
-		// What could not be read keeps its place, and has no value.
-		return compile.Value{Unreadable: true}, t.Text() || t.Socket() || t == policy.ArgCred
 	case t.Text():
 		return text(a, t)
-	case t.Integer():
-		return integer(a, t)
-	case t == policy.ArgCapability:
-		c, isOne := a.GetArg().(*tetragon.KprobeArgument_CapabilityArg)
-		if !isOne || c.CapabilityArg.GetValue() == nil {
-			return v, false
-		}
-		return compile.Value{Number: uint64(int64(c.CapabilityArg.GetValue().GetValue()))}, true
-	case t == policy.ArgSyscall64:
-		s, isOne := a.GetArg().(*tetragon.KprobeArgument_SyscallId)
-		if !isOne {
-			return v, false
-		}
-		n := s.SyscallId.GetId()
-		if abi := s.SyscallId.GetAbi(); abi == "i386" || abi == "arm32" {
-			n |= uint32(bpf.WireSyscallAbiSYSCALL_COMPAT)
-		}
-		return compile.Value{Number: uint64(n)}, true
-	case t == policy.ArgCred:
-		_, isOne := a.GetArg().(*tetragon.KprobeArgument_ProcessCredentialsArg)
-		return v, isOne
+	case t.Word():
+		return word(a, t)
 	case t.Socket():
 		_, isOne := socketOf(a, t)
 		return v, isOne
 	}
-	return v, false
+	return v, object(a, t)
+}
+
+// unreadable tells whether the kernel reads a value that it can fail to read: in an
+// event such an argument keeps its place, and has no value.
+func unreadable(t policy.ArgType, read compile.Read) bool {
+	return !t.Word() || t.CapabilitySet() || read.Chain != compile.Chain{}
+}
+
+// word is the value of an argument that is one number.
+func word(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok bool) {
+	switch arg := a.GetArg().(type) {
+	case *tetragon.KprobeArgument_CapabilityArg:
+		n := arg.CapabilityArg.GetValue()
+		return compile.Value{Number: uint64(int64(n.GetValue()))}, t == policy.ArgCapability && n != nil
+	case *tetragon.KprobeArgument_SyscallId:
+		n := arg.SyscallId.GetId()
+		if abi := arg.SyscallId.GetAbi(); abi == "i386" || abi == "arm32" {
+			n |= uint32(bpf.WireSyscallAbiSYSCALL_COMPAT)
+		}
+		return compile.Value{Number: uint64(n)}, t == policy.ArgSyscall64
+	case *tetragon.KprobeArgument_BpfCmdArg:
+		return compile.Value{Number: uint64(int64(arg.BpfCmdArg))}, t == policy.ArgBPFCmd
+	case *tetragon.KprobeArgument_KernelCapTArg:
+		return set(arg.KernelCapTArg, t == policy.ArgKernelCap)
+	case *tetragon.KprobeArgument_CapInheritableArg:
+		return set(arg.CapInheritableArg, t == policy.ArgCapInheritable)
+	case *tetragon.KprobeArgument_CapPermittedArg:
+		return set(arg.CapPermittedArg, t == policy.ArgCapPermitted)
+	case *tetragon.KprobeArgument_CapEffectiveArg:
+		return set(arg.CapEffectiveArg, t == policy.ArgCapEffective)
+	}
+	return integer(a, t)
+}
+
+// set is a set of capabilities, in hexadecimal digits.
+func set(digits string, isOne bool) (v compile.Value, ok bool) {
+	n, err := strconv.ParseUint(digits, 16, 64)
+	return compile.Value{Number: n}, isOne && err == nil
+}
+
+// object tells whether an argument is of a type that no filter compares.
+func object(a *tetragon.KprobeArgument, t policy.ArgType) bool {
+	switch a.GetArg().(type) {
+	case *tetragon.KprobeArgument_BytesArg, *tetragon.KprobeArgument_TruncatedBytesArg:
+		return t == policy.ArgConstBuf || t == policy.ArgIovec || t == policy.ArgIovIter
+	case *tetragon.KprobeArgument_Int32ListArg:
+		return t == policy.ArgInt32Array
+	case *tetragon.KprobeArgument_ProcessCredentialsArg:
+		return t == policy.ArgCred
+	case *tetragon.KprobeArgument_UserNsArg:
+		return t == policy.ArgUserNamespace
+	case *tetragon.KprobeArgument_BpfAttrArg:
+		return t == policy.ArgBPFAttr
+	case *tetragon.KprobeArgument_BpfProgArg:
+		return t == policy.ArgBPFProg
+	case *tetragon.KprobeArgument_BpfMapArg:
+		return t == policy.ArgBPFMap
+	case *tetragon.KprobeArgument_PerfEventArg:
+		return t == policy.ArgPerfEvent
+	case *tetragon.KprobeArgument_ModuleArg:
+		return t == policy.ArgModule || t == policy.ArgLoadInfo
+	}
+	return false
 }
 
 // text is the value of an argument that is compared as text.
@@ -58,13 +98,18 @@ func text(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok boo
 	flags, permission := "", ""
 	switch arg := a.GetArg().(type) {
 	case *tetragon.KprobeArgument_StringArg:
-		v.String, ok = arg.StringArg, t == policy.ArgString
+		v.String, ok = arg.StringArg, t == policy.ArgString || t == policy.ArgFilename || t == policy.ArgDataLoc
 	case *tetragon.KprobeArgument_BytesArg:
-		// Bytes are told as they are, whatever they are.
-		return compile.Value{String: string(arg.BytesArg)}, t == policy.ArgCharBuf
+		return leading(arg.BytesArg), t == policy.ArgCharBuf
+	case *tetragon.KprobeArgument_TruncatedBytesArg:
+		return leading(arg.TruncatedBytesArg.GetBytesArg()), t == policy.ArgCharBuf
+	case *tetragon.KprobeArgument_NetDevArg:
+		v.String, ok = arg.NetDevArg.GetName(), t == policy.ArgNetDevice
+	case *tetragon.KprobeArgument_SockaddrunArg:
+		v.String, ok = arg.SockaddrunArg.GetPath(), t == policy.ArgSockaddrUn
 	case *tetragon.KprobeArgument_FileArg:
 		v.String, flags, permission = arg.FileArg.GetPath(), arg.FileArg.GetFlags(), arg.FileArg.GetPermission()
-		ok = t == policy.ArgFile || t == policy.ArgFD
+		ok = t == policy.ArgFile || t == policy.ArgFD || t == policy.ArgKiocb
 	case *tetragon.KprobeArgument_PathArg:
 		v.String, flags, permission = arg.PathArg.GetPath(), arg.PathArg.GetFlags(), arg.PathArg.GetPermission()
 		ok = t == policy.ArgPath || t == policy.ArgDentry
@@ -77,6 +122,11 @@ func text(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok boo
 		v.String, v.Unreadable = "", true // the kernel compared no path either
 	}
 	return v, ok
+}
+
+// leading is the bytes that rules compare, as they are.
+func leading(all []byte) compile.Value {
+	return compile.Value{String: string(all[:min(len(all), int(bpf.WireLimitsSTRING_MAX)-1)])}
 }
 
 // mode is that of a file by what ls writes of it, without the permissions; 0 where
@@ -100,87 +150,13 @@ func exact(s string) bool { return !strings.ContainsRune(s, utf8.RuneError) }
 func integer(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok bool) {
 	switch arg := a.GetArg().(type) {
 	case *tetragon.KprobeArgument_IntArg:
-		return compile.Value{Number: uint64(int64(arg.IntArg))}, t.Signed() && t != policy.ArgInt64
+		return compile.Value{Number: uint64(int64(arg.IntArg))}, t.Signed() && t.Size() < 8 && t != policy.ArgBPFCmd
 	case *tetragon.KprobeArgument_LongArg:
 		return compile.Value{Number: uint64(arg.LongArg)}, t == policy.ArgInt64
 	case *tetragon.KprobeArgument_UintArg:
-		return compile.Value{Number: uint64(arg.UintArg)}, !t.Signed() && t != policy.ArgUint64
+		return compile.Value{Number: uint64(arg.UintArg)}, t.Integer() && !t.Signed() && t.Size() < 8
 	case *tetragon.KprobeArgument_SizeArg:
 		return compile.Value{Number: arg.SizeArg}, t == policy.ArgUint64
 	}
 	return v, false
-}
-
-// socket is what the message of a socket tells.
-type socket struct {
-	source, target         string
-	sourcePort, targetPort uint32
-	family, state          string
-	protocol               string
-	// partial: it is an address alone, with neither target, protocol nor state.
-	partial bool
-}
-
-func socketOf(a *tetragon.KprobeArgument, t policy.ArgType) (s socket, ok bool) {
-	switch arg := a.GetArg().(type) {
-	case *tetragon.KprobeArgument_SockArg:
-		m := arg.SockArg
-		return socket{m.GetSaddr(), m.GetDaddr(), m.GetSport(), m.GetDport(), m.GetFamily(), m.GetState(), m.GetProtocol(), false},
-			t == policy.ArgSock || t == policy.ArgSocket
-	case *tetragon.KprobeArgument_SkbArg:
-		m := arg.SkbArg
-		return socket{m.GetSaddr(), m.GetDaddr(), m.GetSport(), m.GetDport(), m.GetFamily(), "", strconv.FormatUint(uint64(m.GetProto()), 10), false},
-			t == policy.ArgSkb
-	case *tetragon.KprobeArgument_SockaddrArg:
-		m := arg.SockaddrArg
-		return socket{source: m.GetAddr(), sourcePort: m.GetPort(), family: m.GetFamily(), partial: true}, t == policy.ArgSockaddr
-	}
-	return s, false
-}
-
-// part is the value of a part of a socket.
-func (s *Simulator) part(a *tetragon.KprobeArgument, t policy.ArgType, kind bpf.WireReadKind) (v compile.Value, ok bool) {
-	if a.GetArg() == nil {
-		return compile.Value{Unreadable: true}, true
-	}
-	of, ok := socketOf(a, t)
-	if !ok {
-		return v, false
-	}
-	switch kind {
-	case bpf.WireReadKindREAD_SOURCE_ADDRESS:
-		return address(of.source)
-	case bpf.WireReadKindREAD_TARGET_ADDRESS:
-		v, ok = address(of.target)
-		return v, ok && !of.partial
-	case bpf.WireReadKindREAD_SOURCE_PORT:
-		return compile.Value{Number: uint64(of.sourcePort)}, true
-	case bpf.WireReadKindREAD_TARGET_PORT:
-		return compile.Value{Number: uint64(of.targetPort)}, !of.partial
-	case bpf.WireReadKindREAD_FAMILY:
-		return numbered(s.families, of.family)
-	case bpf.WireReadKindREAD_PROTOCOL:
-		return numbered(s.protocols, of.protocol)
-	case bpf.WireReadKindREAD_STATE:
-		return numbered(s.states, of.state)
-	}
-	return v, false
-}
-
-// address is invalid where the event has none, as the kernel's is.
-func address(text string) (compile.Value, bool) {
-	if text == "" {
-		return compile.Value{}, true
-	}
-	a, err := netip.ParseAddr(text)
-	return compile.Value{Address: a}, err == nil
-}
-
-// numbered is the number of a name, which may be the number itself.
-func numbered(names map[string]uint64, name string) (compile.Value, bool) {
-	if n, ok := names[name]; ok {
-		return compile.Value{Number: n}, true
-	}
-	n, err := strconv.ParseUint(name, 10, 32)
-	return compile.Value{Number: n}, err == nil
 }

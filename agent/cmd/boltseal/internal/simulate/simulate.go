@@ -207,18 +207,27 @@ func (s *Simulator) argument(h *compile.Hook, arg int, read compile.Read, r *rec
 		return v, false, fmt.Sprintf("argument %s (the policy %q, which recorded the event, is not known with such arguments)", name, r.policy)
 	}
 	for j, a := range r.args {
-		if j >= len(recorder.Types) || recorder.Types[j] != t || recorder.Reads[j] != h.Reads[arg] {
+		if j >= len(recorder.Types) || recorder.Types[j] != t || !alike(recorder.Reads[j], h.Reads[arg]) {
 			continue
 		}
-		if read != h.Reads[arg] {
+		switch {
+		case a.GetArg() == nil:
+			v, ok = compile.Value{Unreadable: true}, unreadable(t, h.Reads[arg])
+		case read != h.Reads[arg]:
 			v, ok = s.part(a, t, read.Kind)
-		} else {
+		default:
 			v, ok = argument(a, t)
 			ok = ok && (t == policy.ArgCharBuf || exact(v.String))
 		}
 		return v, ok, "argument " + name
 	}
 	return v, false, fmt.Sprintf("argument %s (the policy %q, which recorded the event, does not read it)", name, r.policy)
+}
+
+// alike tells whether two reads give rules the same value: more bytes are for events.
+func alike(a, b compile.Read) bool {
+	a.Rest, b.Rest = false, false
+	return a == b
 }
 
 // argumentName is what an argument, or an item of data, is called.
