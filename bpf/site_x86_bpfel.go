@@ -23,6 +23,7 @@ const (
 	SiteMapEvaluations       = "evaluations"
 	SiteMapEvents            = "events"
 	SiteMapExpectations      = "expectations"
+	SiteMapFileHashes        = "file_hashes"
 	SiteMapFreeSlots         = "free_slots"
 	SiteMapKernelErrors      = "kernel_errors"
 	SiteMapLineages          = "lineages"
@@ -32,6 +33,7 @@ const (
 	SiteMapOrigins           = "origins"
 	SiteMapPathWalks         = "path_walks"
 	SiteMapPolicyCounters    = "policy_counters"
+	SiteMapRates             = "rates"
 	SiteMapRetries           = "retries"
 	SiteMapScratchTaken      = "scratch_taken"
 	SiteMapSeals             = "seals"
@@ -45,6 +47,8 @@ const (
 	SiteProgFunctionEntry    = "function_entry"
 	SiteProgFunctionReturn   = "function_return"
 	SiteProgFunctionVerdict  = "function_verdict"
+	SiteProgHashFile         = "hash_file"
+	SiteProgHashWanted       = "hash_wanted"
 	SiteProgHookVerdict      = "hook_verdict"
 	SiteProgPrefault         = "prefault"
 	SiteProgRawEvent         = "raw_event"
@@ -57,6 +61,7 @@ const (
 	SiteVarConfig            = "config"
 	SiteVarExpressionCode    = "expression_code"
 	SiteVarHashKeys          = "hash_keys"
+	SiteVarNoFileHash        = "no_file_hash"
 	SiteVarNoNotices         = "no_notices"
 	SiteVarNoRetry           = "no_retry"
 	SiteVarProgramsPreempted = "programs_preempted"
@@ -112,6 +117,8 @@ type SiteProgramSpecs struct {
 	FunctionEntry   *ebpf.ProgramSpec `ebpf:"function_entry"`
 	FunctionReturn  *ebpf.ProgramSpec `ebpf:"function_return"`
 	FunctionVerdict *ebpf.ProgramSpec `ebpf:"function_verdict"`
+	HashFile        *ebpf.ProgramSpec `ebpf:"hash_file"`
+	HashWanted      *ebpf.ProgramSpec `ebpf:"hash_wanted"`
 	HookVerdict     *ebpf.ProgramSpec `ebpf:"hook_verdict"`
 	Prefault        *ebpf.ProgramSpec `ebpf:"prefault"`
 	RawEvent        *ebpf.ProgramSpec `ebpf:"raw_event"`
@@ -132,6 +139,7 @@ type SiteMapSpecs struct {
 	Evaluations    *ebpf.MapSpec `ebpf:"evaluations"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	Expectations   *ebpf.MapSpec `ebpf:"expectations"`
+	FileHashes     *ebpf.MapSpec `ebpf:"file_hashes"`
 	FreeSlots      *ebpf.MapSpec `ebpf:"free_slots"`
 	KernelErrors   *ebpf.MapSpec `ebpf:"kernel_errors"`
 	Lineages       *ebpf.MapSpec `ebpf:"lineages"`
@@ -141,6 +149,7 @@ type SiteMapSpecs struct {
 	Origins        *ebpf.MapSpec `ebpf:"origins"`
 	PathWalks      *ebpf.MapSpec `ebpf:"path_walks"`
 	PolicyCounters *ebpf.MapSpec `ebpf:"policy_counters"`
+	Rates          *ebpf.MapSpec `ebpf:"rates"`
 	Retries        *ebpf.MapSpec `ebpf:"retries"`
 	ScratchTaken   *ebpf.MapSpec `ebpf:"scratch_taken"`
 	Seals          *ebpf.MapSpec `ebpf:"seals"`
@@ -160,6 +169,7 @@ type SiteVariableSpecs struct {
 	Config            *ebpf.VariableSpec `ebpf:"config"`
 	ExpressionCode    *ebpf.VariableSpec `ebpf:"expression_code"`
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
+	NoFileHash        *ebpf.VariableSpec `ebpf:"no_file_hash"`
 	NoNotices         *ebpf.VariableSpec `ebpf:"no_notices"`
 	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
@@ -195,6 +205,7 @@ type SiteMaps struct {
 	Evaluations    *ebpf.Map `ebpf:"evaluations"`
 	Events         *ebpf.Map `ebpf:"events"`
 	Expectations   *ebpf.Map `ebpf:"expectations"`
+	FileHashes     *ebpf.Map `ebpf:"file_hashes"`
 	FreeSlots      *ebpf.Map `ebpf:"free_slots"`
 	KernelErrors   *ebpf.Map `ebpf:"kernel_errors"`
 	Lineages       *ebpf.Map `ebpf:"lineages"`
@@ -204,6 +215,7 @@ type SiteMaps struct {
 	Origins        *ebpf.Map `ebpf:"origins"`
 	PathWalks      *ebpf.Map `ebpf:"path_walks"`
 	PolicyCounters *ebpf.Map `ebpf:"policy_counters"`
+	Rates          *ebpf.Map `ebpf:"rates"`
 	Retries        *ebpf.Map `ebpf:"retries"`
 	ScratchTaken   *ebpf.Map `ebpf:"scratch_taken"`
 	Seals          *ebpf.Map `ebpf:"seals"`
@@ -223,6 +235,7 @@ func (m *SiteMaps) Close() error {
 		m.Evaluations,
 		m.Events,
 		m.Expectations,
+		m.FileHashes,
 		m.FreeSlots,
 		m.KernelErrors,
 		m.Lineages,
@@ -232,6 +245,7 @@ func (m *SiteMaps) Close() error {
 		m.Origins,
 		m.PathWalks,
 		m.PolicyCounters,
+		m.Rates,
 		m.Retries,
 		m.ScratchTaken,
 		m.Seals,
@@ -252,6 +266,7 @@ type SiteVariables struct {
 	Config            *ebpf.Variable `ebpf:"config"`
 	ExpressionCode    *ebpf.Variable `ebpf:"expression_code"`
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
+	NoFileHash        *ebpf.Variable `ebpf:"no_file_hash"`
 	NoNotices         *ebpf.Variable `ebpf:"no_notices"`
 	NoRetry           *ebpf.Variable `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
@@ -269,6 +284,8 @@ type SitePrograms struct {
 	FunctionEntry   *ebpf.Program `ebpf:"function_entry"`
 	FunctionReturn  *ebpf.Program `ebpf:"function_return"`
 	FunctionVerdict *ebpf.Program `ebpf:"function_verdict"`
+	HashFile        *ebpf.Program `ebpf:"hash_file"`
+	HashWanted      *ebpf.Program `ebpf:"hash_wanted"`
 	HookVerdict     *ebpf.Program `ebpf:"hook_verdict"`
 	Prefault        *ebpf.Program `ebpf:"prefault"`
 	RawEvent        *ebpf.Program `ebpf:"raw_event"`
@@ -285,6 +302,8 @@ func (p *SitePrograms) Close() error {
 		p.FunctionEntry,
 		p.FunctionReturn,
 		p.FunctionVerdict,
+		p.HashFile,
+		p.HashWanted,
 		p.HookVerdict,
 		p.Prefault,
 		p.RawEvent,

@@ -15,27 +15,34 @@ import (
 
 type WireAct struct {
 	_            structs.HostLayout
-	Flags        uint8
-	Signal       uint8
+	Flags        uint16
 	Group        uint16
 	Policy       uint32
 	Error        int32
 	NoticeError  int32
 	NoticeSignal uint8
 	Notice       uint8
-	Pad          uint16
-	Pad2         uint32
+	Signal       uint8
+	RateScope    uint8
+	RateSeconds  uint32
+	Rate         uint32
+	RateReads    uint32
 }
 
 type WireActionFlags uint32
 
 const (
-	WireActionFlagsACTION_POST     WireActionFlags = 1
-	WireActionFlagsACTION_SIGNAL   WireActionFlags = 2
-	WireActionFlagsACTION_NOPOST   WireActionFlags = 4
-	WireActionFlagsACTION_OVERRIDE WireActionFlags = 8
-	WireActionFlagsACTION_NOTIFY   WireActionFlags = 16
-	WireActionFlagsACTION_NOTICED  WireActionFlags = 32
+	WireActionFlagsACTION_POST         WireActionFlags = 1
+	WireActionFlagsACTION_SIGNAL       WireActionFlags = 2
+	WireActionFlagsACTION_NOPOST       WireActionFlags = 4
+	WireActionFlagsACTION_OVERRIDE     WireActionFlags = 8
+	WireActionFlagsACTION_NOTIFY       WireActionFlags = 16
+	WireActionFlagsACTION_NOTICED      WireActionFlags = 32
+	WireActionFlagsACTION_KERNEL_STACK WireActionFlags = 64
+	WireActionFlagsACTION_USER_STACK   WireActionFlags = 128
+	WireActionFlagsACTION_FILE_HASH    WireActionFlags = 256
+	WireActionFlagsACTION_UNNOTIFY     WireActionFlags = 512
+	WireActionFlagsACTION_REMOTE       WireActionFlags = 4096
 )
 
 type WireAutomatonRow struct {
@@ -182,20 +189,24 @@ type WireEventHeader struct {
 }
 
 type WireEventSite struct {
-	_          structs.HostLayout
-	H          WireEventHeader
-	Site       uint32
-	Version    uint32
-	Regs       [32]uint64
-	StringLen  [6]uint32
-	Mode       [6]uint32
-	Unreadable uint32
-	AtExit     uint32
-	Data       uint64
-	Posted     WireRuleBits
-	Signalled  WireRuleBits
-	Overridden WireRuleBits
-	Notified   WireRuleBits
+	_           structs.HostLayout
+	H           WireEventHeader
+	Site        uint32
+	Version     uint32
+	Regs        [32]uint64
+	StringLen   [6]uint32
+	Mode        [6]uint32
+	Unreadable  uint32
+	KernelStack uint16
+	UserStack   uint16
+	AtExit      uint32
+	FileHash    uint32
+	Data        uint64
+	Posted      WireRuleBits
+	Signalled   WireRuleBits
+	Overridden  WireRuleBits
+	Notified    WireRuleBits
+	Silent      WireRuleBits
 }
 
 type WireEventType uint32
@@ -241,6 +252,14 @@ const (
 	WireExpressionOpEXPRESSION_UNSIGNED32        WireExpressionOp = 14
 )
 
+type WireHashSource uint32
+
+const (
+	WireHashSourceHASH_NONE   WireHashSource = 0
+	WireHashSourceHASH_FILE   WireHashSource = 1
+	WireHashSourceHASH_BINPRM WireHashSource = 2
+)
+
 type WireInstruction struct {
 	_     structs.HostLayout
 	Value uint64
@@ -265,7 +284,8 @@ const (
 	WireKernelErrorKERR_MISSED      WireKernelError = 11
 	WireKernelErrorKERR_LINEAGE     WireKernelError = 12
 	WireKernelErrorKERR_ORIGIN      WireKernelError = 13
-	WireKernelErrorKERR_MAX         WireKernelError = 14
+	WireKernelErrorKERR_FILE_HASH   WireKernelError = 14
+	WireKernelErrorKERR_MAX         WireKernelError = 15
 )
 
 type WireLimits uint32
@@ -285,6 +305,9 @@ const (
 	WireLimitsSLOTS_MAX        WireLimits = 16384
 	WireLimitsPOLICIES_MAX     WireLimits = 2048
 	WireLimitsCHAIN_MAX        WireLimits = 10
+	WireLimitsSTACK_MAX        WireLimits = 127
+	WireLimitsFILE_HASH_MAX    WireLimits = 64
+	WireLimitsRATES_MAX        WireLimits = 32768
 	WireLimitsDATA_MAX         WireLimits = 327360
 	WireLimitsDATA_CHUNK       WireLimits = 16384
 	WireLimitsNOTICES_MAX      WireLimits = 16
@@ -382,6 +405,7 @@ type WirePolicyCounters struct {
 	MonitorOverride uint64
 	Notify          uint64
 	MonitorNotify   uint64
+	Limited         uint64
 }
 
 type WireProgramInfo struct {
@@ -390,6 +414,14 @@ type WireProgramInfo struct {
 	Instructions uint32
 	Name         [16]int8
 }
+
+type WireRateScope uint32
+
+const (
+	WireRateScopeRATE_THREAD  WireRateScope = 0
+	WireRateScopeRATE_PROCESS WireRateScope = 1
+	WireRateScopeRATE_GLOBAL  WireRateScope = 2
+)
 
 type WireReadConfig struct {
 	_        structs.HostLayout
@@ -536,8 +568,11 @@ type WireSiteConfig struct {
 	RegsOffset   uint16
 	ResultOffset uint16
 	Notifies     uint8
+	Limits       uint8
+	Stacks       uint8
+	Hashes       uint8
 	HasRest      uint8
-	Pad          [2]uint8
+	Pad          [7]uint8
 	Kinds        uint64
 	Read         [32]WireReadConfig
 	Chain        [32]WireChainConfig
@@ -663,6 +698,7 @@ const (
 	WireVarExportEventType        = "export_event_type"
 	WireVarExportExecFlags        = "export_exec_flags"
 	WireVarExportExpressionOp     = "export_expression_op"
+	WireVarExportHashSource       = "export_hash_source"
 	WireVarExportInstruction      = "export_instruction"
 	WireVarExportKernelError      = "export_kernel_error"
 	WireVarExportLimits           = "export_limits"
@@ -676,6 +712,7 @@ const (
 	WireVarExportPerfInfo         = "export_perf_info"
 	WireVarExportPolicyCounters   = "export_policy_counters"
 	WireVarExportProgramInfo      = "export_program_info"
+	WireVarExportRateScope        = "export_rate_scope"
 	WireVarExportReadConfig       = "export_read_config"
 	WireVarExportReadKind         = "export_read_kind"
 	WireVarExportReadKinds        = "export_read_kinds"
@@ -774,6 +811,7 @@ type WireVariableSpecs struct {
 	ExportEventType        *ebpf.VariableSpec `ebpf:"export_event_type"`
 	ExportExecFlags        *ebpf.VariableSpec `ebpf:"export_exec_flags"`
 	ExportExpressionOp     *ebpf.VariableSpec `ebpf:"export_expression_op"`
+	ExportHashSource       *ebpf.VariableSpec `ebpf:"export_hash_source"`
 	ExportInstruction      *ebpf.VariableSpec `ebpf:"export_instruction"`
 	ExportKernelError      *ebpf.VariableSpec `ebpf:"export_kernel_error"`
 	ExportLimits           *ebpf.VariableSpec `ebpf:"export_limits"`
@@ -787,6 +825,7 @@ type WireVariableSpecs struct {
 	ExportPerfInfo         *ebpf.VariableSpec `ebpf:"export_perf_info"`
 	ExportPolicyCounters   *ebpf.VariableSpec `ebpf:"export_policy_counters"`
 	ExportProgramInfo      *ebpf.VariableSpec `ebpf:"export_program_info"`
+	ExportRateScope        *ebpf.VariableSpec `ebpf:"export_rate_scope"`
 	ExportReadConfig       *ebpf.VariableSpec `ebpf:"export_read_config"`
 	ExportReadKind         *ebpf.VariableSpec `ebpf:"export_read_kind"`
 	ExportReadKinds        *ebpf.VariableSpec `ebpf:"export_read_kinds"`
@@ -861,6 +900,7 @@ type WireVariables struct {
 	ExportEventType        *ebpf.Variable `ebpf:"export_event_type"`
 	ExportExecFlags        *ebpf.Variable `ebpf:"export_exec_flags"`
 	ExportExpressionOp     *ebpf.Variable `ebpf:"export_expression_op"`
+	ExportHashSource       *ebpf.Variable `ebpf:"export_hash_source"`
 	ExportInstruction      *ebpf.Variable `ebpf:"export_instruction"`
 	ExportKernelError      *ebpf.Variable `ebpf:"export_kernel_error"`
 	ExportLimits           *ebpf.Variable `ebpf:"export_limits"`
@@ -874,6 +914,7 @@ type WireVariables struct {
 	ExportPerfInfo         *ebpf.Variable `ebpf:"export_perf_info"`
 	ExportPolicyCounters   *ebpf.Variable `ebpf:"export_policy_counters"`
 	ExportProgramInfo      *ebpf.Variable `ebpf:"export_program_info"`
+	ExportRateScope        *ebpf.Variable `ebpf:"export_rate_scope"`
 	ExportReadConfig       *ebpf.Variable `ebpf:"export_read_config"`
 	ExportReadKind         *ebpf.Variable `ebpf:"export_read_kind"`
 	ExportReadKinds        *ebpf.Variable `ebpf:"export_read_kinds"`

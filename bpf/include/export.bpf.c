@@ -18,6 +18,8 @@ EXPORT_TYPE(enum, task_state);
 EXPORT_TYPE(enum, string_status);
 EXPORT_TYPE(enum, match_kind);
 EXPORT_TYPE(enum, action_flags);
+EXPORT_TYPE(enum, rate_scope);
+EXPORT_TYPE(enum, hash_source);
 EXPORT_TYPE(enum, read_kind);
 EXPORT_TYPE(enum, syscall_abi);
 EXPORT_TYPE(enum, namespace_kind);

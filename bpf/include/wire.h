@@ -27,6 +27,9 @@ enum limits {
 	SLOTS_MAX = 16384,
 	POLICIES_MAX = 2048,
 	CHAIN_MAX = 10,                 /* pointers that one read follows */
+	STACK_MAX = 127,                /* frames of a stack: kernel.perf_event_max_stack as it comes */
+	FILE_HASH_MAX = 64,             /* bytes of a file's hash; a power of two */
+	RATES_MAX = 32768,              /* values whose rate is remembered */
 	DATA_MAX = 327360,              /* bytes of one argument that are sent apart, with those that are not */
 	DATA_CHUNK = 16384,
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
@@ -214,20 +217,34 @@ enum action_flags {
 	ACTION_OVERRIDE = 8, /* what the site decides about returns act.error */
 	ACTION_NOTIFY = 16,  /* leave act.notice_signal and act.notice_error for the enforcers of act.notice */
 	ACTION_NOTICED = 32, /* do what was left for the enforcers of act.notice */
+	ACTION_KERNEL_STACK = 64, /* the event has the stack of the kernel */
+	ACTION_USER_STACK = 128,  /* and that of the process */
+	ACTION_FILE_HASH = 256,   /* and the hash of the file that a security hook is about */
+	ACTION_UNNOTIFY = 512,    /* take back what was left for the enforcers of act.notice */
+	ACTION_REMOTE = 4096,     /* the agent hears of the match also when there is no event */
+};
+
+/* Who shares the rate of a rule's events. */
+enum rate_scope {
+	RATE_THREAD = 0,
+	RATE_PROCESS = 1,
+	RATE_GLOBAL = 2,
 };
 
 /* What a rule does. */
 struct act {
-	__u8 flags; /* enum action_flags */
-	__u8 signal;
+	__u16 flags; /* enum action_flags */
 	__u16 group;  /* rules of one hook, in order: only the first that matches acts */
 	__u32 policy; /* index of its counters */
 	__s32 error;
 	__s32 notice_error;
 	__u8 notice_signal;
 	__u8 notice;  /* below NOTICES_MAX */
-	__u16 pad;
-	__u32 pad2;
+	__u8 signal;
+	__u8 rate_scope;     /* enum rate_scope */
+	__u32 rate_seconds;  /* between two events of the same values; 0: no limit */
+	__u32 rate;          /* number of the rule among all that have a rate */
+	__u32 rate_reads;    /* bit per read whose value counts */
 };
 
 struct policy_counters {
@@ -239,6 +256,7 @@ struct policy_counters {
 	__u64 monitor_override;
 	__u64 notify;
 	__u64 monitor_notify;
+	__u64 limited; /* events that were not made because of their rate */
 };
 
 /* Where a site's program has one value from. */
@@ -402,6 +420,13 @@ struct chain_config {
 	__u32 offset[CHAIN_MAX + 1];
 };
 
+/* Which file a security hook is about. */
+enum hash_source {
+	HASH_NONE = 0,
+	HASH_FILE = 1,   /* its first argument is a struct file */
+	HASH_BINPRM = 2, /* or a struct linux_binprm, which has one */
+};
+
 struct site_config {
 	__u32 id;
 	__u32 serial; /* of the site among all that there were, from 1: ids are used again */
@@ -413,8 +438,11 @@ struct site_config {
 	__u16 regs_offset;
 	__u16 result_offset; /* of what a program that ran before has decided, or of what the call returned */
 	__u8 notifies;       /* some rule leaves notices */
+	__u8 limits;         /* some rule's events have a rate */
+	__u8 stacks;         /* some rule's events have stacks: ACTION_KERNEL_STACK, ACTION_USER_STACK */
+	__u8 hashes;         /* enum hash_source */
 	__u8 has_rest;       /* some read has a rest */
-	__u8 pad[2];
+	__u8 pad[7];
 	__u64 kinds; /* bit per kind from READ_KINDS_FIRST on that the site reads */
 	struct read_config read[READS_MAX];
 	struct chain_config chain[READS_MAX];
@@ -515,7 +543,9 @@ struct event_exit {
 
 /*
  * Followed by the strings of the arguments, in the order of their buffers,
- * without NUL; string_len holds their lengths or an enum string_status.
+ * without NUL; string_len holds their lengths or an enum string_status. Then
+ * come the addresses of the kernel's stack, those of the process's, and
+ * FILE_HASH_MAX bytes that begin with the file's hash.
  */
 struct event_site {
 	struct event_header h;
@@ -526,12 +556,16 @@ struct event_site {
 	/* Of files the mode of the inode, of bytes how many there were (at most 2^32 - 1), of unix addresses the family. */
 	__u32 mode[STRINGS_MAX];
 	__u32 unreadable; /* bit per word of regs that a pointer leads to, and that could not be read */
+	__u16 kernel_stack; /* bytes */
+	__u16 user_stack;
 	__u32 at_exit; /* strings were read when the call returned */
+	__u32 file_hash; /* the kernel's enum hash_algo, plus one; 0: no hash follows */
 	__u64 data;    /* names, with the task, the event_data that belong to it; 0: none */
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */
 	struct rule_bits overridden; /* the same: rules whose error was returned */
 	struct rule_bits notified;   /* the same: rules that left a notice */
+	struct rule_bits silent;     /* of the posted: rules that only the agent is told of */
 };
 
 /*
@@ -563,7 +597,8 @@ enum kernel_error {
 	KERR_MISSED = 11,         /* the kernel skipped a base program, see lib/exec.h; it counts that itself */
 	KERR_LINEAGE = 12,        /* no storage for what a task descends from */
 	KERR_ORIGIN = 13,         /* no storage for what a process had at its exec */
-	KERR_MAX = 14,
+	KERR_FILE_HASH = 14,      /* no storage for a file's hash */
+	KERR_MAX = 15,
 };
 
 #endif

@@ -172,10 +172,14 @@ static __always_inline void read_words(void *ctx, void *context, struct evaluati
 static __always_inline bool read_all(void *ctx, struct evaluation *e, struct site_record *r, __u32 level,
 				     enum reading reading, const char *exec_name)
 {
-	void *context = reading == READ_AT_ENTRY ? site_context(ctx) : ctx;
+	void *context = ctx;
 	bool unreadable = false;
 	__u32 len, number;
 
+	if (reading == READ_AT_ENTRY)
+		context = site_context(ctx);
+	else if (reading == READ_AT_EXEC)
+		context = NULL;
 	for (int s = 0; s < STRINGS_MAX; s++) {
 		r->event.string_len[s] = 0;
 		r->event.mode[s] = 0;
@@ -232,6 +236,7 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 	r->event.at_exit = reading != READ_AT_ENTRY;
 	act_on_matches(level);
 	if (e->posted_any) {
+		take_stacks(ctx, e, r, reading == READ_AT_EXEC);
 		post_rests(r, level, subject->slot);
 		post_event(level, subject->slot);
 	}
@@ -280,6 +285,37 @@ static __always_inline void site_again(void *ctx, enum reading reading, const ch
 	if (level >= SCRATCH_LEVELS)
 		return;
 	evaluate_at(ctx, rules, &subject, level, reading, retry, exec_name, ret);
+	scratch_leave(level);
+}
+
+/* Finds out whether a rule that will act wants the hash of the file. */
+static __always_inline void site_foresee(void *ctx)
+{
+	struct subject subject = {};
+	struct set_rules *rules;
+	struct site_record *r;
+	struct evaluation *e;
+	__u32 level;
+
+	if (file_hash_busy())
+		return;
+	file_hash_want(false);
+	rules = rules_for(&subject);
+	if (!rules)
+		return;
+	level = scratch_enter();
+	if (level >= SCRATCH_LEVELS)
+		return;
+	e = evaluation_get(level);
+	r = record_get(level);
+	if (e && r) {
+		read_all(ctx, e, r, level, READ_AT_ENTRY, NULL);
+		e->matching = rules->rules;
+		e->enforce = rules->enforce;
+		evaluate_reads(e, r, level);
+		if (file_hash_asked(level))
+			file_hash_want(true);
+	}
 	scratch_leave(level);
 }
 

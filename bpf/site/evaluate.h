@@ -3,6 +3,8 @@
 #define BOLTSEAL_EVALUATE_H
 
 #include "changes.h"
+#include "filehash.h"
+#include "rate.h"
 #include "read.h"
 #include "compute.h"
 #include "search.h"
@@ -299,6 +301,7 @@ __noinline int act_on_rule(__u32 level, __u32 rule)
 	__u64 bit = 1ULL << (rule % 64);
 	struct policy_counters *counters;
 	struct act *act;
+	bool made;
 
 	key = config.id * RULES_MAX + bound_index(rule, RULES_MAX);
 	act = bpf_map_lookup_elem(&acts, &key);
@@ -346,15 +349,25 @@ __noinline int act_on_rule(__u32 level, __u32 rule)
 			act_on_notice(e, act->notice);
 		return 0;
 	}
-	/* With both flags the record is for the agent alone. */
-	if (act->flags & ACTION_NOPOST)
+	if (act->flags & ACTION_UNNOTIFY)
+		notice_forget(act->notice);
+	made = act->flags & ACTION_POST;
+	if (!made) {
 		counters->nopost++;
-	else
+	} else if (act->rate_seconds &&
+		   rate_exceeded(level, act->rate, act->rate_scope, act->rate_seconds, act->rate_reads)) {
+		counters->limited++;
+		made = false;
+	} else {
 		counters->post++;
-	if (act->flags & ACTION_POST) {
-		r->event.posted.word[word] |= bit;
-		e->posted_any = 1;
+		e->stacks |= act->flags & (ACTION_KERNEL_STACK | ACTION_USER_STACK);
 	}
+	if (!made && !(act->flags & ACTION_REMOTE))
+		return 0;
+	r->event.posted.word[word] |= bit;
+	if (!made)
+		r->event.silent.word[word] |= bit;
+	e->posted_any = 1;
 	return 0;
 }
 
@@ -370,11 +383,13 @@ __noinline int act_on_matches(__u32 level)
 	e->posted_any = 0;
 	e->last_group = 0;
 	e->denied = 0;
+	e->stacks = 0;
 	for (int w = 0; w < RULE_WORDS; w++) {
 		r->event.posted.word[w] = 0;
 		r->event.signalled.word[w] = 0;
 		r->event.overridden.word[w] = 0;
 		r->event.notified.word[w] = 0;
+		r->event.silent.word[w] = 0;
 	}
 	for (__u32 w = 0; w < RULE_WORDS && w < config.words; w++) {
 		word = e->matching.word[w];
@@ -386,6 +401,70 @@ __noinline int act_on_matches(__u32 level)
 		}
 	}
 	return 0;
+}
+
+/* Whether a rule that is left asks for the file's hash. */
+__noinline int file_hash_asked(__u32 level)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct act *act;
+	__u32 key, asked = 0;
+	__u64 word;
+
+	if (!config.hashes || !e)
+		return 0;
+	for (__u32 w = 0; w < RULE_WORDS && w < config.words; w++) {
+		word = e->matching.word[w];
+		for (int i = 0; i < 64; i++) {
+			if (!word)
+				break;
+			key = config.id * RULES_MAX + bound_index(w * 64 + lowest_bit(word), RULES_MAX);
+			act = bpf_map_lookup_elem(&acts, &key);
+			if (act)
+				asked |= act->flags & ACTION_FILE_HASH;
+			word &= word - 1;
+		}
+	}
+	return asked;
+}
+
+/* Takes the stacks that events ask for; where there is none its length is 0. */
+static __always_inline void take_stacks(void *ctx, struct evaluation *e, struct site_record *r, bool executed)
+{
+	long n = 0;
+
+	if ((config.stacks & ACTION_KERNEL_STACK) && (e->stacks & ACTION_KERNEL_STACK))
+		n = bpf_get_stack(ctx, e->trace[0], STACK_MAX * 8, 0);
+	r->event.kernel_stack = n > 0 ? n : 0;
+	n = 0;
+	/* That of the program that has called execve is gone. */
+	if ((config.stacks & ACTION_USER_STACK) && (e->stacks & ACTION_USER_STACK) && !executed)
+		n = bpf_get_stack(ctx, e->trace[1], STACK_MAX * 8, BPF_F_USER_STACK);
+	r->event.user_stack = n > 0 ? n : 0;
+}
+
+/* Copies the stacks behind the strings; how much of the data is used then. */
+static __always_inline __u32 post_stacks(struct evaluation *e, struct site_record *r, __u32 used)
+{
+	__u32 len = r->event.kernel_stack;
+
+	bpf_probe_read_kernel(&r->data[clamp_index(used, STRINGS_MAX * STRING_MAX + 1)], bound_index(len, STACK_ROOM), e->trace[0]);
+	used += bound_index(len, STACK_ROOM);
+	len = r->event.user_stack;
+	bpf_probe_read_kernel(&r->data[clamp_index(used, STRINGS_MAX * STRING_MAX + STACK_ROOM + 1)], bound_index(len, STACK_ROOM), e->trace[1]);
+	return used + bound_index(len, STACK_ROOM);
+}
+
+/* The same for the file's hash, if there is one. */
+static __always_inline __u32 post_file_hash(struct site_record *r, __u32 used)
+{
+	struct file_hash *hash = task_memory(&file_hashes, task_current());
+
+	if (!hash || !hash->algorithm)
+		return used;
+	r->event.file_hash = hash->algorithm;
+	bpf_probe_read_kernel(&r->data[clamp_index(used, RECORD_ROOM - FILE_HASH_MAX + 1)], FILE_HASH_MAX, hash->bytes);
+	return used + FILE_HASH_MAX;
 }
 
 /*
@@ -482,9 +561,16 @@ __noinline int post_event(__u32 level, __u32 slot)
 	}
 	if (used > STRINGS_MAX * STRING_MAX)
 		used = STRINGS_MAX * STRING_MAX;
+	if (config.stacks)
+		used = post_stacks(e, r, used);
+	r->event.file_hash = 0;
+	if (config.hashes)
+		used = post_file_hash(r, used);
+	if (used > RECORD_ROOM)
+		used = RECORD_ROOM;
 	event_header_init(&r->event.h, EVENT_SITE, sizeof(r->event) + used,
 			  (struct task_struct *)bpf_get_current_task(), slot);
-	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + clamp_index(used, STRINGS_MAX * STRING_MAX + 1), 0))
+	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + clamp_index(used, RECORD_ROOM + 1), 0))
 		event_lost(slot);
 	return 0;
 }

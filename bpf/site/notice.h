@@ -73,4 +73,13 @@ static __always_inline bool notice_take(__u32 by, struct notice *asked)
 	return true;
 }
 
+/* Takes a policy's notice back, so that nobody does what it asks for. */
+static __always_inline void notice_forget(__u32 by)
+{
+	struct notices *n = task_memory(&notices, task_current());
+
+	if (n)
+		n->pending &= ~(1ULL << bound_index(by, NOTICES_MAX));
+}
+
 #endif

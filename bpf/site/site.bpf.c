@@ -11,6 +11,8 @@
  *                     function's place
  *   prefault          makes what function_verdict reads of user memory be there
  *   hook_verdict      an LSM hook
+ *   hash_wanted       runs before it where events have the hash of a file, and
+ *   hash_file         between the two
  *   syscall_exit      for sys_enter_*: reads what entry could not, when the
  *                     call returns and has faulted the string in
  *   function_return   the same for system calls hooked as functions
@@ -109,11 +111,40 @@ long function_verdict(void *ctx)
 SEC("lsm")
 long hook_verdict(void *ctx)
 {
-	__s32 before = 0, error = site_enter(ctx);
+	__s32 before = 0, error = file_hash_busy() ? 0 : site_enter(ctx);
 
 	if (config.result_offset)
 		bpf_probe_read_kernel(&before, sizeof(before), ctx + config.result_offset);
 	return verdict(before ? before : error);
+}
+
+SEC("lsm")
+long hash_wanted(void *ctx)
+{
+	site_foresee(ctx);
+	return 0;
+}
+
+SEC("lsm.s")
+long hash_file(__u64 *ctx)
+{
+	struct file_hash *hash = task_memory(&file_hashes, task_current());
+	struct file *file;
+	long algorithm;
+
+	if (!hash || !hash->wanted || hash->busy)
+		return 0;
+	if (config.hashes == HASH_BINPRM)
+		file = ((struct linux_binprm *)ctx[0])->file;
+	else
+		file = (struct file *)ctx[0];
+	if (!file)
+		return 0;
+	hash->busy = 1;
+	algorithm = bpf_ima_file_hash(file, hash->bytes, FILE_HASH_MAX);
+	hash->busy = 0;
+	hash->algorithm = algorithm >= 0 ? algorithm + 1 : 0;
+	return 0;
 }
 
 SEC("tracepoint")
@@ -139,7 +170,7 @@ int function_return(void *ctx)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(exec_done, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
 {
-	site_again(NULL, READ_AT_EXEC, BPF_CORE_READ(bprm, filename), 0);
+	site_again(ctx, READ_AT_EXEC, BPF_CORE_READ(bprm, filename), 0);
 	return 0;
 }
 

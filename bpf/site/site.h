@@ -92,6 +92,8 @@ struct evaluation {
 	__u32 number[STRINGS_MAX]; /* that go with pointers, of bytes or of parts */
 	__u64 word;               /* to which the chain of the read in hand leads */
 	__u64 changes;            /* of the process: what read_changes has found */
+	__u32 stacks;             /* ACTION_KERNEL_STACK and ACTION_USER_STACK: what events ask for */
+	__u64 trace[2][STACK_MAX + 1]; /* stacks: of the kernel, of the process */
 	struct {
 		__u64 at;          /* the array of struct iovec, or with whole the bytes */
 		__u64 count;       /* of vectors */
@@ -115,11 +117,19 @@ struct {
 } evaluations SEC(".maps");
 
 /* The event is assembled apart from the strings, which it holds without gaps. */
+#define STACK_ROOM ((STACK_MAX + 1) * 8)
+#define RECORD_ROOM (STRINGS_MAX * STRING_MAX + 2 * STACK_ROOM + FILE_HASH_MAX)
+
 struct site_record {
 	struct event_site event;
-	char data[STRINGS_MAX * STRING_MAX];
+	char data[RECORD_ROOM];
 	__u64 rest_of_user; /* bytes that are sent apart are the process's, wherever their pointer points */
 };
+
+/* The kernel allocates no larger values for each CPU. */
+#define PER_CPU_MAX 32768
+_Static_assert(sizeof(struct evaluation) <= PER_CPU_MAX, "an evaluation fits a map");
+_Static_assert(sizeof(struct site_record) <= PER_CPU_MAX, "a record fits a map");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

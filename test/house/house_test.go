@@ -45,6 +45,7 @@ func layers() map[string]int {
 		"agent/internal/reader":    3,
 		"agent/internal/remote":    3,
 		"agent/internal/seal":      3,
+		"agent/internal/stack":     3,
 		"agent/internal/store":     3,
 
 		// What decides, over the siblings that do; then the edge, which
@@ -68,8 +69,8 @@ func pure() []string {
 func touching() []string {
 	return []string{
 		"agent/internal/kernel", "agent/internal/cgroup", "agent/internal/seal", "agent/internal/engine",
-		"agent/internal/attach", "agent/internal/reader", "agent/internal/store", "agent/internal/policydir",
-		"agent/internal/remote",
+		"agent/internal/attach", "agent/internal/reader", "agent/internal/stack", "agent/internal/store",
+		"agent/internal/policydir", "agent/internal/remote",
 	}
 }
 

@@ -80,6 +80,7 @@ func FeatureOf(m compile.Mechanism) (feature kernel.Feature, ok bool) {
 		compile.CanFentry: kernel.Fentry, compile.CanOverride: kernel.OverrideReturn,
 		compile.CanModifyReturn: kernel.ModifyReturn, compile.CanModifySyscall: kernel.ModifyReturnSyscall,
 		compile.CanLSM: kernel.LSM, compile.CanSignal: kernel.Signal,
+		compile.CanHashFile: kernel.FileHash,
 	}[m]
 	return feature, ok
 }
@@ -94,7 +95,7 @@ func (p *Points) Can(m compile.Mechanism) error {
 		return err
 	}
 	switch m {
-	case compile.CanFentry, compile.CanModifyReturn, compile.CanModifySyscall, compile.CanLSM:
+	case compile.CanFentry, compile.CanModifyReturn, compile.CanModifySyscall, compile.CanLSM, compile.CanHashFile:
 		return p.unsafe
 	default:
 		return nil

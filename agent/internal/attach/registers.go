@@ -10,10 +10,13 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 )
 
-// Registers is compile.Kernel: offsets into struct pt_regs of
-// arch/x86/include/asm/ptrace.h and arch/arm64/include/asm/ptrace.h.
-func (p *Points) Registers() compile.Registers {
-	if runtime.GOARCH == "arm64" {
+// Registers is compile.Kernel.
+func (p *Points) Registers() compile.Registers { return RegistersOf(runtime.GOARCH) }
+
+// RegistersOf are those of an architecture, by its Go name, amd64 or arm64: offsets
+// into struct pt_regs of arch/x86/include/asm/ptrace.h and arch/arm64/include/asm/ptrace.h.
+func RegistersOf(arch string) compile.Registers {
+	if arch == "arm64" {
 		words := []uint16{0, 8, 16, 24, 32, 40}
 		return compile.Registers{Args: words, Call: words, Compat: words, Result: 0, Named: namedARM64()}
 	}

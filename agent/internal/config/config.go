@@ -59,6 +59,9 @@ type Config struct {
 	ProcessCache int `yaml:"process-cache"`
 	// EventQueue is how many events may wait for one reader before it loses some.
 	EventQueue int `yaml:"event-queue"`
+	// ExposeStackAddresses: stacks in events have addresses, which tell where the
+	// kernel and programs are in memory.
+	ExposeStackAddresses bool `yaml:"expose-stack-addresses"`
 }
 
 // Default is the configuration of an agent that is told nothing.

@@ -5,9 +5,30 @@ package daemon
 import (
 	"errors"
 
+	"github.com/boltseal/boltseal/agent/internal/enrich"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/server"
+	"github.com/boltseal/boltseal/agent/internal/stack"
 )
+
+// stacks names functions for the enricher.
+type stacks struct{ symbols *stack.Symbols }
+
+// Kernel is enrich.Stacks.
+func (s stacks) Kernel(addresses []uint64) []enrich.Frame { return frames(s.symbols.Kernel(addresses)) }
+
+// User is enrich.Stacks.
+func (s stacks) User(pid uint32, start uint64, addresses []uint64) []enrich.Frame {
+	return frames(s.symbols.User(pid, start, addresses))
+}
+
+func frames(of []stack.Frame) []enrich.Frame {
+	out := make([]enrich.Frame, len(of))
+	for i, f := range of {
+		out[i] = enrich.Frame(f)
+	}
+	return out
+}
 
 func features(of kernel.Features) (list []server.Feature, probes map[string]bool) {
 	for _, a := range of.All() {

@@ -22,6 +22,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/reader"
 	"github.com/boltseal/boltseal/agent/internal/remote"
 	"github.com/boltseal/boltseal/agent/internal/server"
+	"github.com/boltseal/boltseal/agent/internal/stack"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
@@ -52,6 +53,7 @@ func newEvents(a *agent) (*events, error) {
 	e.enricher, err = enrich.New(enrich.Options{
 		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
 		BootTime: kernel.BootTime,
+		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
 	})
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -88,7 +90,9 @@ func (r rules) Resolve(site, version uint32, bit int) (enrich.Rule, bool) {
 	rule := enrich.Rule{
 		PolicyNamespace: of.Policy.Namespace, PolicyName: of.Policy.Name,
 		Section: of.Hook.Section, Message: of.Hook.Message, Tags: of.Hook.Tags,
-		Signal: of.Rule.Signal, Override: of.Rule.Overrides, Data: of.Hook.Data, Silent: !of.Rule.Post,
+		Signal: of.Rule.Signal, Override: of.Rule.Overrides, Unnotifies: of.Rule.Unnotifies,
+		KernelStack: of.Rule.KernelStack, UserStack: of.Rule.UserStack, FileHash: of.Rule.FileHash,
+		Data: of.Hook.Data,
 	}
 	if of.Hook.Section == policy.Tracepoints {
 		rule.Subsys, rule.Event = of.Hook.Site.Subsystem, of.Hook.Site.Name

@@ -16,6 +16,8 @@ import (
 // Counters is how often a policy's rules matched and what they did.
 type Counters struct {
 	Post, NoPost, Signal, MonitorSignal, Override, MonitorOverride, Notify, MonitorNotify uint64
+	// Limited is how many events were not made because of their rate.
+	Limited uint64
 }
 
 // Selector names a selector of a policy that has a label.
@@ -143,4 +145,5 @@ func (c *Counters) add(on bpf.WirePolicyCounters) {
 	c.MonitorOverride += on.MonitorOverride
 	c.Notify += on.Notify
 	c.MonitorNotify += on.MonitorNotify
+	c.Limited += on.Limited
 }

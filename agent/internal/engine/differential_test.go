@@ -173,7 +173,7 @@ func (d *differential) draw() *compile.Policy {
 func (d *differential) compare(record *compiletest.Record) (matched int) {
 	t := d.rig.t
 	t.Helper()
-	var matching, posted, signalled compile.Bits
+	var matching, posted, silent, signalled compile.Bits
 	rules := 0
 	for _, p := range d.loaded {
 		for _, h := range d.rig.policies[p.id].hooks {
@@ -194,13 +194,16 @@ func (d *differential) compare(record *compiletest.Record) (matched int) {
 					continue // only the first rule of a hook acts
 				}
 				acted = true
-				if rule.Told() {
+				if rule.Post || len(rule.Remote) > 0 {
 					posted = compile.With(posted, bit)
 				}
 				if rule.Post {
 					p.want.Post++
 				} else {
 					p.want.NoPost++
+					if len(rule.Remote) > 0 {
+						silent = compile.With(silent, bit)
+					}
 				}
 				switch {
 				case rule.Enforces() && p.enforce:
@@ -218,7 +221,7 @@ func (d *differential) compare(record *compiletest.Record) (matched int) {
 	if got := d.rig.matching(); got != matching {
 		d.explain(record, matching, got)
 	}
-	d.compareEvent(record, posted, signalled)
+	d.compareEvent(record, posted, silent, signalled)
 	return matched
 }
 
@@ -239,7 +242,7 @@ func (d *differential) explain(record *compiletest.Record, want, got compile.Bit
 }
 
 // compareEvent compares the event, if there must be one, with the record.
-func (d *differential) compareEvent(record *compiletest.Record, posted, signalled compile.Bits) {
+func (d *differential) compareEvent(record *compiletest.Record, posted, silent, signalled compile.Bits) {
 	t := d.rig.t
 	t.Helper()
 	if compile.Empty(posted) {
@@ -253,7 +256,7 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 	want := &siteEvent{}
 	want.H = got.H // looked at below
 	want.Site, want.Version = d.rig.site.id, d.rig.versions.slots[0].id
-	want.Posted, want.Signalled = posted, signalled
+	want.Posted, want.Silent, want.Signalled = posted, silent, signalled
 	want.Regs = got.Regs // pointers are where they are
 	for dim, read := range d.rig.site.table.Reads() {
 		value := record.Value(read)

@@ -78,6 +78,7 @@ type Engine struct {
 	policies map[PolicyID]*loaded
 	lastID   PolicyID
 	serial   uint32 // of the site that was made last
+	rates    uint32 // number of the rule with a rate that was given a bit last
 	// counters says which elements of policy_counters are in use.
 	counters [bpf.WireLimitsPOLICIES_MAX]bool
 	// origins is how many policies ask what processes have changed.
@@ -265,25 +266,28 @@ func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	s.table.Add(bit, h, rule)
 	act := bpf.WireAct{Policy: l.countersOf(h, rule), Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error}
 	if rule.Notifies {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOTIFY)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_NOTIFY)
 		act.Notice, act.NoticeSignal, act.NoticeError = rule.Notice, rule.NoticeSignal, rule.NoticeError
 	}
 	if rule.Noticed {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOTICED)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_NOTICED)
 		act.Notice = rule.Notice
 	}
 	if rule.Overrides {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_OVERRIDE)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_OVERRIDE)
 	}
 	if rule.Signal != 0 {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_SIGNAL)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_SIGNAL)
 	}
-	if rule.Told() {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_POST)
+	if rule.Post {
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_POST)
+	} else {
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_NOPOST)
 	}
-	if !rule.Post {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOPOST)
+	if len(rule.Remote) > 0 {
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_REMOTE)
 	}
+	e.post(&act, s, h, rule)
 	e.maps.acts.Store(int(s.id)*compile.MaxRules+bit, act)
 	s.own(bit, owner{from: e.versions.last + 1, Rule: s.rule(l.policy, h, rule)})
 	for _, f := range rule.Filters {

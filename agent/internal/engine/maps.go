@@ -46,6 +46,9 @@ func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
 	if err := m.adapt(spec, programs); err != nil {
 		return nil, err
 	}
+	if m.options.TaskRoom > 0 {
+		spec.Maps[bpf.SiteMapFileHashes].MaxEntries = 1 // such a kernel hashes no files for programs
+	}
 	return spec, nil
 }
 

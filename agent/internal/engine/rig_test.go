@@ -360,6 +360,9 @@ func (r *rig) event() *siteEvent {
 		e.strings = append(e.strings, rest[:length])
 		rest = rest[length:]
 	}
+	e.kernel, rest = addresses(rest, int(e.KernelStack))
+	e.user, rest = addresses(rest, int(e.UserStack))
+	e.hash = rest
 	return e
 }
 
@@ -379,11 +382,22 @@ func (r *rig) rest(record []byte) *siteEvent {
 	return e
 }
 
-// siteEvent is an event with its strings, and the bytes of one that came before it.
+// siteEvent is an event with what follows it.
 type siteEvent struct {
 	bpf.WireEventSite
-	strings []string
-	rest    string
+	strings      []string
+	kernel, user []uint64
+	hash         string
+	// rest is the bytes of one that came before it.
+	rest string
+}
+
+// addresses takes a stack of so many bytes from the front of a record's rest.
+func addresses(rest string, n int) (stack []uint64, behind string) {
+	for ; n > 0; n -= 8 {
+		stack, rest = append(stack, binary.LittleEndian.Uint64([]byte(rest[:8]))), rest[8:]
+	}
+	return stack, rest
 }
 
 // region is memory whose end is not readable.

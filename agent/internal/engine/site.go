@@ -46,29 +46,34 @@ type shape struct {
 	words int
 	// notifies: some rule leaves notices for enforcers.
 	notifies bool
+	posting
 }
 
 func (s shape) equal(o shape) bool {
-	return s.words == o.words && s.notifies == o.notifies && slices.Equal(s.reads, o.reads)
+	return s.words == o.words && s.notifies == o.notifies && s.posting == o.posting && slices.Equal(s.reads, o.reads)
 }
 
 // shape is what the site's programs have to be now. They are not replaced to look
 // at less.
 func (s *site) shape() shape {
-	last, notifies := 0, s.program != nil && s.program.notifies
+	next := shape{reads: s.table.Reads()}
+	if s.program != nil {
+		next.notifies, next.posting = s.program.notifies, s.program.posting
+	}
+	last := 0
 	for bit := range compile.MaxRules {
 		if _, r := s.table.Rule(bit); r != nil {
-			last, notifies = bit, notifies || r.Notifies
+			last, next.notifies, next.posting = bit, next.notifies || r.Notifies, next.posting.add(r)
 		}
 	}
-	words := 1
-	for words*64 <= last {
-		words *= 8
+	next.words = 1
+	for next.words*64 <= last {
+		next.words *= 8
 	}
 	if s.program != nil {
-		words = max(words, s.program.words)
+		next.words = max(next.words, s.program.words)
 	}
-	return shape{reads: s.table.Reads(), words: words, notifies: notifies}
+	return next
 }
 
 // attached loads and attaches programs of the shape that the site needs, beside
@@ -107,6 +112,9 @@ func (s *site) load(m *maps) (*program, error) {
 	programs := []string{m.entry(s.name.Kind)}
 	if s.name.Kind == compile.ModifyReturn && slices.ContainsFunc(s.shape().reads, compile.Read.User) {
 		programs = append(programs, bpf.SiteProgPrefault)
+	}
+	if config.Hashes != 0 {
+		programs = append(programs, bpf.SiteProgHashWanted, bpf.SiteProgHashFile)
 	}
 	if config.HasExit != 0 {
 		if s.name.Kind == compile.Tracepoint {
@@ -152,7 +160,7 @@ func (s *site) programSpec(
 			return nil, options, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	for _, name := range []string{m.entry(s.name.Kind), bpf.SiteProgPrefault} {
+	for _, name := range []string{m.entry(s.name.Kind), bpf.SiteProgPrefault, bpf.SiteProgHashWanted, bpf.SiteProgHashFile} {
 		if prog := spec.Programs[name]; prog != nil && s.name.Kind.Trampoline() {
 			prog.AttachTo = s.name.Name
 		}
@@ -183,6 +191,7 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 		config.Indirect = byteOf(s.hook.Indirect)
 	}
 	config.Notifies = byteOf(shape.notifies)
+	shape.configure(&config, s.name)
 	config.Denies = byteOf(s.name.Kind.Denies())
 	config.IsExec = byteOf(s.name.IsExec())
 	buffers := map[compile.Read]uint8{}
@@ -239,7 +248,8 @@ func byteOf(is bool) uint8 {
 	return 0
 }
 
-// attach attaches first what finishes a call and then what begins one.
+// attach attaches first what finishes a call and then what begins one. Of the
+// programs of one hook the kernel runs the one first that came last.
 func (p *program) attach(m *maps, name compile.Site) error {
 	points := m.options.Attacher
 	for _, program := range []struct {
@@ -251,6 +261,8 @@ func (p *program) attach(m *maps, name compile.Site) error {
 		{bpf.SiteProgSyscallExit, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
 		{bpf.SiteProgFunctionReturn, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
 		{m.entry(name.Kind), func(prog *ebpf.Program) (io.Closer, error) { return points.Attach(prog, name) }},
+		{bpf.SiteProgHashFile, func(prog *ebpf.Program) (io.Closer, error) { return points.Attach(prog, name) }},
+		{bpf.SiteProgHashWanted, func(prog *ebpf.Program) (io.Closer, error) { return points.Attach(prog, name) }},
 	} {
 		prog := p.coll.Programs[program.name]
 		if prog == nil {

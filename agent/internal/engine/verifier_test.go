@@ -37,6 +37,7 @@ func TestLargestSiteLoads(t *testing.T) {
 	config := siteConfig(s, s.shape())
 	config.HasExit, config.IsExec, config.Words = 1, 1, uint32(bpf.WireLimitsRULE_WORDS)
 	config.Read, config.Chain = widest(), widestChains()
+	config.Limits, config.Stacks = 1, uint8(bpf.WireActionFlagsACTION_KERNEL_STACK|bpf.WireActionFlagsACTION_USER_STACK)
 	for _, name := range []string{
 		bpf.SiteProgTracepointEvent, bpf.SiteProgSyscallExit, bpf.SiteProgExecDone,
 	} {
@@ -109,7 +110,25 @@ func TestLargestVerdictLoads(t *testing.T) {
 	}
 	config := siteConfig(s, s.shape())
 	config.Words, config.Read, config.Chain = uint32(bpf.WireLimitsRULE_WORDS), widest(), widestChains()
+	config.Limits, config.Stacks = 1, uint8(bpf.WireActionFlagsACTION_KERNEL_STACK|bpf.WireActionFlagsACTION_USER_STACK)
 	verify(t, e, s, config, bpf.SiteProgFunctionVerdict)
+}
+
+// The same of a security hook whose events have the hash of a file, where the
+// kernel hashes files for programs.
+func TestLargestHashedVerdictLoads(t *testing.T) {
+	testenv.Require(t, testenv.Optional("ima_file_hash", func() error { return probed().Err(kernel.FileHash) }))
+	e := openBare(t, unattached{})
+	s, err := e.site(compile.Site{Kind: compile.LSM, Name: "file_open"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := siteConfig(s, s.shape())
+	config.Words, config.Read, config.Chain = uint32(bpf.WireLimitsRULE_WORDS), widest(), widestChains()
+	config.Limits, config.Hashes = 1, uint8(bpf.WireHashSourceHASH_FILE)
+	for _, name := range []string{bpf.SiteProgHookVerdict, bpf.SiteProgHashWanted, bpf.SiteProgHashFile} {
+		verify(t, e, s, config, name)
+	}
 }
 
 // So are those that follow tasks.

@@ -49,6 +49,7 @@ type Options struct {
 	Processes  *process.Cache
 	Containers Containers
 	Rules      Rules
+	Stacks     Stacks
 	Sink       Sink
 	// BootTime is the wall time at which the clock of events was zero. It is asked
 	// again now and then, since the wall clock gets adjusted.

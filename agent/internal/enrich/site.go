@@ -32,8 +32,10 @@ type Rule struct {
 	Signal uint8
 	// Override: where its policy is enforced, the rule makes the operation fail.
 	Override bool
-	// Silent: nobody is told of a match but the agent.
-	Silent bool
+	// Unnotifies: the rule takes back what was left for its policy's enforcers.
+	Unnotifies bool
+	// KernelStack, UserStack and FileHash: events have them.
+	KernelStack, UserStack, FileHash bool
 	// Args are the arguments of the rule's hook, in the order of the policy; the last
 	// Data of them are items of data.
 	Args []Arg
@@ -85,13 +87,14 @@ func (e *Enricher) rule(key ruleKey) *Rule {
 func (e *Enricher) publishSite(of *event.Site) {
 	p := e.Processes.Seen(info(&of.Header))
 	subject, parent := e.process(p, &of.Header), e.parent(p)
+	traces := traces{stacks: e.Stacks, of: of}
 	for bit := range of.Posted.All() {
+		if of.Silent.Has(bit) {
+			continue
+		}
 		r := e.rule(ruleKey{of.Site, of.Version, bit})
 		if r == nil {
 			e.unresolved.Add(1)
-			continue
-		}
-		if r.Silent {
 			continue
 		}
 		response := &tetragon.GetEventsResponse{}
@@ -99,14 +102,19 @@ func (e *Enricher) publishSite(of *event.Site) {
 		args, data := all[:len(all)-r.Data], all[len(all)-r.Data:]
 		switch r.Section {
 		case policy.LSMHooks:
-			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: &tetragon.ProcessLsm{
+			lsm := &tetragon.ProcessLsm{
 				Process: subject, Parent: parent, FunctionName: r.Function, Args: args,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
-			}}
+			}
+			if r.FileHash {
+				lsm.ImaHash = fileHash(&of.FileHash)
+			}
+			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: lsm}
 		case policy.Kprobes, policy.Fentries:
 			response.Event = &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
 				Process: subject, Parent: parent, FunctionName: r.Function, Args: args, Data: data,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
+				KernelStackTrace: traces.kernelOf(r), UserStackTrace: traces.userOf(r),
 			}}
 		default:
 			response.Event = &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
@@ -132,6 +140,8 @@ func action(r *Rule, signalled, overridden, notified bool) tetragon.KprobeAction
 		return tetragon.KprobeAction_KPROBE_ACTION_SIGNAL
 	case notified:
 		return tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER
+	case r.Unnotifies:
+		return tetragon.KprobeAction_KPROBE_ACTION_CLEANUPENFORCERNOTIFICATION
 	}
 	return tetragon.KprobeAction_KPROBE_ACTION_POST
 }

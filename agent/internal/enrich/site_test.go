@@ -4,6 +4,7 @@ package enrich
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,8 +48,9 @@ func TestSiteMakesOneMessageForEachPostedRule(t *testing.T) {
 	w.rules.known[ruleKey{3, 4, 511}] = Rule{PolicyName: "log", Subsys: "syscalls", Event: "sys_enter_openat"}
 	w.rules.known[ruleKey{3, 4, 2}] = Rule{PolicyName: "silent", Signal: 9}
 	// That of one of the rules is the agent's own business.
-	w.rules.known[ruleKey{3, 4, 510}] = Rule{PolicyName: "told", Subsys: "syscalls", Event: "sys_enter_openat", Silent: true}
+	w.rules.known[ruleKey{3, 4, 510}] = Rule{PolicyName: "told", Subsys: "syscalls", Event: "sys_enter_openat"}
 	e := siteEvent([]int{65, 510, 511}, []int{2, 65})
+	e.Silent[510/64] |= 1 << (510 % 64)
 	e.Tid = 201
 	w.Handle(e)
 	p := containerProcess(w)
@@ -89,10 +91,12 @@ func TestActionIsWhatWasDone(t *testing.T) {
 		{"is monitored", 9, nil, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
 		{"is monitored beside one that kills and denies", 9, []int{2}, []int{2}, nil, tetragon.KprobeAction_KPROBE_ACTION_POST},
 		{"notifies", 0, nil, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER},
+		{"takes back", 0, nil, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_CLEANUPENFORCERNOTIFICATION},
+		{"takes back and notifies", 0, nil, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER},
 		{"notifies and signals", 15, []int{1}, nil, []int{1}, tetragon.KprobeAction_KPROBE_ACTION_SIGNAL},
 	} {
 		w := newWorld(t)
-		w.rules.known[ruleKey{3, 4, 1}] = Rule{Signal: test.signal, Override: true}
+		w.rules.known[ruleKey{3, 4, 1}] = Rule{Signal: test.signal, Override: true, Unnotifies: strings.HasPrefix(test.name, "takes back")}
 		e := siteEvent([]int{1}, test.signalled)
 		for _, bit := range test.overridden {
 			e.Overridden[bit/64] |= 1 << (bit % 64)

@@ -23,7 +23,7 @@ const (
 	forkSize   = headerSize + 16
 	execSize   = headerSize + 32
 	exitSize   = headerSize + 8
-	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 16 + 4*rulesSize
+	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 24 + 5*rulesSize
 	dataSize   = headerSize + 24
 
 	pathSize  = int(bpf.WireLimitsPATH_KEY_MAX) + 1
@@ -167,20 +167,43 @@ func decodeSite(h Header, c cursor) (Event, error) {
 		e.Strings[i].Mode = c.u32()
 	}
 	e.Unreadable = c.u32()
+	kernelStack, userStack := int(c.u16()), int(c.u16())
+	if err := checkStacks(kernelStack, userStack); err != nil {
+		return nil, err
+	}
 	e.AtExit = c.u32() != 0
+	e.FileHash.Algorithm = c.u32()
 	e.Data = c.u64()
 	c.rules(&e.Posted)
 	c.rules(&e.Signalled)
 	c.rules(&e.Overridden)
 	c.rules(&e.Notified)
-	if err := c.rest(sum); err != nil {
+	c.rules(&e.Silent)
+	hash := e.FileHash.Bytes[:0]
+	if e.FileHash.Algorithm != 0 {
+		hash = e.FileHash.Bytes[:]
+	}
+	if err := c.rest(sum + kernelStack + userStack + len(hash)); err != nil {
 		return nil, err
 	}
-	text := string(c.bytes)
+	text := string(c.bytes[:sum])
+	c.skip(sum)
+	e.KernelStack, e.UserStack = c.stack(kernelStack), c.stack(userStack)
+	copy(hash, c.bytes)
 	for i, n := range lengths {
 		e.Strings[i].Value, text = text[:n], text[n:]
 	}
 	return e, nil
+}
+
+// checkStacks checks the lengths of stacks in bytes.
+func checkStacks(lengths ...int) error {
+	for _, n := range lengths {
+		if n%8 != 0 || n > 8*int(bpf.WireLimitsSTACK_MAX) {
+			return fmt.Errorf("stack has %d bytes", n)
+		}
+	}
+	return nil
 }
 
 func decodeData(h Header, c cursor) (Event, error) {
@@ -243,6 +266,14 @@ func (c *cursor) header() Header {
 func (c *cursor) parent() Parent {
 	start := c.u64()
 	return Parent{Start: start, Tgid: c.u32()}
+}
+
+// stack reads addresses of so many bytes.
+func (c *cursor) stack(bytes int) (addresses []uint64) {
+	for range bytes / 8 {
+		addresses = append(addresses, c.u64())
+	}
+	return addresses
 }
 
 func (c *cursor) rules(b *RuleBits) {

@@ -81,6 +81,19 @@ func site(strings [6]String) *Site {
 	}
 }
 
+func withStacks(e bpf.WireEventSite, kernel, user uint16) bpf.WireEventSite {
+	e.KernelStack, e.UserStack, e.FileHash = kernel, user, 5
+	return e
+}
+
+func siteWithStacks(e *Site, kernel, user []uint64) *Site {
+	e.KernelStack, e.UserStack, e.FileHash.Algorithm = kernel, user, 5
+	for i := range e.FileHash.Bytes {
+		e.FileHash.Bytes[i] = 'h'
+	}
+	return e
+}
+
 const unreadable, truncated = uint32(bpf.WireStringStatusSTRING_UNREADABLE), uint32(bpf.WireStringStatusSTRING_TRUNCATED)
 
 type wellFormed struct {
@@ -130,6 +143,11 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 			"site with the longest strings",
 			encode(tb, wireSite([6]uint32{4095, 4095, 4095, 4095, 4095}), long, long, long, long, long),
 			site([6]String{{Value: long}, {Value: long}, {Value: long}, {Value: long}, {Value: long}}),
+		},
+		{
+			"site with stacks and a hash",
+			encode(tb, withStacks(wireSite([6]uint32{3}), 16, 8), "abc", "\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x80", "\x03\x00\x00\x00\x00\x00\x00\x00", strings.Repeat("h", 64)),
+			siteWithStacks(site([6]String{{Value: "abc"}}), []uint64{1, 1<<63 | 2}, []uint64{3}),
 		},
 		{
 			"data", encode(tb, bpf.WireEventData{H: wireHeader(bpf.WireEventTypeEVENT_DATA), Id: 43, String: 5, Offset: 4095, Len: 3, Pad: 0xffffffff}, "ab\x00"),
@@ -204,6 +222,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"unknown sealer", encode(t, sealer), "sealer 4"},
 		{"string of 4096 bytes", encode(t, wireSite([6]uint32{4096}), strings.Repeat("x", 4096)), "string 0 has 4096"},
 		{"lengths that overflow", encode(t, wireSite([6]uint32{0xfffffffd, 3})), "string 0 has"},
+		{"half an address", encode(t, withStacks(wireSite([6]uint32{}), 4, 0), "four"), "stack has 4 bytes"},
+		{"stack too long", encode(t, withStacks(wireSite([6]uint32{}), 0, 1024), strings.Repeat("x", 1024)), "stack has 1024 bytes"},
+		{"hash that is not there", encode(t, withStacks(wireSite([6]uint32{}), 0, 0)), "0 bytes where there should be 64"},
 		{"data of no string", encode(t, bpf.WireEventData{H: wireHeader(bpf.WireEventTypeEVENT_DATA), String: 6}), "data of string 6"},
 		{"binary longer than the record", encode(t, wireExec(0xffff, 0, 0, 0), "/x"), "2 bytes where there should be 65535"},
 	} {

@@ -130,6 +130,22 @@ type Site struct {
 	// was sent, Overridden those whose error was returned, Notified those that left
 	// something for enforcers.
 	Posted, Signalled, Overridden, Notified RuleBits
+	// Silent are those of Posted that only the agent is told of.
+	Silent RuleBits
+	// KernelStack and UserStack are the return addresses of the kernel's stack and
+	// of the process's, innermost first, at most 127: nil when no rule asks for them
+	// or there are none.
+	KernelStack, UserStack []uint64
+	// FileHash is the hash of the file that the hook is about.
+	FileHash FileHash
+}
+
+// FileHash is the hash of a file as the kernel has computed it.
+type FileHash struct {
+	// Algorithm is the kernel's enum hash_algo, plus one; 0: there is no hash.
+	Algorithm uint32
+	// Bytes begin with the hash.
+	Bytes [bpf.WireLimitsFILE_HASH_MAX]byte
 }
 
 // Data is bytes of an argument that its event has no room for.

@@ -56,7 +56,7 @@ func (p *prober) moduleBTF() error {
 
 // typed is the kind of a tracing program with typed arguments.
 func typed(at ebpf.AttachType, to string) kind {
-	return kind{ebpf.Tracing, at, to}
+	return kind{typ: ebpf.Tracing, at: at, to: to}
 }
 
 func attachTyped(prog *ebpf.Program) (io.Closer, error) {
@@ -153,7 +153,7 @@ func (p *prober) modifyReturnSyscall() error {
 
 func (p *prober) lsm() error {
 	err := p.denies(trial{
-		kind: kind{ebpf.LSM, ebpf.AttachLSMMac, "task_getpgid"},
+		kind: kind{typ: ebpf.LSM, at: ebpf.AttachLSMMac, to: "task_getpgid"},
 		attach: func(prog *ebpf.Program) (io.Closer, error) {
 			return link.AttachLSM(link.LSMOptions{Program: prog})
 		},

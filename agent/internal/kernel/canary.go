@@ -23,6 +23,8 @@ type kind struct {
 	typ ebpf.ProgramType
 	at  ebpf.AttachType
 	to  string
+	// flags are those of the load.
+	flags uint32
 }
 
 // trial is a program that is attached while something is done that it sees.
@@ -60,7 +62,7 @@ func (p *prober) program(k kind, tid int, act asm.Instructions) (*ebpf.Program, 
 func load(k kind, code asm.Instructions) (*ebpf.Program, error) {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: probeName(), License: "GPL",
-		Type: k.typ, AttachType: k.at, AttachTo: k.to, Instructions: code,
+		Type: k.typ, AttachType: k.at, AttachTo: k.to, Flags: k.flags, Instructions: code,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", k, bare(err))

@@ -74,6 +74,9 @@ const (
 	// CONFIG_BPF_LSM, and "bpf" among the active security modules. Proved by a
 	// denial: without the last such programs attach and are never called.
 	LSM Feature = "lsm"
+	// FileHash is the hash of a file, as IMA computes it, in a program that may
+	// sleep at a security hook. Linux 5.18, CONFIG_IMA. Proved by a hash.
+	FileHash Feature = "ima_file_hash"
 	// Signal is bpf_send_signal. Linux 5.3. Proved by a kill.
 	Signal Feature = "signal"
 	// WriteUser is bpf_probe_write_user. Linux 4.8, forbidden by lockdown.

@@ -81,6 +81,7 @@ func (p *prober) questions() []question {
 		{ModifyReturnSyscall, "5.7", p.modifyReturnSyscall},
 		{OverrideReturn, "4.16", p.overrideReturn},
 		{LSM, "5.7", p.lsm},
+		{FileHash, "5.18", p.fileHash},
 		{Signal, "5.3", p.signal},
 		{WriteUser, "4.8", p.writeUser},
 		{LargePrograms, "5.2", p.largePrograms},

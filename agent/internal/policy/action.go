@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 )
 
 const (
@@ -37,6 +38,9 @@ const (
 	GetURL
 	// DNSLookup makes the agent look the name Action.Target up.
 	DNSLookup
+	// CleanupEnforcerNotification takes back what the policy's NotifyEnforcer has
+	// asked for and its enforcers have not done yet.
+	CleanupEnforcerNotification
 )
 
 // String is the action as the language spells it.
@@ -58,6 +62,8 @@ func (k ActionKind) String() string {
 		return "GetUrl"
 	case DNSLookup:
 		return "DnsLookup"
+	case CleanupEnforcerNotification:
+		return "CleanupEnforcerNotification"
 	}
 	return fmt.Sprintf("ActionKind(%d)", uint8(k))
 }
@@ -65,6 +71,9 @@ func (k ActionKind) String() string {
 // Enforces tells whether the action acts on the process or on other hosts, so that
 // the mode monitor holds it back.
 func (k ActionKind) Enforces() bool { return k >= Sigkill && k <= NotifyEnforcer || k.Remote() }
+
+// notices tells whether the action is about what is left for enforcers.
+func (k ActionKind) notices() bool { return k == NotifyEnforcer || k == CleanupEnforcerNotification }
 
 // Action is one item of matchActions.
 type Action struct {
@@ -78,23 +87,32 @@ type Action struct {
 	Error int32
 	// Target is what GetURL gets and DNSLookup looks up; empty with any other kind.
 	Target string
+	// RateLimit is for how long a Post that has made an event makes no other one of
+	// the same arguments for the same RateScope; 0: it makes all. Whole seconds, at
+	// most 2^32-1.
+	RateLimit time.Duration
+	// RateScope is who shares RateLimit.
+	RateScope RateScope
+	// KernelStack and UserStack: the event of a Post has the stack of the kernel,
+	// and of the process.
+	KernelStack, UserStack bool
+	// Hash: the event of a Post has the hash of the file that the hook is about.
+	Hash bool
 }
 
 func (h hook) action(v value) Action {
 	var a Action
 	var kind, sig, errno, url, fqdn value
+	var posting postArgs
 	h.object(v, shape{
-		known: map[string]func(value){
+		known: h.elsewhere(posting.keys(map[string]func(value){
 			"action":   func(v value) { kind = v; a.Kind = h.actionKind(v) },
 			"argSig":   func(v value) { sig = v },
 			"argError": func(v value) { errno = v },
 			"argUrl":   func(v value) { url = v },
 			"argFqdn":  func(v value) { fqdn = v },
-		},
-		later: []string{
-			"argFd", "argIndex", "argName", "argNewAddr", "argNewOffset", "argNewSymbol", "argRegs", "argSock",
-			"argValue", "imaHash", "kernelStackTrace", "rateLimit", "rateLimitScope", "userStackTrace",
-		},
+		})),
+		later:    []string{"argSock"},
 		required: []string{"action"},
 	})
 	if a.Kind == 0 || !h.hasPlace(kind, a.Kind) {
@@ -102,6 +120,7 @@ func (h hook) action(v value) Action {
 	}
 	a.Signal = h.actionSignal(v, sig, a.Kind)
 	a.Error = h.actionError(v, errno, a.Kind)
+	h.post(&a, posting)
 	if a.Kind == NotifyEnforcer && !given(sig) && !given(errno) {
 		h.fault(v, "%s needs argError, argSig or both", a.Kind)
 	}
@@ -155,9 +174,9 @@ func (h hook) hasPlace(v value, kind ActionKind) bool {
 		h.fault(v, "%s: fentries watch functions and leave their results alone; %s and %s can change them", kind, LSMHooks, Kprobes)
 	case kind == NotifyEnforcer && h.section == LSMHooks:
 		h.fault(v, "%s is for %s and %s; in a hook %s denies by itself", kind, Tracepoints, Kprobes, Override)
-	case kind == NotifyEnforcer && h.section == Fentries:
+	case kind.notices() && h.section != Tracepoints && h.section != Kprobes:
 		h.fault(v, "%s is for %s and %s", kind, Tracepoints, Kprobes)
-	case kind == NotifyEnforcer && !h.enforcers:
+	case kind.notices() && !h.enforcers:
 		h.fault(v, "%s needs spec.enforcers, the calls at which it is done", kind)
 	default:
 		return true
@@ -171,12 +190,12 @@ func (h hook) actionKind(v value) ActionKind {
 	if !ok {
 		return 0
 	}
-	for k := Post; k <= DNSLookup; k++ {
+	for k := Post; k <= CleanupEnforcerNotification; k++ {
 		if strings.EqualFold(name, k.String()) {
 			return k
 		}
 	}
-	for _, known := range []string{"TrackSock", "UntrackSock", "CleanupEnforcerNotification", "Set"} {
+	for _, known := range []string{"TrackSock", "UntrackSock"} {
 		if strings.EqualFold(name, known) {
 			h.unsupported(v, "action "+known+": ")
 			return 0
@@ -187,6 +206,10 @@ func (h hook) actionKind(v value) ActionKind {
 			h.fault(v, "action %s was withdrawn from the language", gone)
 			return 0
 		}
+	}
+	if strings.EqualFold(name, "Set") {
+		h.fault(v, "action Set is for usdts: it changes the argument of a probe there")
+		return 0
 	}
 	h.fault(v, "unknown action %s", quote(name))
 	return 0

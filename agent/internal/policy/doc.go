@@ -105,7 +105,26 @@
 // with any error, and for lsmhooks, with an error from -4095 to -1: 0 would be
 // what happens without the action, and is refused. NotifyEnforcer is for
 // tracepoints and kprobes of a policy that has enforcers; argError and argSig are
-// 0 where nothing is asked for, and one of them is not.
+// 0 where nothing is asked for, and one of them is not. CleanupEnforcerNotification
+// takes back what the same task was asked for and no enforcer has done yet; it is
+// for the same sections.
+//
+// A Post takes more, and no other action does. rateLimit ("N" or "Ns" seconds, "Nm",
+// "Nh"; 0 is none) keeps back events, and nothing else: after one that was made, those
+// of the same selector whose arguments have the same first 40 bytes each, until the time
+// has passed. rateLimitScope says for whom: the thread (thread, the default), the
+// process or everybody (global). kernelStackTrace and userStackTrace do something at
+// kprobes and fentries alone: the API's messages for the other sections have no field for
+// a stack, of which there is a warning.
+// imaHash is for the lsmhooks at which a program may read
+// the file: bprm_check_security, bprm_committed_creds, bprm_committing_creds,
+// bprm_creds_from_file, file_ioctl, file_lock, file_open, file_post_open, file_receive
+// and mmap_file. At file_open a file that is opened for reading cannot be read yet; its
+// hash is there only where an IMA policy has measured it.
+//
+// What hooks of the kernel have not is refused by name: FollowFD, UnfollowFD and CopyFD
+// with argFd and argName were withdrawn from the language, Set with argIndex and argValue
+// is for usdts, argRegs, argNewSymbol, argNewAddr and argNewOffset are for uprobes.
 //
 // GetUrl (argUrl) and DnsLookup (argFqdn) are for all sections, and done by the agent
 // after the event, also when NoPost keeps the event from readers. They count as

@@ -155,9 +155,6 @@ func TestLaterParts(t *testing.T) {
 		{spec("loader: %s"), "spec.loader", "true", "false"},
 		{hookWith("    - {index: 1, returnCopy: %s}\n"), "spec.tracepoints[0].args[4].returnCopy", "true", "False"},
 		{action("{action: %s}"), actionPath + ".action", "trackSock", "sigkill"},
-		{action("{action: Post, rateLimit: %s}"), actionPath + ".rateLimit", "1m", `""`},
-		{action("{action: Post, kernelStackTrace: %s}"), actionPath + ".kernelStackTrace", "true", "false"},
-		{action("{action: Post, userStackTrace: %s}"), actionPath + ".userStackTrace", "on", "false"},
 	} {
 		t.Run(c.path+" "+c.on, func(t *testing.T) {
 			t.Parallel()

@@ -23,6 +23,8 @@ const (
 type hook struct {
 	*decoder
 	section Section
+	// call is the security hook of LSMHooks.
+	call string
 	// args and data are what matchArgs and matchData compare.
 	args, data operands
 }

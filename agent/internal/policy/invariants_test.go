@@ -3,9 +3,11 @@
 package policy
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // checkInvariants holds what the readers of a Policy rely on.
@@ -117,6 +119,10 @@ func checkAction(t *testing.T, p *Policy, h Hook, a Action) {
 	t.Helper()
 	notify := a.Kind == NotifyEnforcer
 	switch {
+	case a.Kind != Post && (a.RateLimit != 0 || a.RateScope != 0 || a.KernelStack || a.UserStack || a.Hash):
+	case a.RateLimit < 0 || a.RateLimit%time.Second != 0 || a.RateLimit/time.Second > math.MaxUint32 || a.RateScope > RateGlobal:
+	case (a.KernelStack || a.UserStack) && h.Section != Kprobes && h.Section != Fentries, a.Hash && h.Section != LSMHooks:
+	case a.Kind == CleanupEnforcerNotification && len(p.Enforcers) == 0:
 	case a.Kind == 0, a.Signal > maxSignal, a.Kind == Signal && a.Signal == 0:
 	case a.Signal > 0 && a.Kind != Signal && !notify, a.Error != 0 && a.Kind != Override && !notify:
 	case notify && (a.Signal == 0 && a.Error == 0 || len(p.Enforcers)+len(p.EnforcerLists) == 0):

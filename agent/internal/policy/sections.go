@@ -54,6 +54,9 @@ func (d *decoder) finish(h *Hook, b body) {
 			args: operands{what: "argument", all: h.Args, args: h.Args[:args], sound: sound},
 			data: operands{what: "item of data", all: h.Args, args: h.Args[args:], first: args, sound: sound},
 		}
+		if h.Section == LSMHooks {
+			s.call = strings.Join(h.Calls, "")
+		}
 		d.list(b.selectors, maxSelectors, func(item value) { h.Selectors = append(h.Selectors, s.selector(item)) })
 	}
 	if len(h.Selectors) == 0 {

@@ -146,6 +146,7 @@ func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
 		bpf.WireKernelErrorKERR_MISSED:      "missed",
 		bpf.WireKernelErrorKERR_LINEAGE:     "lineage",
 		bpf.WireKernelErrorKERR_ORIGIN:      "origin",
+		bpf.WireKernelErrorKERR_FILE_HASH:   "file_hash",
 	}
 }
 

@@ -209,7 +209,7 @@ func policyStatus(p control.PolicyStatus) *tetragon.TracingPolicyStatus {
 func actionCounters(c engine.Counters) *tetragon.TracingPolicyActionCounters {
 	return &tetragon.TracingPolicyActionCounters{
 		Post:                  c.Post,
-		Nopost:                c.NoPost,
+		Nopost:                c.NoPost + c.Limited, // the API has no field for rates
 		Signal:                c.Signal,
 		MonitorSignal:         c.MonitorSignal,
 		Override:              c.Override,

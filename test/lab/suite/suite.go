@@ -37,8 +37,14 @@ type Column struct {
 	Name   string
 	Kernel lab.Kernel
 	LSM    string
+	// Params are further parameters of the kernel.
+	Params string
 	Parts  []Part
 }
+
+// preempted is a parameter with which a kernel that leaves it open takes a processor
+// from a task in the middle of a program; others take no notice of it.
+const preempted = "preempt=full"
 
 // Part is tests of one package.
 type Part struct {
@@ -71,7 +77,7 @@ func LongColumns() []Column {
 	}
 	columns := []Column{{Name: host, Parts: parts(10_000_000)}}
 	for _, k := range lab.Kernels() {
-		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: parts(1_000_000)})
+		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Params: preempted, Parts: parts(1_000_000)})
 	}
 	return columns
 }
@@ -234,7 +240,7 @@ func guest(ctx context.Context, l *lab.Lab, disk string, c Column, out io.Writer
 		todo.Steps = append(todo.Steps, step)
 	}
 	parts := &parts{column: c, summary: o.Summary, out: out}
-	result, err := l.Run(ctx, lab.Machine{Kernel: c.Kernel, LSM: c.LSM, Disk: disk, Timeout: columnTime}, todo, parts.take)
+	result, err := l.Run(ctx, lab.Machine{Kernel: c.Kernel, LSM: c.LSM, Params: c.Params, Disk: disk, Timeout: columnTime}, todo, parts.take)
 	o.Err = errors.Join(err, parts.end())
 	if result != nil {
 		o.Time, o.Boots = result.Time, result.Boots

@@ -39,6 +39,7 @@ func rows() []row {
 		{"fmodret_syscall", "no no no yes yes", effect + ", a denial; 7 allows it at system calls also without error injection, older ones say not modifiable"},
 		{"override_return", "no no no no yes", effect + ", a denial; CONFIG_BPF_KPROBE_OVERRIDE is off in all of Debian's kernels"},
 		{"lsm", "lsm lsm lsm lsm lsm", effect + ", a denial at file_open; without bpf in lsm= programs attach and do nothing"},
+		{"ima_file_hash", "no lsm lsm lsm lsm", effect + ", a hash at bprm_committed_creds; since 5.18, and like lsm without bpf in lsm="},
 		{"signal", "yes yes yes yes yes", effect + ", a kill"},
 		{"probe_write_user", "yes yes yes yes yes", "the file lockdown says [none]; the kernels have the symbol bpf_probe_write_user"},
 		{"large", "yes yes yes yes yes", "since 5.2"},

@@ -172,17 +172,11 @@ func (k *Kernel) Syscalls() ([]string, error) {
 
 // Member is compile.Kernel: the structures of kernels are not described.
 func (k *Kernel) Member(_ compile.Start, path string) (compile.Member, error) {
-	return compile.Member{}, fmt.Errorf("path %s: the structures of kernel %s are %w: ask the kernel itself, where it runs", path, k.name, ErrUnknown)
+	return compile.Member{}, fmt.Errorf("path %s: the structures of kernel %s are %w: ask the running kernel for them, without --kernel", path, k.name, ErrUnknown)
 }
 
 // Registers is compile.Kernel, for x86-64.
-func (k *Kernel) Registers() compile.Registers {
-	const bx, cx, dx, si, di, bp, r8, r9, r10, ax = 40, 88, 96, 104, 112, 32, 72, 64, 56, 80
-	return compile.Registers{
-		Args: []uint16{di, si, dx, cx, r8, r9}, Call: []uint16{di, si, dx, r10, r8, r9},
-		Compat: []uint16{bx, cx, dx, si, di, bp}, Result: ax,
-	}
-}
+func (k *Kernel) Registers() compile.Registers { return attach.RegistersOf("amd64") }
 
 // HostNamespace is compile.Kernel. Most numbers are the same on every machine;
 // those of mounts and of the network are 0, which no namespace has.

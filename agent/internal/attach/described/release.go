@@ -89,6 +89,7 @@ func abilities() []ability {
 		{kernel.ModifyReturnSyscall, "no no no yes yes", unmodified, "5.7"},
 		{kernel.OverrideReturn, "no no no no yes", unbuilt, "4.16"},
 		{kernel.LSM, "lsm lsm lsm lsm lsm", "bpf is not among the active security modules: boot with bpf in lsm=", "5.7"},
+		{kernel.FileHash, "no lsm lsm lsm lsm", "it is too old, or bpf is not among the active security modules: boot with bpf in lsm=", "5.18"},
 		{kernel.Signal, all, "", ""},
 		{kernel.WriteUser, all, "", ""},
 		{kernel.LargePrograms, all, "", ""},

@@ -79,7 +79,9 @@ func enforcerPlace(p *policy.Policy, call string, asked []policy.Action, k Kerne
 // Notices tells whether the policy has enforcers, so that it needs a number for
 // [Policy.WithNotice].
 func (p *Policy) Notices() bool {
-	return slices.ContainsFunc(p.Hooks, func(h Hook) bool { return h.Section == policy.Enforcers })
+	return slices.ContainsFunc(p.Hooks, func(h Hook) bool {
+		return h.Section == policy.Enforcers || slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Unnotifies })
+	})
 }
 
 // WithNotice is the policy with a number, below MaxNotices, by which its

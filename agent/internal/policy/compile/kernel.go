@@ -29,6 +29,8 @@ const (
 	CanLSM
 	// CanSignal is sending a signal.
 	CanSignal
+	// CanHashFile is reading the hash of a file at a security hook.
+	CanHashFile
 )
 
 // ErrNoCall says that the kernel has no function, hook or tracepoint of a name.

@@ -180,29 +180,30 @@ const charStruct = "char"
 
 // fits tells whether what is there can be of the argument's type.
 func (m Member) fits(arg policy.Arg) error {
-	var ok bool
 	switch t := arg.Type; {
-	case t.Integer(), t == policy.ArgCapability:
-		return nil // see integer
-	case t == policy.ArgNop:
-		return nil
-	case m.Bits > 0:
-	case t == policy.ArgFD:
-		ok = !m.Inline && m.Bytes == 4
-	case !m.Inline && m.Bytes != wordSize:
-	case m.Struct == charStruct:
-		ok = t == policy.ArgString || t == policy.ArgCharBuf
-	case t == policy.ArgString:
-		ok = !m.Inline && len(m.Begins) == 0
-	case t == policy.ArgInt32Array:
-		ok = len(m.Begins) == 0 && (!m.Inline || m.Bytes >= int(arg.Elements)*int32Size)
-	default:
-		ok = m.is(t)
-	}
-	if !ok {
-		return fmt.Errorf("%s is no %s", m, arg.Type)
+	case t.Integer(), t == policy.ArgCapability, t == policy.ArgNop: // see integer
+	case m.Bits > 0 || !m.holds(arg):
+		return fmt.Errorf("%s is no %s", m, t)
 	}
 	return nil
+}
+
+// holds is fits for what is no integer.
+func (m Member) holds(arg policy.Arg) bool {
+	switch t := arg.Type; {
+	case t == policy.ArgFD:
+		return !m.Inline && m.Bytes == 4
+	case !m.Inline && m.Bytes != wordSize:
+		return false
+	case m.Struct == charStruct:
+		return t == policy.ArgString || t == policy.ArgCharBuf
+	case t == policy.ArgString:
+		return !m.Inline && len(m.Begins) == 0
+	case t == policy.ArgInt32Array:
+		return len(m.Begins) == 0 && (!m.Inline || m.Bytes >= int(arg.Elements)*int32Size)
+	default:
+		return m.is(t)
+	}
 }
 
 // is tells whether the structure is the type's or begins with it. One that no type

@@ -81,6 +81,13 @@ type Rule struct {
 	NoticeError  int32
 	// Noticed: what was left is done. The rule is an enforcer's.
 	Noticed bool
+	// Unnotifies: what was left for the policy's enforcers is taken back.
+	Unnotifies bool
+	// Rate is how often its events are made.
+	Rate Rate
+	// KernelStack, UserStack and FileHash are what its events have beside the
+	// arguments.
+	KernelStack, UserStack, FileHash bool
 	// Notice is the number of the policy among those with enforcers, see
 	// Policy.WithNotice.
 	Notice uint8
@@ -88,9 +95,6 @@ type Rule struct {
 	// enforces.
 	Remote []policy.Action
 }
-
-// Told tells whether the agent has to hear of a match.
-func (r *Rule) Told() bool { return r.Post || len(r.Remote) > 0 }
 
 // Enforces tells whether the rule acts on the process.
 func (r *Rule) Enforces() bool { return r.Signal != 0 || r.Overrides || r.Notifies || r.Noticed }
@@ -429,8 +433,12 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 	rule := &Rule{Post: s.Posts(), Workload: s.Workload, Label: s.Label}
 	var faults faults
 	for i, a := range s.Actions {
+		at := fmt.Sprintf("%s.matchActions[%d]", path, i)
 		if err := rule.addAction(a); err != nil {
-			faults.add(fmt.Sprintf("%s.matchActions[%d]", path, i), err)
+			faults.add(at, err)
+		}
+		if err := k.Can(CanHashFile); a.Hash && err != nil {
+			faults.add(at+".imaHash", err)
 		}
 	}
 	c := conjunction{hook: hook}
@@ -458,44 +466,3 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 	}
 	return rule, nil
 }
-
-// errSecond says that a selector asks for two things of which a rule does one.
-var errSecond = errors.New("a second one of its kind in the selector")
-
-// addAction notes what an action does.
-func (r *Rule) addAction(a policy.Action) error {
-	switch a.Kind {
-	case policy.Sigkill, policy.Signal:
-		return r.addSignal(a)
-	case policy.Override:
-		if r.Overrides && r.Error != a.Error {
-			return errSecond
-		}
-		r.Overrides, r.Error = true, a.Error
-	case policy.NotifyEnforcer:
-		if r.Notifies && (r.NoticeSignal != a.Signal || r.NoticeError != a.Error) {
-			return errSecond
-		}
-		r.Notifies, r.NoticeSignal, r.NoticeError = true, a.Signal, a.Error
-	case policy.GetURL, policy.DNSLookup:
-		r.Remote = append(r.Remote, a)
-	}
-	return nil
-}
-
-func (r *Rule) addSignal(a policy.Action) error {
-	signal := a.Signal
-	if a.Kind == policy.Sigkill {
-		signal = sigkill
-	}
-	switch {
-	case r.Signal == 0 || signal == sigkill:
-		// Of a process that is killed another signal would change nothing.
-		r.Signal = signal
-	case r.Signal != sigkill && r.Signal != signal:
-		return fmt.Errorf("%w: %w", errSecond, policy.ErrUnsupported)
-	}
-	return nil
-}
-
-const sigkill = 9

@@ -21,7 +21,7 @@ import (
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	policies, err := filepath.Glob("testdata/golden/*.yaml")
-	if err != nil || len(policies) < 20 {
+	if err != nil || len(policies) < 30 {
 		t.Fatalf("%d policies, error %v", len(policies), err)
 	}
 	for _, file := range policies {

@@ -31,10 +31,12 @@ The last argument is the events, one JSON object a line, as
 writes them. An event holds what the policy that recorded it had asked for. Which
 values those are is known from that policy: it is found among the policies by its
 name, or is named with --recorded-by. What an event does not hold, such as the
-labels and annotations of a container, is unknown: then the outcome is told as
-undecided, with what decides it. With --selected the policies are taken to be for
-the process of every event. Hits that nobody recorded are not in the file, and
-hooks of which it has no event are named at the end.
+labels and annotations of a container, or what a process has changed since it
+began, is unknown: then the outcome is told as undecided, with what decides it.
+Of ancestors those are known that events up to then tell of. With --selected the
+policies are taken to be for the process of every event. Hits that nobody
+recorded are not in the file, and hooks of which it has no event are named at the
+end.
 
 Exit codes: 0 when nothing would have been killed, denied or signaled, 4 when
 something would, 5 when that is undecided, 1 when the events or a policy have

@@ -70,6 +70,8 @@ type Hook struct {
 
 // Selector is one rule of a hook.
 type Selector struct {
+	// Label is its name where it is counted; often empty.
+	Label string `json:"label"`
 	// Conditions must all hold; none: always.
 	Conditions []string `json:"conditions"`
 	// Actions are done then.
@@ -103,8 +105,13 @@ func Policy(p *policy.Policy, k Kernel) *Explanation {
 	for _, w := range p.Warnings {
 		e.note("warning: %s", w.Error())
 	}
+	if with, err := p.WithLists(names(k)); err == nil { // what is wrong with them is among the refusals
+		e.noteLists(p, k)
+		p = with
+	}
 	for _, h := range p.Hooks {
 		e.addHook(p, h, k)
+		e.noteHook(h)
 	}
 	if compiled != nil {
 		e.addEnforcers(compiled)
@@ -152,7 +159,7 @@ func (e *Explanation) addHook(p *policy.Policy, h policy.Hook, k Kernel) {
 	}
 	for i, s := range h.Selectors {
 		out.Selectors = append(out.Selectors, Selector{
-			Conditions: conditions(s, h.Args, names), Actions: actions(s, p.Mode), Never: never(hooks, i),
+			Label: s.Label, Conditions: conditions(p, s, h.Args, names), Actions: actions(s, p.Mode), Never: never(hooks, i),
 		})
 	}
 	for i := range hooks {
@@ -171,23 +178,6 @@ func (e *Explanation) addHook(p *policy.Policy, h policy.Hook, k Kernel) {
 		}
 	}
 	e.Hooks = append(e.Hooks, out)
-}
-
-// noteSite tells what is taken for granted of a site, and what its rules do with
-// what they cannot read.
-func (e *Explanation) noteSite(h *compile.Hook, k Kernel) {
-	if h.Site.Kind != compile.LSM && h.Site.Kind != compile.Tracepoint && h.Site.Kind != compile.RawTracepoint && k.Describes != nil {
-		for _, f := range h.Site.Functions() {
-			if !k.Describes(f) {
-				e.note("function %s is taken for there: the description of the kernel does not tell", f)
-			}
-		}
-	}
-	for _, r := range h.Rules {
-		if r.Enforces() && slices.ContainsFunc(r.Filters, func(f compile.Filter) bool { return h.Reads[f.Read].Buffer() }) {
-			e.note("a rule that kills, signals or denies takes a value that cannot be read for a match; one that only reports does not")
-		}
-	}
 }
 
 func (e *Explanation) addHole(hole Hole, path string) {

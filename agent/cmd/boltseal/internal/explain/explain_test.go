@@ -19,10 +19,10 @@ import (
 // All of the language has words: what is new has to get some.
 func TestEverythingHasWords(t *testing.T) {
 	t.Parallel()
-	known := operators()
 	for op := policy.OpEqual; !strings.HasPrefix(op.String(), "Operator("); op++ {
-		if known[op] == "" {
-			t.Errorf("operator %s has no words", op)
+		f := policy.ArgFilter{Op: op, Values: []string{"1"}}
+		if text := argWords(f, []policy.Arg{{Type: policy.ArgInt32}}, []string{"a"}); strings.Contains(text, op.String()) {
+			t.Errorf("operator %s has no words: %s", op, text)
 		}
 	}
 	for k := policy.Post; !strings.HasPrefix(k.String(), "ActionKind("); k++ {
@@ -44,15 +44,18 @@ func TestFieldsAreExplained(t *testing.T) {
 		of   any
 		want string
 	}{
-		{policy.Policy{}, "Name Namespace Kind Mode Labels Annotations PodSelector ContainerSelector HostSelector NodeSelector Hooks Enforcers Options Warnings Text"},
+		{policy.Policy{}, "Name Namespace Kind Mode Labels Annotations PodSelector ContainerSelector HostSelector NodeSelector Workloads Hooks Enforcers Generated EnforcerLists Options Warnings Text"},
 		{policy.Hook{}, "Section Index Subsystem Event Raw Calls List Syscall IgnoreMissing Args Message Tags Selectors"},
-		{policy.Arg{}, "Index Type Label SizeArg"},
-		{policy.Selector{}, "Args Binaries PIDs Namespaces Capabilities Actions"},
-		{policy.Action{}, "Kind Signal Error"},
-		{policy.ArgFilter{}, "Arg Op Strings Masks Prefixes Ranges Values"},
+		{policy.Arg{}, "Index Type Label SizeArg Source Resolve BTFType BTFModule"},
+		{policy.Selector{}, "Args Data Binaries ParentBinaries PIDs Namespaces Capabilities NamespaceChanges CapabilityChanges Workload Label Actions"},
+		{policy.Action{}, "Kind Signal Error Target RateLimit RateScope KernelStack UserStack Hash"},
+		{policy.ArgFilter{}, "Arg Op Old Strings Masks Prefixes Ranges Lists Values"},
 		{policy.BinaryFilter{}, "Op Values FollowChildren"},
 		{policy.PIDFilter{}, "Negated Values FollowForks NamespacePID"},
 		{policy.NamespaceFilter{}, "Namespace Negated Values Host"},
+		{policy.NamespaceChangeFilter{}, "Negated Namespaces"},
+		{policy.Workload{}, "PodSelector ContainerSelector HostSelector"},
+		{policy.Generated{}, "Name Syscalls Pattern"},
 		{policy.CapabilityFilter{}, "Set Negated Mask Namespaced"},
 	} {
 		var names []string
@@ -138,6 +141,44 @@ func TestHoles(t *testing.T) {
 			"  lsmhooks: [{hook: task_kill, selectors: [{matchBinaries: [{operator: In, values: [/a]}], matchPIDs: [{operator: In, values: [7]}]}]}]",
 			[]string{"binaries by name", "process ids"},
 		},
+		{
+			"substring_of_a_name", "6.12",
+			"  tracepoints: [{subsystem: syscalls, event: sys_enter_chdir, args: [{index: 5, type: string}], selectors: [{matchArgs: [{index: 5, operator: SubString, values: [/a]}]}]}]",
+			[]string{"user memory", "names of files", "links and mounts", "32-bit system calls"},
+		},
+		{
+			"type_of_a_file_has_no_path", "6.12",
+			"  lsmhooks: [{hook: file_ioctl, args: [{index: 0, type: file}], selectors: [{matchArgs: [{index: 0, operator: FileType, values: [chr]}]}]}]", nil,
+		},
+		{
+			"expression_of_numbers", "6.12",
+			"  lsmhooks: [{hook: file_ioctl, args: [{index: 1, type: uint32}], selectors: [{matchArgs: [{operator: CelExpr, values: ['arg0 == uint32(1)']}]}]}]", nil,
+		},
+		{
+			"descendants", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchBinaries: [{operator: In, followChildren: true, values: [/a]}]}]}]",
+			[]string{"binaries by name", "earlier ancestors"},
+		},
+		{
+			"descendants_of_ids", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchPIDs: [{operator: NotIn, followForks: true, values: [7]}]}]}]",
+			[]string{"earlier ancestors", "process ids"},
+		},
+		{
+			"parents", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchParentBinaries: [{operator: Postfix, values: [/a]}]}]}]",
+			[]string{"binaries by name", "programs in between"},
+		},
+		{
+			"any_ancestor", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchParentBinaries: [{operator: In, followChildren: true, values: [/a]}]}]}]",
+			[]string{"binaries by name", "earlier ancestors"},
+		},
+		{
+			"changes", "6.12",
+			"  lsmhooks: [{hook: task_kill, selectors: [{matchNamespaceChanges: [{operator: In, values: [Net]}]}]}]",
+			[]string{"changes end with an exec"},
+		},
 		{"refused", "6.12-nobpf", "  lsmhooks: [{hook: file_open, selectors: [{" + kill + "}]}]", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -164,6 +205,46 @@ func both(call, selector string) string {
 		b.WriteString("  - {call: " + abi + "sys_" + call + ", syscall: true, selectors: [{" + selector + "}]}\n")
 	}
 	return b.String()
+}
+
+// What no description has the running kernel has to be asked for.
+func TestStructuresAreAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, spec := range []string{
+		"  lsmhooks: [{hook: file_open, args: [{index: 0, type: string, resolve: f_path.dentry.d_name.name}]}]",
+		"  kprobes: [{call: do_exit, syscall: false, data: [{index: 0, type: string, source: current_task, resolve: comm}]}]",
+	} {
+		e := explained(t, "6.12", spec)
+		if text := strings.Join(strings.Fields(e.Text()), " "); e.Loads || !strings.Contains(text, "ask the running kernel for them, without --kernel") {
+			t.Errorf("%s:\n%s", spec, text)
+		}
+	}
+}
+
+// Each note is where it belongs.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	const open = "  tracepoints: [{subsystem: syscalls, event: sys_enter_openat, args: [{index: 6, type: string}], selectors: ["
+	for spec, want := range map[string]string{
+		open + "{matchActions: [{action: GetUrl, argUrl: 'http://a.example/'}]}]}]":                                "--allow-get-url",
+		open + "{matchActions: [{action: DnsLookup, argFqdn: a.example}]}]}]":                                      "--allow-dns-lookup",
+		open + "{matchArgs: [{index: 6, operator: SubString, values: [a]}]}]}]":                                    "is not searched",
+		open + "{matchArgs: [{index: 6, operator: SubStringIgnCase, values: [a]}]}]}]":                             "only A to Z",
+		open + "{matchArgs: [{index: 6, operator: SubString, values: [a]}], matchActions: [{action: Sigkill}]}]}]": "cannot be read for a match",
+		open + "{matchActions: [{action: Post, rateLimit: 5m}]}]}]":                                                "keeps back events alone",
+		open + "{label: x}]}]": "counted apart",
+		"  lists: [{name: l, type: generated_syscalls, pattern: ^sys_mount$}]\n  kprobes: [{call: 'list:l', syscall: true}]":            "here 1;",
+		"  lists: [{name: l, type: generated_ftrace, pattern: ^security_file_}]\n  kprobes: [{call: 'list:l', syscall: false}]":         "few of its functions",
+		"  lsmhooks: [{hook: task_kill, selectors: [{matchCapabilityChanges: [{type: Effective, operator: In, values: [CAP_KILL]}]}]}]": "when the policy was loaded",
+	} {
+		notes := strings.Join(explained(t, "6.12", spec).Notes, "; ")
+		if !strings.Contains(notes, want) {
+			t.Errorf("%s: no %q in %s", spec, want, notes)
+		}
+		if plain := explained(t, "6.12", open+"{}]}]"); len(plain.Notes) > 0 {
+			t.Errorf("without anything to note: %q", plain.Notes)
+		}
+	}
 }
 
 // The same policy is promised what the kernel can do.

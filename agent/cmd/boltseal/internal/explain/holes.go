@@ -46,7 +46,8 @@ func holesOf(o occasion) []Hole {
 	add("descriptor numbers", "another thread can put another file behind a descriptor's number after the rule has compared it",
 		len(calls) > 0 && o.compares(func(_ compile.Read, t policy.ArgType) bool { return t == policy.ArgFD }))
 	found = append(found, o.signalHoles(calls)...)
-	return append(found, o.hookHoles(calls)...)
+	found = append(found, o.hookHoles(calls)...)
+	return append(found, o.processHoles()...)
 }
 
 // signalHoles are those of rules that only send a signal.
@@ -91,13 +92,8 @@ func (o occasion) hookHoles(calls []syscall) []Hole {
 		"and an interpreter runs a script without executing it", exec && o.compares(func(r compile.Read, t policy.ArgType) bool {
 		return r.Text() && t.Text()
 	}))
-	add("binaries by name", "binaries are told apart by the path that was executed: a copy has another one, a script has its interpreter's, "+
-		"and a process can be made to run code of others (a debugger, LD_PRELOAD, a plugin)",
-		slices.ContainsFunc(o.hook.Selectors, func(s policy.Selector) bool { return len(s.Binaries) > 0 }))
 	add("not connected", "datagrams are sent without connecting (sendto, sendmsg), and TCP Fast Open connects while it sends",
 		at("connect", "socket_connect"))
-	add("process ids", "ids are given again: a process that ends frees its own for another",
-		slices.ContainsFunc(o.hook.Selectors, func(s policy.Selector) bool { return len(s.PIDs) > 0 }))
 	return found
 }
 
@@ -115,11 +111,13 @@ func (o occasion) rule(is func(compile.Hook, compile.Rule) bool) bool {
 // argument's, ArgAuto where the value is none.
 func (o occasion) compares(is func(compile.Read, policy.ArgType) bool) bool {
 	return o.filter(func(h compile.Hook, f compile.Filter) bool {
-		t := policy.ArgAuto
-		if f.Read < len(h.Types) {
-			t = h.Types[f.Read]
-		}
-		return is(h.Reads[f.Read].Whole(), t)
+		return slices.ContainsFunc(operands(h.Reads[f.Read]), func(r compile.Read) bool {
+			t := policy.ArgAuto
+			if i := slices.Index(h.Reads[:len(h.Types)], r); i >= 0 {
+				t = h.Types[i]
+			}
+			return is(r, t)
+		})
 	})
 }
 
@@ -133,16 +131,17 @@ func (o occasion) filter(is func(compile.Hook, compile.Filter) bool) bool {
 // of files.
 func (o occasion) comparesNames(calls []syscall) bool {
 	return len(calls) > 0 && o.filter(func(h compile.Hook, f compile.Filter) bool {
-		return h.Reads[f.Read].Kind == bpf.WireReadKindREAD_USER_STRING &&
-			slices.ContainsFunc(f.Strings, func(s string) bool { return strings.Contains(s, "/") })
+		return h.Reads[f.Read].Whole().Kind == bpf.WireReadKindREAD_USER_STRING &&
+			slices.ContainsFunc(slices.Concat(f.Strings, f.Substrings), func(s string) bool { return strings.Contains(s, "/") })
 	})
 }
 
 // comparesPaths tells whether paths are compared, by text or by what the kernel
 // knows of a file.
 func (o occasion) comparesPaths() bool {
-	return o.comparesNames(entered(o.hook)) || o.compares(func(_ compile.Read, t policy.ArgType) bool {
-		return t == policy.ArgFile || t == policy.ArgPath || t == policy.ArgDentry || t == policy.ArgFD || t == policy.ArgBinprm
+	return o.comparesNames(entered(o.hook)) || o.filter(func(h compile.Hook, f compile.Filter) bool {
+		i := slices.Index(h.Reads[:len(h.Types)], h.Reads[f.Read].Whole())
+		return i >= 0 && h.Types[i].File() && h.Reads[f.Read].Kind != bpf.WireReadKindREAD_FILE_TYPE
 	})
 }
 

@@ -51,7 +51,8 @@ func (e *Explanation) answer() string {
 }
 
 func (h *Hook) text(b *strings.Builder) {
-	fmt.Fprintf(b, "\n%s: when %s\n", h.Path, quote.Text(h.When))
+	fmt.Fprintln(b)
+	wrapped(b, h.Path+":", "when "+h.When)
 	if h.Message != "" {
 		item(b, "message", h.Message)
 	}
@@ -75,6 +76,9 @@ func (h *Hook) text(b *strings.Builder) {
 			item(b, name, "if "+join(s.Conditions, "and"))
 		}
 		item(b, "", "then "+join(s.Actions, "and"))
+		if s.Label != "" {
+			item(b, "", "counted as "+s.Label)
+		}
 	}
 	for _, m := range h.Mechanisms {
 		item(b, "by", m)
@@ -87,26 +91,33 @@ func (h *Hook) text(b *strings.Builder) {
 	}
 }
 
+// column is where the texts of items begin.
+const column = 12
+
 // item writes a titled text, broken into lines below each other.
 func item(b *strings.Builder, title, text string) {
-	const indent, column = "  ", 10
-	head := fmt.Sprintf("%s%-*s", indent, column, title)
-	if len(title) > column-2 {
+	const indent, room = "  ", column - 2
+	head := fmt.Sprintf("%s%-*s", indent, room, title)
+	if len(title) > room-2 {
 		fmt.Fprintf(b, "%s%s\n", indent, title)
-		head = indent + strings.Repeat(" ", column)
+		head = strings.Repeat(" ", column)
 	}
-	at := 0
-	line := head
+	wrapped(b, head, text)
+}
+
+// wrapped writes a text after a head, broken into lines.
+func wrapped(b *strings.Builder, head, text string) {
+	line, words := head, 0
 	for word := range strings.FieldsSeq(quote.Text(strings.ReplaceAll(text, "\n", " "))) {
-		if at > 0 && len(line)+1+len(word) > width {
+		if words > 0 && len(line)+1+len(word) > width {
 			fmt.Fprintln(b, strings.TrimRight(line, " "))
-			line, at = indent+strings.Repeat(" ", column), 0
+			line, words = strings.Repeat(" ", column), 0
 		}
-		if at > 0 {
+		if words > 0 || strings.HasSuffix(line, ":") {
 			line += " "
 		}
 		line += word
-		at++
+		words++
 	}
 	fmt.Fprintln(b, strings.TrimRight(line, " "))
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
@@ -53,7 +55,7 @@ func argument(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok
 
 // text is the value of an argument that is compared as text.
 func text(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok bool) {
-	flags := ""
+	flags, permission := "", ""
 	switch arg := a.GetArg().(type) {
 	case *tetragon.KprobeArgument_StringArg:
 		v.String, ok = arg.StringArg, t == policy.ArgString
@@ -61,16 +63,34 @@ func text(a *tetragon.KprobeArgument, t policy.ArgType) (v compile.Value, ok boo
 		// Bytes are told as they are, whatever they are.
 		return compile.Value{String: string(arg.BytesArg)}, t == policy.ArgCharBuf
 	case *tetragon.KprobeArgument_FileArg:
-		v.String, flags, ok = arg.FileArg.GetPath(), arg.FileArg.GetFlags(), t == policy.ArgFile || t == policy.ArgFD
+		v.String, flags, permission = arg.FileArg.GetPath(), arg.FileArg.GetFlags(), arg.FileArg.GetPermission()
+		ok = t == policy.ArgFile || t == policy.ArgFD
 	case *tetragon.KprobeArgument_PathArg:
-		v.String, flags, ok = arg.PathArg.GetPath(), arg.PathArg.GetFlags(), t == policy.ArgPath || t == policy.ArgDentry
+		v.String, flags, permission = arg.PathArg.GetPath(), arg.PathArg.GetFlags(), arg.PathArg.GetPermission()
+		ok = t == policy.ArgPath || t == policy.ArgDentry
 	case *tetragon.KprobeArgument_LinuxBinprmArg:
-		v.String, flags, ok = arg.LinuxBinprmArg.GetPath(), arg.LinuxBinprmArg.GetFlags(), t == policy.ArgBinprm
+		v.String, flags, permission = arg.LinuxBinprmArg.GetPath(), arg.LinuxBinprmArg.GetFlags(), arg.LinuxBinprmArg.GetPermission()
+		ok = t == policy.ArgBinprm
 	}
+	v.Mode = mode(permission, v.String)
 	if flags != "" {
-		return compile.Value{Unreadable: true}, ok // the kernel compared no path either
+		v.String, v.Unreadable = "", true // the kernel compared no path either
 	}
 	return v, ok
+}
+
+// mode is that of a file by what ls writes of it, without the permissions; 0 where
+// that does not tell it.
+func mode(permission, path string) uint32 {
+	const regular = "-"
+	letter := permission[:min(len(permission), 1)]
+	if letter == regular && (path == "/" || !strings.HasPrefix(path, "/")) {
+		return 0 // the kernel's own, which can be of no type: that is written so too
+	}
+	return map[string]uint32{
+		"p": unix.S_IFIFO, "c": unix.S_IFCHR, "d": unix.S_IFDIR, "b": unix.S_IFBLK, regular: unix.S_IFREG,
+		"l": unix.S_IFLNK, "s": unix.S_IFSOCK,
+	}[letter]
 }
 
 // exact tells whether text is what the kernel saw: what is no UTF-8 is replaced

@@ -13,7 +13,9 @@ import (
 // record is an event as policies see it.
 type record struct {
 	process *tetragon.Process
-	args    []*tetragon.KprobeArgument
+	parent  *tetragon.Process
+	// args are the arguments, and after them the items of data.
+	args []*tetragon.KprobeArgument
 	// policy is the one that recorded the event; empty for an exec.
 	policy string
 	// exec: the event is of a program that was executed, which no policy recorded.
@@ -37,13 +39,14 @@ func recordOfEvent(e *tetragon.GetEventsResponse) *record {
 	switch event := e.GetEvent().(type) {
 	case *tetragon.GetEventsResponse_ProcessTracepoint:
 		t := event.ProcessTracepoint
-		return &record{process: t.GetProcess(), args: t.GetArgs(), policy: t.GetPolicyName(), at: func(s compile.Site) bool {
+		return &record{process: t.GetProcess(), parent: t.GetParent(), args: t.GetArgs(), policy: t.GetPolicyName(), at: func(s compile.Site) bool {
 			raw := s.Kind == compile.RawTracepoint && t.GetSubsys() == ""
 			return (raw || s.Kind == compile.Tracepoint && s.Subsystem == t.GetSubsys()) && s.Name == t.GetEvent()
 		}}
 	case *tetragon.GetEventsResponse_ProcessKprobe:
 		k := event.ProcessKprobe
-		return &record{process: k.GetProcess(), args: k.GetArgs(), policy: k.GetPolicyName(), at: func(s compile.Site) bool {
+		args := slices.Concat(k.GetArgs(), k.GetData())
+		return &record{process: k.GetProcess(), parent: k.GetParent(), args: args, policy: k.GetPolicyName(), at: func(s compile.Site) bool {
 			switch s.Kind {
 			case compile.Kprobe, compile.KprobeOverride, compile.ModifyReturn, compile.Fentry:
 				return s.Name == k.GetFunctionName() || slices.Contains(s.Functions(), k.GetFunctionName())
@@ -53,11 +56,11 @@ func recordOfEvent(e *tetragon.GetEventsResponse) *record {
 		}}
 	case *tetragon.GetEventsResponse_ProcessLsm:
 		l := event.ProcessLsm
-		return &record{process: l.GetProcess(), args: l.GetArgs(), policy: l.GetPolicyName(), at: func(s compile.Site) bool {
+		return &record{process: l.GetProcess(), parent: l.GetParent(), args: l.GetArgs(), policy: l.GetPolicyName(), at: func(s compile.Site) bool {
 			return s.Kind == compile.LSM && s.Name == l.GetFunctionName()
 		}}
 	case *tetragon.GetEventsResponse_ProcessExec:
-		return &record{process: event.ProcessExec.GetProcess(), exec: true, at: executes}
+		return &record{process: event.ProcessExec.GetProcess(), parent: event.ProcessExec.GetParent(), exec: true, at: executes}
 	}
 	return nil
 }

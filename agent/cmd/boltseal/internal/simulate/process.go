@@ -14,9 +14,10 @@ func (s *Simulator) process(r *record, read compile.Read, site compile.Site) (v 
 	p := r.process
 	switch read.Kind {
 	case bpf.WireReadKindREAD_BINARY, bpf.WireReadKindREAD_BINARY_PATH:
-		// Before the point of no return an exec is judged as the program that calls it.
-		before := r.exec && site.Kind != compile.Tracepoint && site.Kind != compile.RawTracepoint
-		return compile.Value{String: p.GetBinary()}, p.GetBinary() != "" && exact(p.GetBinary()) && !before
+		return compile.Value{String: p.GetBinary()}, p.GetBinary() != "" && exact(p.GetBinary()) && !r.beforeExec(site)
+	case bpf.WireReadKindREAD_PARENT_BINARY, bpf.WireReadKindREAD_PARENT_BINARY_PATH:
+		b := r.parent.GetBinary()
+		return compile.Value{String: b}, b != "" && exact(b)
 	case bpf.WireReadKindREAD_PID:
 		return compile.Value{Number: uint64(p.GetPid().GetValue())}, p.GetPid() != nil
 	case bpf.WireReadKindREAD_NAMESPACE:
@@ -25,6 +26,12 @@ func (s *Simulator) process(r *record, read compile.Read, site compile.Site) (v 
 		return capabilities(p.GetCap(), policy.CapabilitySet(read.Offset))
 	}
 	return v, false
+}
+
+// beforeExec tells whether the event is of an exec and the site before the point of
+// no return: there it is judged as the program that calls it.
+func (r *record) beforeExec(site compile.Site) bool {
+	return r.exec && site.Kind != compile.Tracepoint && site.Kind != compile.RawTracepoint
 }
 
 // namespace is the inode number of a namespace; the host's is the one that the

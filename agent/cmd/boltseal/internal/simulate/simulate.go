@@ -30,6 +30,8 @@ type Options struct {
 type Simulator struct {
 	Options
 	families, protocols, states map[string]uint64
+	// seen is what events told of processes; nil where no policy asks for it.
+	seen ancestry
 }
 
 // New makes a simulator.
@@ -46,6 +48,9 @@ func New(o Options) *Simulator {
 	}
 	for n := range uint8(states) {
 		s.states[c.State(n)] = uint64(n)
+	}
+	if slices.ContainsFunc(o.Policies, func(p *compile.Policy) bool { return len(p.Lineages()) > 0 }) {
+		s.seen = ancestry{}
 	}
 	return s
 }
@@ -87,6 +92,9 @@ func (v Verdict) Enforces() bool { return v != Reported && v != Ignored }
 // Event tries all policies on an event. at tells whether it is of a hook of any,
 // whatever came of it.
 func (s *Simulator) Event(e *tetragon.GetEventsResponse) (outcomes []Outcome, at bool) {
+	if s.seen != nil {
+		s.seen.see(related(e)...)
+	}
 	r := recordOf(e)
 	if r == nil {
 		return nil, false
@@ -120,12 +128,18 @@ func (s *Simulator) hook(p *compile.Policy, h *compile.Hook, r *record, recorder
 	for i := range h.Rules {
 		rule := &h.Rules[i]
 		c, missing := rule.Judge(h, values, known, p.Mode == policy.Enforce)
-		if c == compile.No {
+		all := answers{c: c}
+		for _, read := range missing {
+			all.missing = append(all.missing, reasons[read])
+		}
+		all.join(workload(p.Policy, rule.Workload, r))
+		all.join(s.lineages(rule, h.Site, r))
+		if all.c == compile.No {
 			continue
 		}
-		for _, read := range missing {
-			if !slices.Contains(unknown, reasons[read]) {
-				unknown = append(unknown, reasons[read])
+		for _, reason := range all.missing {
+			if !slices.Contains(unknown, reason) {
+				unknown = append(unknown, reason)
 			}
 		}
 		o := Outcome{
@@ -134,11 +148,25 @@ func (s *Simulator) hook(p *compile.Policy, h *compile.Hook, r *record, recorder
 		}
 		o.Verdict, o.Detail = verdict(rule, p.Mode)
 		outcomes = append(outcomes, o)
-		if c == compile.Yes {
+		if all.c == compile.Yes {
 			break
 		}
 	}
 	return outcomes
+}
+
+// lineages is what events show of a process's ancestors, of those that a rule asks for.
+func (s *Simulator) lineages(rule *compile.Rule, site compile.Site, r *record) (all answers) {
+	all.c = compile.Yes
+	for _, f := range rule.Lineages {
+		switch shown := s.seen.shows(r.process, f.Lineage, !r.beforeExec(site)); {
+		case !shown:
+			all.join(answers{compile.Maybe, []string{"what the process descends from"}})
+		case f.Negated:
+			all.c = compile.No
+		}
+	}
+	return all
 }
 
 // values are those of a hook's reads, as far as the event has them; reasons name
@@ -146,6 +174,9 @@ func (s *Simulator) hook(p *compile.Policy, h *compile.Hook, r *record, recorder
 func (s *Simulator) values(h *compile.Hook, r *record, recorder *compile.Hook) (values []compile.Value, known []bool, reasons []string) {
 	values, known, reasons = make([]compile.Value, len(h.Reads)), make([]bool, len(h.Reads)), make([]string, len(h.Reads))
 	for i, read := range h.Reads {
+		if read.From != nil {
+			continue // of what is computed from others those are looked at
+		}
 		arg := i
 		if i >= len(h.Types) {
 			read.Copy = 0
@@ -164,10 +195,7 @@ func (s *Simulator) values(h *compile.Hook, r *record, recorder *compile.Hook) (
 
 // argument is the value of a hook's argument, or of the part of it that is read.
 func (s *Simulator) argument(h *compile.Hook, arg int, read compile.Read, r *record, recorder *compile.Hook) (v compile.Value, ok bool, reason string) {
-	name := h.Labels[arg]
-	if name == "" {
-		name = fmt.Sprintf("args[%d]", arg)
-	}
+	name := argumentName(h, arg)
 	t := h.Types[arg]
 	switch {
 	case r.exec && t == policy.ArgBinprm:
@@ -193,6 +221,17 @@ func (s *Simulator) argument(h *compile.Hook, arg int, read compile.Read, r *rec
 	return v, false, fmt.Sprintf("argument %s (the policy %q, which recorded the event, does not read it)", name, r.policy)
 }
 
+// argumentName is what an argument, or an item of data, is called.
+func argumentName(h *compile.Hook, arg int) string {
+	switch first := len(h.Types) - h.Data; {
+	case h.Labels[arg] != "":
+		return h.Labels[arg]
+	case arg >= first:
+		return fmt.Sprintf("data[%d]", arg-first)
+	}
+	return fmt.Sprintf("args[%d]", arg)
+}
+
 func processWords(read compile.Read) string {
 	switch read.Kind {
 	case bpf.WireReadKindREAD_BINARY, bpf.WireReadKindREAD_BINARY_PATH:
@@ -205,6 +244,12 @@ func processWords(read compile.Read) string {
 		return policy.Namespace(read.Offset).String() + " namespace"
 	case bpf.WireReadKindREAD_CAPABILITIES:
 		return policy.CapabilitySet(read.Offset).String() + " capabilities"
+	case bpf.WireReadKindREAD_PARENT_BINARY, bpf.WireReadKindREAD_PARENT_BINARY_PATH:
+		return "parent's binary"
+	case bpf.WireReadKindREAD_NAMESPACE_CHANGES:
+		return "changes of namespaces"
+	case bpf.WireReadKindREAD_CAPABILITY_CHANGES:
+		return "changes of " + policy.CapabilitySet(read.Offset).String() + " capabilities"
 	}
 	return "state (" + fmt.Sprint(read.Kind) + ")"
 }

@@ -22,20 +22,51 @@ func selects(p *policy.Policy, r *record) (c compile.Certainty, missing []string
 		all.and(p.NodeSelector, node, "the node's label ")
 	}
 	pod := r.process.GetPod()
-	onHost := r.process.GetDocker() == "" && pod == nil
-	switch {
+	switch onHost := r.onHost(); {
 	case onHost && match.SelectsHost(p):
 		return all.c, all.missing
 	case onHost, !mayContain(p, pod):
 		return compile.No, nil
 	}
-	if p.PodSelector != nil {
-		all.and(p.PodSelector, podLabels(pod), "the pod's label ")
-	}
-	if p.ContainerSelector != nil {
-		all.and(p.ContainerSelector, containerLabels(pod), "the container's label or annotation ")
-	}
+	all.labels(p.PodSelector, p.ContainerSelector, pod)
 	return all.c, all.missing
+}
+
+// onHost tells whether the process is in no container.
+func (r *record) onHost() bool {
+	return r.process.GetDocker() == "" && r.process.GetPod() == nil
+}
+
+// workload tells whether the process is of a workload of the policy's, by its number.
+func workload(p *policy.Policy, number int, r *record) answers {
+	all := answers{c: compile.Yes}
+	if number == 0 {
+		return all
+	}
+	w := p.Workloads[number-1]
+	selects := w.PodSelector != nil || w.ContainerSelector != nil
+	pod := r.process.GetPod()
+	inPod := pod.GetName() != "" || pod.GetNamespace() != ""
+	switch {
+	case r.process == nil:
+		return answers{compile.Maybe, []string{"the process"}}
+	case r.onHost() && (w.HostSelector || !selects):
+		return all
+	case r.onHost(), w.HostSelector && !selects, w.PodSelector != nil && !inPod:
+		return answers{c: compile.No}
+	}
+	all.labels(w.PodSelector, w.ContainerSelector, pod)
+	return all
+}
+
+// labels asks for those of a pod and of its container.
+func (a *answers) labels(pods, containers *policy.LabelSelector, pod *tetragon.Pod) {
+	if pods != nil {
+		a.and(pods, podLabels(pod), "the pod's label ")
+	}
+	if containers != nil {
+		a.and(containers, containerLabels(pod), "the container's label or annotation ")
+	}
 }
 
 // mayContain tells whether a policy can be for containers like that of a pod, which
@@ -69,6 +100,12 @@ func (a *answers) and(s *policy.LabelSelector, labels *known, whose string) {
 			a.c = compile.No
 		}
 	}
+}
+
+// join takes in another answer that must hold too.
+func (a *answers) join(other answers) {
+	a.c = min(a.c, other.c)
+	a.missing = append(a.missing, other.missing...)
 }
 
 // known is labels of which not all need be known.

@@ -18,15 +18,18 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 	if r.Post {
 		v = Reported
 	}
-	var did []string
+	did := beside(r)
 	set := func(to Verdict, format string, args ...any) {
-		if len(did) == 0 {
+		if !v.Enforces() {
 			v = to
 		}
 		did = append(did, fmt.Sprintf(format, args...))
 	}
-	if !r.Enforces() {
-		return v, ""
+	if !r.Enforces() && len(did) == 0 {
+		if r.Post && r.Rate.Interval != 0 {
+			detail = fmt.Sprintf("unless a like one was within %s", r.Rate.Interval)
+		}
+		return v, detail
 	}
 	if r.Signal == uint8(unix.SIGKILL) {
 		set(Killed, "killed")
@@ -50,6 +53,24 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 		v = Reported
 	}
 	return v, "mode monitor; in mode enforce " + detail
+}
+
+// beside is what is done after a match but to the process: by the agent only where
+// its operator lets it.
+func beside(r *compile.Rule) []string {
+	var did []string
+	if r.Unnotifies {
+		did = append(did, "what was left to the enforcers is taken back")
+	}
+	for _, a := range r.Remote {
+		switch a.Kind {
+		case policy.GetURL:
+			did = append(did, "the agent gets "+a.Target)
+		case policy.DNSLookup:
+			did = append(did, "the agent looks "+a.Target+" up")
+		}
+	}
+	return did
 }
 
 func result(n int32) string {
