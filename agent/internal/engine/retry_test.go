@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -192,8 +193,8 @@ func TestRetryIsForItsSite(t *testing.T) {
 	if err := retries.NextKey(nil, &task); err != nil {
 		t.Fatal(err)
 	}
-	var left [1 + compile.MaxReads]uint64 // struct retry
-	if err := retries.Lookup(task, &left); err != nil || left[0] != 0 {
+	left, err := retries.LookupBytes(task) // struct retry: the site's serial, then the words
+	if err != nil || binary.LittleEndian.Uint32(left) != 0 {
 		t.Fatalf("left of the call: %#x (%v)", left, err)
 	}
 	serial := uint64(b.serial)
@@ -203,8 +204,9 @@ func TestRetryIsForItsSite(t *testing.T) {
 	}{{serial, true}, {serial + 1, false}, {serial - 1, false}} {
 		// As if a call that was put off had never returned.
 		marker := append([]byte(b.marker), 0)
-		left[0], left[1] = c.serial, uint64(uintptr(unsafe.Pointer(&marker[0])))
-		if err := retries.Update(task, &left, ebpf.UpdateExist); err != nil {
+		binary.LittleEndian.PutUint32(left, uint32(c.serial))
+		binary.LittleEndian.PutUint64(left[8:], uint64(uintptr(unsafe.Pointer(&marker[0]))))
+		if err := retries.Update(task, left, ebpf.UpdateExist); err != nil {
 			t.Fatal(err)
 		}
 		if e := call(unsafe.Pointer(&other[0])); (e != nil) != c.events {
