@@ -8,23 +8,6 @@
 #define RATE_BYTES 40
 #define RATE_WORDS (RATE_BYTES / 8)
 
-/* Which events are alike. */
-struct rate_key {
-	__u64 lane[HASH_LANES]; /* the values, and when the task started */
-	__u32 rate;             /* act.rate */
-	__u32 who;              /* thread or process, in the initial pid namespace; 0: everybody */
-};
-
-/*
- * When the last one was made. The kernel gives elements of such a map to other
- * keys while somebody looks at them: the check is the time with the key's first
- * lane, so that no other key's time is taken for this one's.
- */
-struct rated {
-	__u64 made; /* boot time clock */
-	__u64 check;
-};
-
 /* Full: the kernel forgets the one that was used least, and its next event is made. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -62,9 +45,15 @@ __noinline int rate_buffer(__u32 level, __u32 string, __u32 position)
 	return 0;
 }
 
-/* Hashes the values of a rule's arguments: of those reads that have a bit. */
-static __always_inline void rate_values(struct evaluation *e, struct site_record *r, __u32 level, __u32 reads)
+/* Puts the values of a rule's arguments into the key in hand: of those reads that have a bit. */
+__noinline int rate_values(__u32 level, __u32 reads)
 {
+	struct evaluation *e = evaluation_get(level);
+	struct site_record *r = record_get(level);
+
+	keep_argument(reads);
+	if (!config.limits || !e || !r)
+		return -1;
 	for_reads(i) {
 		const struct read_config read = config.read[i];
 
@@ -76,59 +65,71 @@ static __always_inline void rate_values(struct evaluation *e, struct site_record
 			hash_word(e->hash.lane, r->event.regs[i], 1 + i * (RATE_WORDS + 1));
 	}
 	hash_word(e->hash.lane, r->event.unreadable & reads, 1 + READS_MAX * (RATE_WORDS + 1));
+	return 0;
 }
 
-/* Who shares a rate; their start, for numbers are given again. */
-static __always_inline __u32 rate_subject(__u32 scope, __u64 *start)
+/* Begins the key in hand with who shares the rate, and their start, for numbers are given again. */
+__noinline int rate_subject(__u32 level, __u32 scope)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	__u64 id = bpf_get_current_pid_tgid();
+	struct evaluation *e = evaluation_get(level);
+	__u64 id = bpf_get_current_pid_tgid(), start = 0;
 
-	*start = 0;
-	if (scope == RATE_GLOBAL)
-		return 0;
-	if (scope == RATE_PROCESS) {
-		*start = BPF_CORE_READ(task, group_leader, start_boottime);
-		return id >> 32;
+	keep_argument(scope);
+	if (!config.limits || !e)
+		return -1;
+	if (scope == RATE_GLOBAL) {
+		id = 0;
+	} else if (scope == RATE_PROCESS) {
+		start = BPF_CORE_READ(task, group_leader, start_boottime);
+		id >>= 32;
+	} else {
+		start = BPF_CORE_READ(task, start_boottime);
 	}
-	*start = BPF_CORE_READ(task, start_boottime);
-	return id;
+	e->rate.who = id;
+	for (int l = 0; l < HASH_LANES; l++)
+		e->hash.lane[l] = 0;
+	hash_word(e->hash.lane, start, 0);
+	return 0;
 }
 
 #define SECOND_NS 1000000000ULL
 
-/* Whether an event like this one was made not long ago. If not, this one is made. */
-__noinline int rate_exceeded(__u32 level, __u32 rate, __u32 scope, __u32 seconds, __u32 reads)
+/* Whether an event with the key in hand was made not long ago. If not, this one is made. */
+__noinline int rate_key_exceeded(__u32 level, __u32 rate, __u32 seconds)
 {
 	struct evaluation *e = evaluation_get(level);
-	struct site_record *r = record_get(level);
-	struct rate_key key = { .rate = rate };
-	struct rated *before, now = {};
-	__u64 start, made;
+	struct rated *before, *now;
+	struct rate_key *key;
+	__u64 made;
 
 	keep_argument(rate);
-	keep_argument(scope);
 	keep_argument(seconds);
-	keep_argument(reads);
-	if (!config.limits || !e || !r)
+	if (!config.limits || !e)
 		return 0;
-	key.who = rate_subject(scope, &start);
+	key = &e->rate;
+	now = &e->rated;
+	key->rate = rate;
 	for (int l = 0; l < HASH_LANES; l++)
-		e->hash.lane[l] = 0;
-	hash_word(e->hash.lane, start, 0);
-	rate_values(e, r, level, reads);
-	for (int l = 0; l < HASH_LANES; l++)
-		key.lane[l] = e->hash.lane[l];
-	now.made = bpf_ktime_get_boot_ns();
-	now.check = now.made ^ key.lane[0];
-	before = bpf_map_lookup_elem(&rates, &key);
+		key->lane[l] = e->hash.lane[l];
+	now->made = bpf_ktime_get_boot_ns();
+	now->check = now->made ^ key->lane[0];
+	before = bpf_map_lookup_elem(&rates, key);
 	if (before) {
 		made = *(volatile __u64 *)&before->made;
-		if ((made ^ key.lane[0]) == *(volatile __u64 *)&before->check && now.made - made < seconds * SECOND_NS)
+		if ((made ^ key->lane[0]) == *(volatile __u64 *)&before->check && now->made - made < seconds * SECOND_NS)
 			return 1;
 	}
-	bpf_map_update_elem(&rates, &key, &now, BPF_ANY);
+	bpf_map_update_elem(&rates, key, now, BPF_ANY);
 	return 0;
+}
+
+/* Whether an event like this one was made not long ago. The stack of Linux 5.10 has no room for all at once. */
+static __always_inline int rate_exceeded(__u32 level, __u32 rate, __u32 scope, __u32 seconds, __u32 reads)
+{
+	rate_subject(level, scope);
+	rate_values(level, reads);
+	return rate_key_exceeded(level, rate, seconds);
 }
 
 #endif

@@ -71,6 +71,23 @@ struct {
 	__type(value, struct policy_counters);
 } policy_counters SEC(".maps");
 
+/* Which events are alike. */
+struct rate_key {
+	__u64 lane[HASH_LANES]; /* the values, and when the task started */
+	__u32 rate;             /* act.rate */
+	__u32 who;              /* thread or process, in the initial pid namespace; 0: everybody */
+};
+
+/*
+ * When the last one was made. The kernel gives elements of such a map to other
+ * keys while somebody looks at them: the check is the time with the key's first
+ * lane, so that no other key's time is taken for this one's.
+ */
+struct rated {
+	__u64 made; /* boot time clock */
+	__u64 check;
+};
+
 /* One evaluation. */
 struct evaluation {
 	struct rule_bits matching;
@@ -92,6 +109,8 @@ struct evaluation {
 	__u32 number[STRINGS_MAX]; /* that go with pointers, of bytes or of parts */
 	__u64 word;               /* to which the chain of the read in hand leads */
 	__u64 changes;            /* of the process: what read_changes has found */
+	struct rate_key rate;     /* of the rule in hand */
+	struct rated rated;       /* when an event of it is made */
 	__u32 stacks;             /* ACTION_KERNEL_STACK and ACTION_USER_STACK: what events ask for */
 	__u64 trace[2][STACK_MAX + 1]; /* stacks: of the kernel, of the process */
 	struct {

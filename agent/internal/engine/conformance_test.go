@@ -4,7 +4,9 @@ package engine
 
 import (
 	"errors"
+	"flag"
 	"fmt"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +19,8 @@ import (
 	"github.com/boltseal/boltseal/bpf"
 	"github.com/boltseal/boltseal/test/testenv"
 )
+
+var triedTypes = flag.String("boltseal.types", ".", "names of the types whose arguments are tried with every operator")
 
 // wordsOfSite is how many words a raw tracepoint gives a program that asks for it.
 const wordsOfSite = 5
@@ -253,6 +257,8 @@ func TestConformance(t *testing.T) {
 	if err = errors.Join(err, errOperators); err != nil {
 		t.Fatal(err)
 	}
+	tried := regexp.MustCompile(*triedTypes)
+	types = slices.DeleteFunc(types, func(typ conformance.Type) bool { return !tried.MatchString(typ.String()) })
 	s, j := newSamples(t), newJudges(t)
 	shown, refused := shown{}, map[[2]string]bool{}
 	for _, site := range sitesOf(s, types) {
@@ -324,12 +330,13 @@ func (j *judges) refuses(of argument, op conformance.Operator) error {
 	}
 	alone.describe(&j.kernel.Kernel)
 	p, err := policy.Parse([]byte(document("tracepoints", alone.hook([]string{"{matchArgs: [" + f.YAML(op.Name, 0) + "]}"}))))
-	if err == nil {
+	if err == nil && of.Name == policy.ArgAuto.String() {
+		// What it is of is known when the kernel is.
 		_, err = compile.Compile(p, j.kernel)
 	}
 	faults := policy.Faults(err)
 	if len(faults) != 1 {
-		return fmt.Errorf("%d faults: %w", len(faults), err)
+		return fmt.Errorf("not refused by one fault: %v", err)
 	}
 	at, want := faults[0].Path, "spec.tracepoints[0].selectors[0].matchArgs[0]."
 	if at != want+"operator" && (at != want+"values[0]" || op.Operands != "cel") {
