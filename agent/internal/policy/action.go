@@ -33,6 +33,12 @@ const (
 	// NotifyEnforcer asks the policy's enforcers for Action.Error and
 	// Action.Signal.
 	NotifyEnforcer
+	// TrackSock notes that the socket Action.Sock is the process's: what is done to
+	// it on nobody's behalf, in an interrupt or by the kernel, is told of as that
+	// process's.
+	TrackSock
+	// UntrackSock ends that.
+	UntrackSock
 )
 
 // String is the action as the language spells it.
@@ -50,6 +56,10 @@ func (k ActionKind) String() string {
 		return "Override"
 	case NotifyEnforcer:
 		return "NotifyEnforcer"
+	case TrackSock:
+		return "TrackSock"
+	case UntrackSock:
+		return "UntrackSock"
 	}
 	return fmt.Sprintf("ActionKind(%d)", uint8(k))
 }
@@ -68,19 +78,23 @@ type Action struct {
 	// Error is what Override and NotifyEnforcer make the call return: -errno. 0 is
 	// none for NotifyEnforcer.
 	Error int32
+	// Sock is the position in Hook.Args of the socket of TrackSock and UntrackSock, or
+	// ReturnValue.
+	Sock int
 }
 
 func (h hook) action(v value) Action {
 	var a Action
-	var kind, sig, errno value
+	var kind, sig, errno, sock value
 	h.object(v, shape{
 		known: map[string]func(value){
 			"action":   func(v value) { kind = v; a.Kind = h.actionKind(v) },
 			"argSig":   func(v value) { sig = v },
 			"argError": func(v value) { errno = v },
+			"argSock":  func(v value) { sock = v },
 		},
 		later: []string{
-			"argFd", "argFqdn", "argIndex", "argName", "argNewAddr", "argNewOffset", "argNewSymbol", "argRegs", "argSock",
+			"argFd", "argFqdn", "argIndex", "argName", "argNewAddr", "argNewOffset", "argNewSymbol", "argRegs",
 			"argUrl", "argValue", "imaHash", "kernelStackTrace", "rateLimit", "rateLimitScope", "userStackTrace",
 		},
 		required: []string{"action"},
@@ -90,6 +104,7 @@ func (h hook) action(v value) Action {
 	}
 	a.Signal = h.actionSignal(v, sig, a.Kind)
 	a.Error = h.actionError(v, errno, a.Kind)
+	a.Sock = h.actionSock(v, sock, a.Kind)
 	if a.Kind == NotifyEnforcer && !given(sig) && !given(errno) {
 		h.fault(v, "%s needs argError, argSig or both", a.Kind)
 	}
@@ -136,6 +151,8 @@ func (h hook) actionError(action, v value, kind ActionKind) int32 {
 // hasPlace tells whether an action can be done where the hook is, and says why not.
 func (h hook) hasPlace(v value, kind ActionKind) bool {
 	switch {
+	case h.returning && (kind == Override || kind == NotifyEnforcer):
+		h.fault(v, "%s: the function has returned; in matchActions it comes in time", kind)
 	case kind == Override && h.section == Tracepoints:
 		h.fault(v, "%s: a tracepoint only tells of an act and cannot stop it; %s and %s can", kind, LSMHooks, Kprobes)
 	case kind == Override && h.section == Fentries:
@@ -158,12 +175,12 @@ func (h hook) actionKind(v value) ActionKind {
 	if !ok {
 		return 0
 	}
-	for k := Post; k <= NotifyEnforcer; k++ {
+	for k := Post; k <= UntrackSock; k++ {
 		if strings.EqualFold(name, k.String()) {
 			return k
 		}
 	}
-	for _, known := range []string{"GetUrl", "DnsLookup", "TrackSock", "UntrackSock", "CleanupEnforcerNotification", "Set"} {
+	for _, known := range []string{"GetUrl", "DnsLookup", "CleanupEnforcerNotification", "Set"} {
 		if strings.EqualFold(name, known) {
 			h.unsupported(v, "action "+known+": ")
 			return 0

@@ -13,7 +13,7 @@ const (
 // arg decodes an argument of h, whose section is known.
 func (d *decoder) arg(v value, h *Hook) Arg {
 	var a Arg
-	var typ, size value
+	var typ, size, copied value
 	typeOK := true
 	d.object(v, shape{
 		known: map[string]func(value){
@@ -24,9 +24,10 @@ func (d *decoder) arg(v value, h *Hook) Arg {
 			"type":         func(v value) { typ = v; a.Type, typeOK = d.argType(v, h) },
 			"label":        func(v value) { a.Label, _ = d.boundedText(v, 0, maxLabel) },
 			"sizeArgIndex": func(v value) { size = v },
+			"returnCopy":   func(v value) { copied = v; a.ReturnCopy = d.boolean(v) },
 		},
 		later: []string{
-			"btfType", "btfTypeModule", "maxData", "resolve", "returnCopy", "size", "source",
+			"btfType", "btfTypeModule", "maxData", "resolve", "size", "source",
 		},
 		required: []string{"index"},
 	})
@@ -44,6 +45,8 @@ func (d *decoder) arg(v value, h *Hook) Arg {
 		d.fault(v, "type is required: a function does not tell it here")
 	case a.SizeArg > 0 && a.Type != ArgCharBuf:
 		d.fault(size, "%s has no length: sizeArgIndex is for %s", a.Type, ArgCharBuf)
+	case a.ReturnCopy:
+		d.returnCopy(copied, h, a)
 	case a.SizeArg == 0 && a.Type == ArgCharBuf && (size.node == nil || isDefault(size.node)):
 		d.fault(v, "%s needs sizeArgIndex, the argument that holds its length, counted from 1", a.Type)
 	}

@@ -27,38 +27,44 @@ type hook struct {
 	// argsOK is false when the arguments have faults: then it is not the
 	// filters' fault that they name none.
 	argsOK bool
+	// returns: events wait for the function's return; returnArg is what it returns.
+	returns   bool
+	returnArg *Arg
+	// returning: what is decoded is about the return.
+	returning bool
 }
 
 func (h hook) selector(v value) Selector {
 	var s Selector
-	h.object(v, shape{
-		known: map[string]func(value){
-			"matchArgs": func(v value) {
-				h.list(v, maxFilters, func(item value) {
-					if f, ok := h.argFilter(item); ok {
-						s.Args = append(s.Args, f)
-					}
-				})
-			},
-			"matchBinaries": func(v value) {
-				h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
-			},
-			"matchPIDs": func(v value) {
-				h.list(v, maxFilters, func(item value) { s.PIDs = append(s.PIDs, h.pidFilter(item)) })
-			},
-			"matchNamespaces": func(v value) {
-				h.list(v, maxNamespaces, func(item value) { s.Namespaces = append(s.Namespaces, h.namespaceFilter(item)) })
-			},
-			"matchCapabilities": func(v value) {
-				h.list(v, maxFilters, func(item value) { s.Capabilities = append(s.Capabilities, h.capabilityFilter(item)) })
-			},
-			"matchActions": func(v value) {
-				h.list(v, maxActions, func(item value) { s.Actions = append(s.Actions, h.action(item)) })
-			},
+	known := map[string]func(value){
+		"matchArgs": func(v value) {
+			h.list(v, maxFilters, func(item value) {
+				if f, ok := h.argFilter(item); ok {
+					s.Args = append(s.Args, f)
+				}
+			})
 		},
+		"matchBinaries": func(v value) {
+			h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
+		},
+		"matchPIDs": func(v value) {
+			h.list(v, maxFilters, func(item value) { s.PIDs = append(s.PIDs, h.pidFilter(item)) })
+		},
+		"matchNamespaces": func(v value) {
+			h.list(v, maxNamespaces, func(item value) { s.Namespaces = append(s.Namespaces, h.namespaceFilter(item)) })
+		},
+		"matchCapabilities": func(v value) {
+			h.list(v, maxFilters, func(item value) { s.Capabilities = append(s.Capabilities, h.capabilityFilter(item)) })
+		},
+		"matchActions": func(v value) {
+			h.list(v, maxActions, func(item value) { s.Actions = append(s.Actions, h.action(item)) })
+		},
+	}
+	h.returnKeys(&s, known)
+	h.object(v, shape{
+		known: known,
 		later: []string{
 			"label", "macros", "matchCapabilityChanges", "matchData", "matchNamespaceChanges", "matchParentBinaries",
-			"matchReturnActions", "matchReturnArgs",
 		},
 		laterObjects: []string{"matchWorkloads"},
 	})
@@ -154,10 +160,15 @@ func (h hook) argPosition(v, index, positions value) (int, bool) {
 			return 0, false
 		}
 	}
-	at := slices.IndexFunc(h.args, func(a Arg) bool { return int64(a.Index) == want })
+	at := slices.IndexFunc(h.args, func(a Arg) bool { return int64(a.Index) == want && !a.ReturnCopy })
 	switch {
 	case at >= 0:
 		return at, true
+	case slices.ContainsFunc(h.args, func(a Arg) bool { return int64(a.Index) == want }):
+		h.fault(v, "argument %d %s", want, laterCopy)
+		return 0, false
+	case h.returning && want == 0 && len(h.args) > 0:
+		return 0, true
 	case !h.argsOK:
 	case index.node == nil:
 		h.fault(v, "needs index or args: no argument has index 0")
@@ -176,6 +187,9 @@ func (h hook) listedPosition(positions value) (int, bool) {
 	switch n := len(positions.node.Content); {
 	case n > 1:
 		h.fault(positions, "names %d arguments; the operator compares one", n)
+	case int(at) < len(h.args) && h.args[at].ReturnCopy:
+		h.fault(positions, "the argument at position %d %s", at, laterCopy)
+		return 0, false
 	case int(at) < len(h.args):
 		return int(at), true
 	case h.argsOK:

@@ -61,6 +61,10 @@ type Hook struct {
 	IgnoreMissing bool
 	// Args are the arguments that are read, in the order of the policy.
 	Args []Arg
+	// Return: events are of the function's return, and have what it returned.
+	Return bool
+	// ReturnArg is what the function returns; nil without Return.
+	ReturnArg *Arg
 	// Message is copied to the events; at most 256 bytes.
 	Message string
 	// Tags are copied to the events; at most 16 of 2 to 128 bytes.
@@ -92,6 +96,8 @@ type Arg struct {
 	// SizeArg is the position, counted from 1, of the argument that holds the
 	// length of an ArgCharBuf; 0: none.
 	SizeArg uint32
+	// ReturnCopy: what the argument points to is read when the function returns.
+	ReturnCopy bool
 }
 
 // WithTypes is a copy of the hook whose arguments of type ArgAuto have the type

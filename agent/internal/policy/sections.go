@@ -24,6 +24,7 @@ const (
 // everything they depend on is known, which may stand after them in the text.
 type body struct {
 	args, selectors value
+	returns         returns
 }
 
 // common are the keys that hooks of all sections have.
@@ -35,20 +36,26 @@ func (d *decoder) common(h *Hook, b *body, own map[string]func(value)) map[strin
 	return own
 }
 
-func (d *decoder) finish(h *Hook, b body) {
+func (d *decoder) finish(v value, h *Hook, b body) {
 	argsOK := true
 	if b.args.node != nil {
 		before := len(d.faults)
 		d.list(b.args, maxArgs, func(item value) { h.Args = append(h.Args, d.arg(item, h)) })
 		argsOK = len(d.faults) == before
 	}
+	before := len(d.faults)
+	d.returned(v, h, b.returns)
+	argsOK = argsOK && len(d.faults) == before
 	if b.selectors.node != nil {
-		s := hook{decoder: d, section: h.Section, args: h.Args, argsOK: argsOK}
+		s := hook{
+			decoder: d, section: h.Section, args: h.Args, argsOK: argsOK, returns: h.Returns(), returnArg: h.ReturnArg,
+		}
 		d.list(b.selectors, maxSelectors, func(item value) { h.Selectors = append(h.Selectors, s.selector(item)) })
 	}
 	if len(h.Selectors) == 0 {
 		h.Selectors = []Selector{{Actions: []Action{{Kind: Post}}}}
 	}
+	d.returnAction(b.returns.action, h)
 }
 
 // hooks decodes a section.
@@ -75,7 +82,7 @@ func (d *decoder) tracepoint(v value, h *Hook) {
 		}),
 		required: []string{"subsystem", "event"},
 	})
-	d.finish(h, b)
+	d.finish(v, h, b)
 }
 
 // function decodes an item of kprobes and fentries.
@@ -83,23 +90,21 @@ func (d *decoder) function(v value, h *Hook) {
 	var b body
 	var call value
 	h.Syscall = true
-	d.object(v, shape{
-		known: d.common(h, &b, map[string]func(value){
-			"call":    func(v value) { call = v },
-			"syscall": func(v value) { h.Syscall = d.boolean(v) },
-			"ignore": func(v value) {
-				d.object(v, shape{known: map[string]func(value){
-					"callNotFound": func(v value) { h.IgnoreMissing = d.boolean(v) },
-				}})
-			},
-		}),
-		later:    []string{"data", "return", "returnArg", "returnArgAction"},
-		required: []string{"call"},
+	known := d.common(h, &b, map[string]func(value){
+		"call":    func(v value) { call = v },
+		"syscall": func(v value) { h.Syscall = d.boolean(v) },
+		"ignore": func(v value) {
+			d.object(v, shape{known: map[string]func(value){
+				"callNotFound": func(v value) { h.IgnoreMissing = d.boolean(v) },
+			}})
+		},
 	})
+	d.returnKeys(h, &b.returns, known)
+	d.object(v, shape{known: known, later: []string{"data"}, required: []string{"call"}})
 	if call.node != nil {
 		d.call(call, h)
 	}
-	d.finish(h, b)
+	d.finish(v, h, b)
 }
 
 // call decodes the name of a function, of a system call or of a list of them.
@@ -138,7 +143,7 @@ func (d *decoder) lsmHook(v value, h *Hook) {
 		}),
 		required: []string{"hook"},
 	})
-	d.finish(h, b)
+	d.finish(v, h, b)
 }
 
 // name is that of a tracepoint, of its subsystem, or of a hook: it becomes a part
