@@ -18,6 +18,8 @@ import (
 const (
 	SiteMapActs              = "acts"
 	SiteMapBounds            = "bounds"
+	SiteMapCallTexts         = "call_texts"
+	SiteMapCalls             = "calls"
 	SiteMapClasses           = "classes"
 	SiteMapEvaluations       = "evaluations"
 	SiteMapEvents            = "events"
@@ -36,10 +38,13 @@ const (
 	SiteMapSiteRecords       = "site_records"
 	SiteMapSites             = "sites"
 	SiteMapSlots             = "slots"
+	SiteMapSockOwners        = "sock_owners"
 	SiteMapTaskSeals         = "task_seals"
+	SiteProgCallsFree        = "calls_free"
 	SiteProgExecDone         = "exec_done"
 	SiteProgFunctionCalled   = "function_called"
 	SiteProgFunctionEntry    = "function_entry"
+	SiteProgFunctionExit     = "function_exit"
 	SiteProgFunctionReturn   = "function_return"
 	SiteProgFunctionVerdict  = "function_verdict"
 	SiteProgHookVerdict      = "hook_verdict"
@@ -53,6 +58,7 @@ const (
 	SiteVarBitPositions      = "bit_positions"
 	SiteVarConfig            = "config"
 	SiteVarHashKeys          = "hash_keys"
+	SiteVarNoCall            = "no_call"
 	SiteVarNoNotices         = "no_notices"
 	SiteVarNoRetry           = "no_retry"
 	SiteVarProgramsPreempted = "programs_preempted"
@@ -102,9 +108,11 @@ type SiteSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SiteProgramSpecs struct {
+	CallsFree       *ebpf.ProgramSpec `ebpf:"calls_free"`
 	ExecDone        *ebpf.ProgramSpec `ebpf:"exec_done"`
 	FunctionCalled  *ebpf.ProgramSpec `ebpf:"function_called"`
 	FunctionEntry   *ebpf.ProgramSpec `ebpf:"function_entry"`
+	FunctionExit    *ebpf.ProgramSpec `ebpf:"function_exit"`
 	FunctionReturn  *ebpf.ProgramSpec `ebpf:"function_return"`
 	FunctionVerdict *ebpf.ProgramSpec `ebpf:"function_verdict"`
 	HookVerdict     *ebpf.ProgramSpec `ebpf:"hook_verdict"`
@@ -122,6 +130,8 @@ type SiteProgramSpecs struct {
 type SiteMapSpecs struct {
 	Acts           *ebpf.MapSpec `ebpf:"acts"`
 	Bounds         *ebpf.MapSpec `ebpf:"bounds"`
+	CallTexts      *ebpf.MapSpec `ebpf:"call_texts"`
+	Calls          *ebpf.MapSpec `ebpf:"calls"`
 	Classes        *ebpf.MapSpec `ebpf:"classes"`
 	Evaluations    *ebpf.MapSpec `ebpf:"evaluations"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
@@ -140,6 +150,7 @@ type SiteMapSpecs struct {
 	SiteRecords    *ebpf.MapSpec `ebpf:"site_records"`
 	Sites          *ebpf.MapSpec `ebpf:"sites"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
+	SockOwners     *ebpf.MapSpec `ebpf:"sock_owners"`
 	TaskSeals      *ebpf.MapSpec `ebpf:"task_seals"`
 }
 
@@ -151,6 +162,7 @@ type SiteVariableSpecs struct {
 	BitPositions      *ebpf.VariableSpec `ebpf:"bit_positions"`
 	Config            *ebpf.VariableSpec `ebpf:"config"`
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
+	NoCall            *ebpf.VariableSpec `ebpf:"no_call"`
 	NoNotices         *ebpf.VariableSpec `ebpf:"no_notices"`
 	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
@@ -180,6 +192,8 @@ func (o *SiteObjects) Close() error {
 type SiteMaps struct {
 	Acts           *ebpf.Map `ebpf:"acts"`
 	Bounds         *ebpf.Map `ebpf:"bounds"`
+	CallTexts      *ebpf.Map `ebpf:"call_texts"`
+	Calls          *ebpf.Map `ebpf:"calls"`
 	Classes        *ebpf.Map `ebpf:"classes"`
 	Evaluations    *ebpf.Map `ebpf:"evaluations"`
 	Events         *ebpf.Map `ebpf:"events"`
@@ -198,6 +212,7 @@ type SiteMaps struct {
 	SiteRecords    *ebpf.Map `ebpf:"site_records"`
 	Sites          *ebpf.Map `ebpf:"sites"`
 	Slots          *ebpf.Map `ebpf:"slots"`
+	SockOwners     *ebpf.Map `ebpf:"sock_owners"`
 	TaskSeals      *ebpf.Map `ebpf:"task_seals"`
 }
 
@@ -205,6 +220,8 @@ func (m *SiteMaps) Close() error {
 	return _SiteClose(
 		m.Acts,
 		m.Bounds,
+		m.CallTexts,
+		m.Calls,
 		m.Classes,
 		m.Evaluations,
 		m.Events,
@@ -223,6 +240,7 @@ func (m *SiteMaps) Close() error {
 		m.SiteRecords,
 		m.Sites,
 		m.Slots,
+		m.SockOwners,
 		m.TaskSeals,
 	)
 }
@@ -235,6 +253,7 @@ type SiteVariables struct {
 	BitPositions      *ebpf.Variable `ebpf:"bit_positions"`
 	Config            *ebpf.Variable `ebpf:"config"`
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
+	NoCall            *ebpf.Variable `ebpf:"no_call"`
 	NoNotices         *ebpf.Variable `ebpf:"no_notices"`
 	NoRetry           *ebpf.Variable `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
@@ -246,9 +265,11 @@ type SiteVariables struct {
 //
 // It can be passed to LoadSiteObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SitePrograms struct {
+	CallsFree       *ebpf.Program `ebpf:"calls_free"`
 	ExecDone        *ebpf.Program `ebpf:"exec_done"`
 	FunctionCalled  *ebpf.Program `ebpf:"function_called"`
 	FunctionEntry   *ebpf.Program `ebpf:"function_entry"`
+	FunctionExit    *ebpf.Program `ebpf:"function_exit"`
 	FunctionReturn  *ebpf.Program `ebpf:"function_return"`
 	FunctionVerdict *ebpf.Program `ebpf:"function_verdict"`
 	HookVerdict     *ebpf.Program `ebpf:"hook_verdict"`
@@ -262,9 +283,11 @@ type SitePrograms struct {
 
 func (p *SitePrograms) Close() error {
 	return _SiteClose(
+		p.CallsFree,
 		p.ExecDone,
 		p.FunctionCalled,
 		p.FunctionEntry,
+		p.FunctionExit,
 		p.FunctionReturn,
 		p.FunctionVerdict,
 		p.HookVerdict,

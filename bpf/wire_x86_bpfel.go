@@ -15,16 +15,21 @@ import (
 
 type WireAct struct {
 	_            structs.HostLayout
-	Flags        uint8
-	Signal       uint8
+	Flags        uint16
 	Group        uint16
 	Policy       uint32
 	Error        int32
 	NoticeError  int32
+	Signal       uint8
 	NoticeSignal uint8
 	Notice       uint8
-	Pad          uint16
-	Pad2         uint32
+	ReturnSignal uint8
+	Since        uint32
+	Track        uint8
+	TrackReturn  uint8
+	Sock         uint8
+	SockReturn   uint8
+	Pad          uint32
 }
 
 type WireActionFlags uint32
@@ -36,12 +41,44 @@ const (
 	WireActionFlagsACTION_OVERRIDE WireActionFlags = 8
 	WireActionFlagsACTION_NOTIFY   WireActionFlags = 16
 	WireActionFlagsACTION_NOTICED  WireActionFlags = 32
+	WireActionFlagsACTION_RETURN   WireActionFlags = 1024
 )
 
 type WireBound struct {
 	_     structs.HostLayout
 	Bound uint64
 	Class uint32
+	Pad   uint32
+}
+
+type WireCall struct {
+	_       structs.HostLayout
+	Frame   uint64
+	Serial  uint32
+	Load    uint16
+	Kind    uint8
+	Pad     uint8
+	Used    uint32
+	Aside   uint32
+	Owner   WireSockOwner
+	Pending WireRuleBits
+	Enforce WireRuleBits
+	Event   WireEventSite
+	Text    [1024]int8
+}
+
+type WireCallFrame uint32
+
+const (
+	WireCallFrameFRAME_SYSCALL WireCallFrame = 0
+	WireCallFrameFRAME_STACK   WireCallFrame = 1
+	WireCallFrameFRAME_CONTEXT WireCallFrame = 2
+)
+
+type WireCallKey struct {
+	_     structs.HostLayout
+	Task  uint64
+	Depth uint32
 	Pad   uint32
 }
 
@@ -145,19 +182,20 @@ type WireEventHeader struct {
 }
 
 type WireEventSite struct {
-	_          structs.HostLayout
-	H          WireEventHeader
-	Site       uint32
-	Version    uint32
-	Regs       [24]uint64
-	StringLen  [6]uint32
-	Mode       [6]uint32
-	Pad        uint32
-	AtExit     uint32
-	Posted     WireRuleBits
-	Signalled  WireRuleBits
-	Overridden WireRuleBits
-	Notified   WireRuleBits
+	_               structs.HostLayout
+	H               WireEventHeader
+	Site            uint32
+	Version         uint32
+	Regs            [24]uint64
+	StringLen       [6]uint32
+	Mode            [6]uint32
+	Returned        uint32
+	AtExit          uint32
+	Posted          WireRuleBits
+	Signalled       WireRuleBits
+	Overridden      WireRuleBits
+	Notified        WireRuleBits
+	ReturnSignalled WireRuleBits
 }
 
 type WireEventType uint32
@@ -185,38 +223,47 @@ const (
 type WireKernelError uint32
 
 const (
-	WireKernelErrorKERR_SEALS_FULL  WireKernelError = 0
-	WireKernelErrorKERR_NO_SLOT     WireKernelError = 1
-	WireKernelErrorKERR_TASK_SEAL   WireKernelError = 2
-	WireKernelErrorKERR_RING_FULL   WireKernelError = 3
-	WireKernelErrorKERR_SIGNAL      WireKernelError = 4
-	WireKernelErrorKERR_SCRATCH     WireKernelError = 5
-	WireKernelErrorKERR_RETRY       WireKernelError = 6
-	WireKernelErrorKERR_PATH_DEPTH  WireKernelError = 7
-	WireKernelErrorKERR_GUARDED     WireKernelError = 8
-	WireKernelErrorKERR_EXEC_MISSED WireKernelError = 9
-	WireKernelErrorKERR_NOTICE      WireKernelError = 10
-	WireKernelErrorKERR_MISSED      WireKernelError = 11
-	WireKernelErrorKERR_MAX         WireKernelError = 12
+	WireKernelErrorKERR_SEALS_FULL    WireKernelError = 0
+	WireKernelErrorKERR_NO_SLOT       WireKernelError = 1
+	WireKernelErrorKERR_TASK_SEAL     WireKernelError = 2
+	WireKernelErrorKERR_RING_FULL     WireKernelError = 3
+	WireKernelErrorKERR_SIGNAL        WireKernelError = 4
+	WireKernelErrorKERR_SCRATCH       WireKernelError = 5
+	WireKernelErrorKERR_RETRY         WireKernelError = 6
+	WireKernelErrorKERR_PATH_DEPTH    WireKernelError = 7
+	WireKernelErrorKERR_GUARDED       WireKernelError = 8
+	WireKernelErrorKERR_EXEC_MISSED   WireKernelError = 9
+	WireKernelErrorKERR_NOTICE        WireKernelError = 10
+	WireKernelErrorKERR_MISSED        WireKernelError = 11
+	WireKernelErrorKERR_CALL          WireKernelError = 12
+	WireKernelErrorKERR_RETURN_MISSED WireKernelError = 13
+	WireKernelErrorKERR_ASIDE         WireKernelError = 14
+	WireKernelErrorKERR_SOCK          WireKernelError = 15
+	WireKernelErrorKERR_MAX           WireKernelError = 16
 )
 
 type WireLimits uint32
 
 const (
-	WireLimitsRULES_MAX    WireLimits = 512
-	WireLimitsRULE_WORDS   WireLimits = 8
-	WireLimitsREADS_MAX    WireLimits = 24
-	WireLimitsSTRINGS_MAX  WireLimits = 6
-	WireLimitsSTRING_MAX   WireLimits = 4096
-	WireLimitsPREFIX_MAX   WireLimits = 256
-	WireLimitsPOSTFIX_MAX  WireLimits = 128
-	WireLimitsHASH_LANES   WireLimits = 3
-	WireLimitsHASH_KEYS    WireLimits = 1030
-	WireLimitsSITES_MAX    WireLimits = 256
-	WireLimitsPATH_KEY_MAX WireLimits = 511
-	WireLimitsSLOTS_MAX    WireLimits = 16384
-	WireLimitsPOLICIES_MAX WireLimits = 2048
-	WireLimitsNOTICES_MAX  WireLimits = 16
+	WireLimitsRULES_MAX      WireLimits = 512
+	WireLimitsRULE_WORDS     WireLimits = 8
+	WireLimitsREADS_MAX      WireLimits = 24
+	WireLimitsSTRINGS_MAX    WireLimits = 6
+	WireLimitsSTRING_MAX     WireLimits = 4096
+	WireLimitsPREFIX_MAX     WireLimits = 256
+	WireLimitsPOSTFIX_MAX    WireLimits = 128
+	WireLimitsHASH_LANES     WireLimits = 3
+	WireLimitsHASH_KEYS      WireLimits = 1030
+	WireLimitsSITES_MAX      WireLimits = 256
+	WireLimitsPATH_KEY_MAX   WireLimits = 511
+	WireLimitsSLOTS_MAX      WireLimits = 16384
+	WireLimitsPOLICIES_MAX   WireLimits = 2048
+	WireLimitsNOTICES_MAX    WireLimits = 16
+	WireLimitsCALLS_MAX      WireLimits = 4096
+	WireLimitsCALL_TEXTS_MAX WireLimits = 128
+	WireLimitsCALL_TEXT      WireLimits = 1024
+	WireLimitsCALLS_DEEP     WireLimits = 8
+	WireLimitsSOCKS_MAX      WireLimits = 32000
 )
 
 type WireMatchKind uint32
@@ -267,7 +314,7 @@ type WireReadConfig struct {
 	Kind     uint8
 	IsSigned uint8
 	String   uint8
-	Pad      uint8
+	When     uint8
 }
 
 type WireReadKind uint32
@@ -307,6 +354,20 @@ const (
 	WireReadKindREAD_CAPABILITIES   WireReadKind = 31
 	WireReadKindREAD_SYSCALL        WireReadKind = 32
 	WireReadKindREAD_NOTICES        WireReadKind = 33
+)
+
+type WireReadSize uint32
+
+const (
+	WireReadSizeNO_SIZE WireReadSize = 65535
+)
+
+type WireReadWhen uint32
+
+const (
+	WireReadWhenREAD_WHEN_ENTERED WireReadWhen = 0
+	WireReadWhenREAD_RESULT       WireReadWhen = 1
+	WireReadWhenREAD_RETURNED     WireReadWhen = 2
 )
 
 type WireReservedSlots uint32
@@ -360,7 +421,17 @@ type WireSiteConfig struct {
 	RegsOffset   uint16
 	ResultOffset uint16
 	Notifies     uint8
-	Pad          [3]uint8
+	Returns      uint8
+	Frame        uint8
+	StackPopped  uint8
+	StackOffset  uint16
+	Load         uint16
+	SockOffset   uint16
+	SockKind     uint8
+	InContext    uint8
+	Tracks       uint8
+	HasStack     uint8
+	Pad          [2]uint8
 	Read         [24]WireReadConfig
 }
 
@@ -405,6 +476,18 @@ type WireSockInfo struct {
 	Pad2       uint32
 }
 
+type WireSockOwner struct {
+	_            structs.HostLayout
+	Sock         uint64
+	Start        uint64
+	CgroupId     uint64
+	SlotCgroupId uint64
+	Tgid         uint32
+	Tid          uint32
+	Uid          uint32
+	Slot         uint32
+}
+
 type WireStringHash struct {
 	_    structs.HostLayout
 	Lane [3]uint64
@@ -443,6 +526,15 @@ const (
 	WireTaskStateTASK_ARMED WireTaskState = 3
 )
 
+type WireTrack uint32
+
+const (
+	WireTrackTRACK_NOT    WireTrack = 0
+	WireTrackTRACK_SOCK   WireTrack = 1
+	WireTrackUNTRACK_SOCK WireTrack = 2
+	WireTrackTRACK_SOCKET WireTrack = 4
+)
+
 type WireValueKey struct {
 	_    structs.HostLayout
 	Tag  uint32
@@ -457,6 +549,9 @@ const (
 	WireVarExportAct            = "export_act"
 	WireVarExportActionFlags    = "export_action_flags"
 	WireVarExportBound          = "export_bound"
+	WireVarExportCall           = "export_call"
+	WireVarExportCallFrame      = "export_call_frame"
+	WireVarExportCallKey        = "export_call_key"
 	WireVarExportCapabilityKind = "export_capability_kind"
 	WireVarExportCgroupPath     = "export_cgroup_path"
 	WireVarExportCgroupSeal     = "export_cgroup_seal"
@@ -477,6 +572,8 @@ const (
 	WireVarExportPolicyCounters = "export_policy_counters"
 	WireVarExportReadConfig     = "export_read_config"
 	WireVarExportReadKind       = "export_read_kind"
+	WireVarExportReadSize       = "export_read_size"
+	WireVarExportReadWhen       = "export_read_when"
 	WireVarExportReservedSlots  = "export_reserved_slots"
 	WireVarExportRuleBits       = "export_rule_bits"
 	WireVarExportSealedBy       = "export_sealed_by"
@@ -487,11 +584,13 @@ const (
 	WireVarExportSlot           = "export_slot"
 	WireVarExportSlotState      = "export_slot_state"
 	WireVarExportSockInfo       = "export_sock_info"
+	WireVarExportSockOwner      = "export_sock_owner"
 	WireVarExportStringHash     = "export_string_hash"
 	WireVarExportStringStatus   = "export_string_status"
 	WireVarExportSyscallAbi     = "export_syscall_abi"
 	WireVarExportTaskSeal       = "export_task_seal"
 	WireVarExportTaskState      = "export_task_state"
+	WireVarExportTrack          = "export_track"
 	WireVarExportValueKey       = "export_value_key"
 )
 
@@ -552,6 +651,9 @@ type WireVariableSpecs struct {
 	ExportAct            *ebpf.VariableSpec `ebpf:"export_act"`
 	ExportActionFlags    *ebpf.VariableSpec `ebpf:"export_action_flags"`
 	ExportBound          *ebpf.VariableSpec `ebpf:"export_bound"`
+	ExportCall           *ebpf.VariableSpec `ebpf:"export_call"`
+	ExportCallFrame      *ebpf.VariableSpec `ebpf:"export_call_frame"`
+	ExportCallKey        *ebpf.VariableSpec `ebpf:"export_call_key"`
 	ExportCapabilityKind *ebpf.VariableSpec `ebpf:"export_capability_kind"`
 	ExportCgroupPath     *ebpf.VariableSpec `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal     *ebpf.VariableSpec `ebpf:"export_cgroup_seal"`
@@ -572,6 +674,8 @@ type WireVariableSpecs struct {
 	ExportPolicyCounters *ebpf.VariableSpec `ebpf:"export_policy_counters"`
 	ExportReadConfig     *ebpf.VariableSpec `ebpf:"export_read_config"`
 	ExportReadKind       *ebpf.VariableSpec `ebpf:"export_read_kind"`
+	ExportReadSize       *ebpf.VariableSpec `ebpf:"export_read_size"`
+	ExportReadWhen       *ebpf.VariableSpec `ebpf:"export_read_when"`
 	ExportReservedSlots  *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
 	ExportRuleBits       *ebpf.VariableSpec `ebpf:"export_rule_bits"`
 	ExportSealedBy       *ebpf.VariableSpec `ebpf:"export_sealed_by"`
@@ -582,11 +686,13 @@ type WireVariableSpecs struct {
 	ExportSlot           *ebpf.VariableSpec `ebpf:"export_slot"`
 	ExportSlotState      *ebpf.VariableSpec `ebpf:"export_slot_state"`
 	ExportSockInfo       *ebpf.VariableSpec `ebpf:"export_sock_info"`
+	ExportSockOwner      *ebpf.VariableSpec `ebpf:"export_sock_owner"`
 	ExportStringHash     *ebpf.VariableSpec `ebpf:"export_string_hash"`
 	ExportStringStatus   *ebpf.VariableSpec `ebpf:"export_string_status"`
 	ExportSyscallAbi     *ebpf.VariableSpec `ebpf:"export_syscall_abi"`
 	ExportTaskSeal       *ebpf.VariableSpec `ebpf:"export_task_seal"`
 	ExportTaskState      *ebpf.VariableSpec `ebpf:"export_task_state"`
+	ExportTrack          *ebpf.VariableSpec `ebpf:"export_track"`
 	ExportValueKey       *ebpf.VariableSpec `ebpf:"export_value_key"`
 }
 
@@ -623,6 +729,9 @@ type WireVariables struct {
 	ExportAct            *ebpf.Variable `ebpf:"export_act"`
 	ExportActionFlags    *ebpf.Variable `ebpf:"export_action_flags"`
 	ExportBound          *ebpf.Variable `ebpf:"export_bound"`
+	ExportCall           *ebpf.Variable `ebpf:"export_call"`
+	ExportCallFrame      *ebpf.Variable `ebpf:"export_call_frame"`
+	ExportCallKey        *ebpf.Variable `ebpf:"export_call_key"`
 	ExportCapabilityKind *ebpf.Variable `ebpf:"export_capability_kind"`
 	ExportCgroupPath     *ebpf.Variable `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal     *ebpf.Variable `ebpf:"export_cgroup_seal"`
@@ -643,6 +752,8 @@ type WireVariables struct {
 	ExportPolicyCounters *ebpf.Variable `ebpf:"export_policy_counters"`
 	ExportReadConfig     *ebpf.Variable `ebpf:"export_read_config"`
 	ExportReadKind       *ebpf.Variable `ebpf:"export_read_kind"`
+	ExportReadSize       *ebpf.Variable `ebpf:"export_read_size"`
+	ExportReadWhen       *ebpf.Variable `ebpf:"export_read_when"`
 	ExportReservedSlots  *ebpf.Variable `ebpf:"export_reserved_slots"`
 	ExportRuleBits       *ebpf.Variable `ebpf:"export_rule_bits"`
 	ExportSealedBy       *ebpf.Variable `ebpf:"export_sealed_by"`
@@ -653,11 +764,13 @@ type WireVariables struct {
 	ExportSlot           *ebpf.Variable `ebpf:"export_slot"`
 	ExportSlotState      *ebpf.Variable `ebpf:"export_slot_state"`
 	ExportSockInfo       *ebpf.Variable `ebpf:"export_sock_info"`
+	ExportSockOwner      *ebpf.Variable `ebpf:"export_sock_owner"`
 	ExportStringHash     *ebpf.Variable `ebpf:"export_string_hash"`
 	ExportStringStatus   *ebpf.Variable `ebpf:"export_string_status"`
 	ExportSyscallAbi     *ebpf.Variable `ebpf:"export_syscall_abi"`
 	ExportTaskSeal       *ebpf.Variable `ebpf:"export_task_seal"`
 	ExportTaskState      *ebpf.Variable `ebpf:"export_task_state"`
+	ExportTrack          *ebpf.Variable `ebpf:"export_track"`
 	ExportValueKey       *ebpf.Variable `ebpf:"export_value_key"`
 }
 

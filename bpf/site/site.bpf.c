@@ -11,10 +11,13 @@
  *                     function's place
  *   prefault          makes what function_verdict reads of user memory be there
  *   hook_verdict      an LSM hook
- *   syscall_exit      for sys_enter_*: reads what entry could not, when the
- *                     call returns and has faulted the string in
- *   function_return   the same for system calls hooked as functions
+ *   syscall_exit      for system calls: when they return, judges by the rules
+ *                     that wait for that, and reads what entry could not and
+ *                     the call has faulted in
+ *   function_return   the same for functions, by a return probe
+ *   function_exit     the same by a trampoline
  *   exec_done         the same for execve that succeeded
+ *   calls_free        forgets the calls of a task that has ended
  *   retry_free        where there is no task storage: what a task that ends
  *                     has left to be read again, or for enforcers, is forgotten
  */
@@ -119,20 +122,21 @@ long hook_verdict(void *ctx)
 SEC("tracepoint")
 int syscall_exit(void *ctx)
 {
-	long ret = 0;
-
-	bpf_probe_read_kernel(&ret, sizeof(ret), ctx + config.result_offset);
-	site_again(ctx, READ_AT_EXIT, NULL, ret);
+	site_exit(ctx);
 	return 0;
 }
 
 SEC("kretprobe")
 int function_return(void *ctx)
 {
-	long ret = 0;
+	site_exit(ctx);
+	return 0;
+}
 
-	bpf_probe_read_kernel(&ret, sizeof(ret), ctx + config.result_offset);
-	site_again(ctx, READ_AT_EXIT, NULL, ret);
+SEC("fexit")
+int function_exit(void *ctx)
+{
+	site_exit(ctx);
 	return 0;
 }
 
@@ -148,6 +152,13 @@ int BPF_PROG(retry_free, struct task_struct *task)
 {
 	task_memory_free(&retries, task);
 	task_memory_free(&notices, task);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(calls_free, struct task_struct *task)
+{
+	calls_free_task(task);
 	return 0;
 }
 

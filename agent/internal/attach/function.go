@@ -76,7 +76,7 @@ func (p *Points) RawTracepoint(name string) (compile.Prototype, error) {
 // prototype is what BTF says, without the first parameters.
 func prototype(f *btf.FuncProto, without int) compile.Prototype {
 	_, void := f.Return.(*btf.Void)
-	out := compile.Prototype{Known: true, Void: void}
+	out := compile.Prototype{Known: true, Void: void, Result: param(btf.FuncParam{Type: f.Return})}
 	for _, p := range f.Params[min(without, len(f.Params)):] {
 		out.Params = append(out.Params, param(p))
 	}
@@ -165,11 +165,12 @@ func (p *Points) SyscallFunction(call string) (function string, compat bool, err
 func (p *Points) Registers() compile.Registers {
 	if runtime.GOARCH == "arm64" {
 		words := []uint16{0, 8, 16, 24, 32, 40}
-		return compile.Registers{Args: words, Call: words, Compat: words, Result: 0}
+		return compile.Registers{Args: words, Call: words, Compat: words, Result: 0, Stack: 248}
 	}
-	const bx, cx, dx, si, di, bp, r8, r9, r10, ax = 40, 88, 96, 104, 112, 32, 72, 64, 56, 80
+	const bx, cx, dx, si, di, bp, r8, r9, r10, ax, sp = 40, 88, 96, 104, 112, 32, 72, 64, 56, 80, 152
 	return compile.Registers{
 		Args: []uint16{di, si, dx, cx, r8, r9}, Call: []uint16{di, si, dx, r10, r8, r9},
 		Compat: []uint16{bx, cx, dx, si, di, bp}, Result: ax,
+		Stack: sp, Popped: 8, // the address to return to
 	}
 }

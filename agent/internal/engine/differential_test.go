@@ -31,9 +31,20 @@ const setsOfOne = 25
 // counted. Policies come and go at the same site meanwhile, so that bits, classes
 // and values are used again and again.
 func TestKernelAndGoJudgeAlike(t *testing.T) {
+	judgeAlike(t, func(seed uint64) *compiletest.Source { return compiletest.New(seed) })
+}
+
+// The same of calls that return: of what is judged as they are entered, and of what
+// is when they return.
+func TestKernelAndGoJudgeReturnsAlike(t *testing.T) {
+	judgeAlike(t, func(seed uint64) *compiletest.Source { return compiletest.NewReturning(seed) })
+}
+
+func judgeAlike(t *testing.T, source func(seed uint64) *compiletest.Source) {
+	t.Helper()
 	seed, tried, matched := *firstSeed, 0, 0
 	for tried < *pairs && !t.Failed() {
-		matched += judge(t, seed, min(setsOfOne, (*pairs-tried+pairsOfOne-1)/pairsOfOne))
+		matched += judge(t, seed, source(seed), min(setsOfOne, (*pairs-tried+pairsOfOne-1)/pairsOfOne))
 		tried += setsOfOne * pairsOfOne
 		seed++
 	}
@@ -44,9 +55,9 @@ func TestKernelAndGoJudgeAlike(t *testing.T) {
 }
 
 // judge tries sets of random policies at one site.
-func judge(t *testing.T, seed uint64, sets int) (matched int) {
+func judge(t *testing.T, seed uint64, source *compiletest.Source, sets int) (matched int) {
 	t.Helper()
-	d := &differential{source: compiletest.New(seed)}
+	d := &differential{source: source}
 	d.rig = newRig(t, d.source)
 	d.source.Paths = append(d.source.Paths, d.rig.binary)
 	for set := range sets {
@@ -54,7 +65,11 @@ func judge(t *testing.T, seed uint64, sets int) (matched int) {
 		for range pairsOfOne {
 			record := d.source.Record(d.rig.binary)
 			d.rig.run(record)
-			n := d.compare(record)
+			n, entry, pending := d.compare(record)
+			if source.ReturnArg != nil {
+				d.rig.leave(record)
+				n += d.compareReturn(record, entry.signalled, pending)
+			}
 			if matched += n; t.Failed() {
 				t.Fatalf("seed %d, set %d", seed, set)
 			}
@@ -127,11 +142,20 @@ func (d *differential) draw() *compile.Policy {
 	return compilePoint(d.rig.t, points...)
 }
 
-// compare holds the last evaluation against the plain one.
-func (d *differential) compare(record *compiletest.Record) (matched int) {
+// chosen is a rule that waits for the call's return.
+type chosen struct {
+	of   *tested
+	hook *compile.Hook
+	rule *compile.Rule
+	bit  int
+}
+
+// compare holds the last evaluation against the plain one, and tells which rules
+// wait for the return.
+func (d *differential) compare(record *compiletest.Record) (matched int, did eventBits, pending []chosen) {
 	t := d.rig.t
 	t.Helper()
-	var matching, posted, signalled compile.Bits
+	var matching compile.Bits
 	rules := 0
 	for _, p := range d.loaded {
 		for _, h := range d.rig.policies[p.id].hooks {
@@ -149,30 +173,79 @@ func (d *differential) compare(record *compiletest.Record) (matched int) {
 					continue // only the first rule of a hook acts
 				}
 				acted = true
-				if rule.Post {
-					posted = compile.With(posted, bit)
-					p.want.Post++
-				} else {
-					p.want.NoPost++
+				switch {
+				case rule.Signal != 0 && p.enforce:
+					did.signalled = compile.With(did.signalled, bit)
+					p.want.Signal++
+				case rule.Signal != 0:
+					p.want.MonitorSignal++
 				}
 				switch {
-				case rule.Enforces() && p.enforce:
-					signalled = compile.With(signalled, bit)
-					p.want.Signal++
-				case rule.Enforces():
-					p.want.MonitorSignal++
+				case rule.Returns:
+					pending = append(pending, chosen{p, h.hook, rule, bit})
+				case rule.Post:
+					did.posted = compile.With(did.posted, bit)
+					p.want.Post++
+				default:
+					p.want.NoPost++
 				}
 			}
 		}
 	}
 	if rules == 0 {
-		return 0 // nothing is evaluated
+		return 0, did, nil // nothing is evaluated
 	}
 	if got := d.rig.matching(); got != matching {
 		d.explain(record, matching, got)
 	}
-	d.compareEvent(record, posted, signalled)
+	d.compareEvent(record, did)
+	return matched, did, pending
+}
+
+// compareReturn holds what was judged as the call returned against the plain
+// evaluation.
+func (d *differential) compareReturn(record *compiletest.Record, signalled compile.Bits, pending []chosen) (matched int) {
+	t := d.rig.t
+	t.Helper()
+	if calls, _ := d.rig.remembered(t); calls != 0 {
+		t.Errorf("%d calls are remembered after they have returned", calls)
+	}
+	if len(pending) == 0 {
+		return 0
+	}
+	var matching compile.Bits
+	bits := eventBits{returned: true, signalled: signalled}
+	for _, c := range pending {
+		if !c.rule.MatchesReturn(c.hook, record.Values(c.hook), c.of.enforce) {
+			continue
+		}
+		matched++
+		matching = compile.With(matching, c.bit)
+		switch {
+		case c.rule.ReturnSignal != 0 && c.of.enforce:
+			bits.returnSignalled = compile.With(bits.returnSignalled, c.bit)
+			c.of.want.Signal++
+		case c.rule.ReturnSignal != 0:
+			c.of.want.MonitorSignal++
+		}
+		if c.rule.Post {
+			bits.posted = compile.With(bits.posted, c.bit)
+			c.of.want.Post++
+		} else {
+			c.of.want.NoPost++
+		}
+	}
+	if got := d.rig.matching(); got != matching {
+		d.explain(record, matching, got)
+	}
+	d.compareEvent(record, bits)
 	return matched
+}
+
+// eventBits is what an event says of rules.
+type eventBits struct {
+	returned                           bool
+	posted, signalled, returnSignalled compile.Bits
 }
 
 // explain names the rules that were judged differently.
@@ -192,10 +265,10 @@ func (d *differential) explain(record *compiletest.Record, want, got compile.Bit
 }
 
 // compareEvent compares the event, if there must be one, with the record.
-func (d *differential) compareEvent(record *compiletest.Record, posted, signalled compile.Bits) {
+func (d *differential) compareEvent(record *compiletest.Record, bits eventBits) {
 	t := d.rig.t
 	t.Helper()
-	if compile.Empty(posted) {
+	if compile.Empty(bits.posted) {
 		return // one that is there will be read in another's place
 	}
 	got := d.rig.event()
@@ -206,10 +279,21 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 	want := &siteEvent{}
 	want.H = got.H // looked at below
 	want.Site, want.Version = d.rig.site.id, d.rig.versions.slots[0].id
-	want.Posted, want.Signalled = posted, signalled
+	want.Posted, want.Signalled, want.ReturnSignalled = bits.posted, bits.signalled, bits.returnSignalled
+	if bits.returned {
+		want.Returned = 1
+	}
 	want.Regs = got.Regs // pointers are where they are
 	for dim, read := range d.rig.site.table.Reads() {
 		value := record.Value(read)
+		if read.Returned() && !bits.returned {
+			if read.Buffer() {
+				want.strings = append(want.strings, "")
+			} else {
+				want.Regs[dim] = 0
+			}
+			continue
+		}
 		switch {
 		case read.Kind == bpf.WireReadKindREAD_INT:
 			want.Regs[dim] = value.Number
@@ -223,7 +307,11 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, signalle
 			continue
 		}
 		length, text := uint32(len(value.String)), value.String
-		switch user := record.Users[int(read.Offset)]; {
+		user := record.Users[int(read.Offset)]
+		if read.Returned() {
+			user = record.Result.Text
+		}
+		switch {
 		case value.Unreadable && user.Unreadable:
 			length = uint32(bpf.WireStringStatusSTRING_UNREADABLE)
 		case value.Unreadable:

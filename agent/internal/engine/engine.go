@@ -216,6 +216,7 @@ func (e *Engine) attach(l *loaded) error {
 		old := s.program
 		s.program = p
 		if old != nil {
+			s.missed += old.missed()
 			errs = append(errs, old.Close())
 		}
 	}
@@ -226,25 +227,28 @@ func (e *Engine) attach(l *loaded) error {
 func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	rule, bit := &h.Rules[i], first+i
 	s.table.Add(bit, h, rule)
-	act := bpf.WireAct{Policy: l.counters, Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error}
+	act := bpf.WireAct{
+		Policy: l.counters, Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error, Since: e.versions.last + 1,
+	}
+	s.giveReturn(&act, h, rule)
 	if rule.Notifies {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOTIFY)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_NOTIFY)
 		act.Notice, act.NoticeSignal, act.NoticeError = rule.Notice, rule.NoticeSignal, rule.NoticeError
 	}
 	if rule.Noticed {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOTICED)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_NOTICED)
 		act.Notice = rule.Notice
 	}
 	if rule.Overrides {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_OVERRIDE)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_OVERRIDE)
 	}
 	if rule.Signal != 0 {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_SIGNAL)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_SIGNAL)
 	}
 	if rule.Post {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_POST)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_POST)
 	} else {
-		act.Flags |= uint8(bpf.WireActionFlagsACTION_NOPOST)
+		act.Flags |= uint16(bpf.WireActionFlagsACTION_NOPOST)
 	}
 	e.maps.acts.Store(int(s.id)*compile.MaxRules+bit, act)
 	s.own(bit, owner{from: e.versions.last + 1, Rule: s.rule(l.policy, h, rule)})
@@ -371,8 +375,12 @@ func (e *Engine) detachIdle(s *site) error {
 	if s.program == nil {
 		return nil
 	}
+	returns := s.program.returns
 	err := s.program.Close()
 	s.program = nil
+	if returns {
+		err = errors.Join(err, e.maps.forgetCalls(s.serial))
+	}
 	return err
 }
 

@@ -192,7 +192,7 @@ func TestRetryIsForItsSite(t *testing.T) {
 	if err := retries.NextKey(nil, &task); err != nil {
 		t.Fatal(err)
 	}
-	var left [1 + compile.MaxReads]uint64 // struct retry
+	var left [1 + compile.MaxReads + compile.MaxStrings/2]uint64 // struct retry
 	if err := retries.Lookup(task, &left); err != nil || left[0] != 0 {
 		t.Fatalf("left of the call: %#x (%v)", left, err)
 	}

@@ -81,6 +81,9 @@ type rig struct {
 	site   *site
 	ring   *ringbuf.Reader
 	memory map[int]*region
+	// returned runs when a call returns; frame is the call's.
+	returned *ebpf.Collection
+	frame    uint64
 }
 
 // newRig makes a rig whose site reads all that hooks of the source can.
@@ -98,6 +101,7 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 	}
 	wide := compilePoint(t, policy.Hook{
 		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
+		Return: source.ReturnArg != nil, ReturnArg: source.ReturnArg,
 	})
 	wide.Hooks[0].Reads = append(wide.Hooks[0].Reads, source.Reads(wide.Hooks[0].Reads)...)
 	if r.site, err = r.Engine.site(wide.Hooks[0].Site); err != nil {
@@ -107,8 +111,14 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 		t.Fatal(err)
 	}
 	r.site.hook = &wide.Hooks[0]
+	if source.ReturnArg != nil {
+		r.returns(t)
+	}
 	if r.site.program, err = r.site.attached(r.maps); err != nil {
 		t.Fatalf("%+v", err)
+	}
+	if source.ReturnArg != nil {
+		r.loadReturn(t)
 	}
 	if r.ring, err = ringbuf.NewReader(r.maps.coll.Maps[bpf.SiteMapEvents]); err != nil {
 		t.Fatal(err)
@@ -176,6 +186,9 @@ func compilePoint(t testing.TB, points ...policy.Hook) *compile.Policy {
 func (r *rig) run(record *compiletest.Record) {
 	r.t.Helper()
 	bytes := record.Bytes
+	if r.returned != nil {
+		binary.LittleEndian.PutUint64(bytes[compiletest.StackOffset:], r.frame)
+	}
 	for offset, text := range record.Users {
 		if r.memory[offset] == nil {
 			r.memory[offset] = newRegion(r.t)

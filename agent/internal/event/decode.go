@@ -23,7 +23,7 @@ const (
 	forkSize   = headerSize + 16
 	execSize   = headerSize + 32
 	exitSize   = headerSize + 8
-	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 8 + 4*rulesSize
+	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 8 + 5*rulesSize
 
 	pathSize  = int(bpf.WireLimitsPATH_KEY_MAX) + 1
 	rulesSize = 8 * int(bpf.WireLimitsRULE_WORDS)
@@ -163,12 +163,13 @@ func decodeSite(h Header, c cursor) (Event, error) {
 	for i := range e.Strings {
 		e.Strings[i].Mode = c.u32()
 	}
-	c.skip(4)
+	e.Returned = c.u32() != 0
 	e.AtExit = c.u32() != 0
 	c.rules(&e.Posted)
 	c.rules(&e.Signalled)
 	c.rules(&e.Overridden)
 	c.rules(&e.Notified)
+	c.rules(&e.ReturnSignalled)
 	if err := c.rest(sum); err != nil {
 		return nil, err
 	}

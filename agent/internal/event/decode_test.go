@@ -66,7 +66,8 @@ func wireSite(lengths [6]uint32) bpf.WireEventSite {
 		H: wireHeader(bpf.WireEventTypeEVENT_SITE), Site: 41, Version: 42,
 		Regs: [24]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1,
 		Posted: bpf.WireRuleBits{Word: [8]uint64{1, 7: 1 << 63}}, Signalled: bpf.WireRuleBits{Word: [8]uint64{2: 4}},
-		Overridden: bpf.WireRuleBits{Word: [8]uint64{3: 8}}, Notified: bpf.WireRuleBits{Word: [8]uint64{4: 16}}, Mode: [6]uint32{1, 2, 3, 4, 5, 6}, Pad: 0xffffffff,
+		Overridden: bpf.WireRuleBits{Word: [8]uint64{3: 8}}, Notified: bpf.WireRuleBits{Word: [8]uint64{4: 16}}, Mode: [6]uint32{1, 2, 3, 4, 5, 6}, Returned: 1,
+		ReturnSignalled: bpf.WireRuleBits{Word: [8]uint64{5: 32}},
 	}
 }
 
@@ -77,7 +78,7 @@ func site(strings [6]String) *Site {
 	return &Site{
 		Header: header(), Site: 41, Version: 42, Regs: [24]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, Strings: strings,
 		AtExit: true, Posted: RuleBits{1, 7: 1 << 63}, Signalled: RuleBits{2: 4},
-		Overridden: RuleBits{3: 8}, Notified: RuleBits{4: 16},
+		Overridden: RuleBits{3: 8}, Notified: RuleBits{4: 16}, Returned: true, ReturnSignalled: RuleBits{5: 32},
 	}
 }
 

@@ -61,10 +61,13 @@ func (c *conjunction) dim(arg int) *dimension {
 
 // addArg adds a filter on an argument.
 func (c *conjunction) addArg(f policy.ArgFilter) error {
-	t := c.hook.Types[f.Arg]
 	// Arguments that are read alike are one dimension, where a rule has but one
 	// filter of a kind: they are joined as if they were one.
-	read := slices.Index(c.hook.Reads, c.hook.Reads[f.Arg])
+	return c.add(slices.Index(c.hook.Reads, c.hook.Reads[f.Arg]), c.hook.Types[f.Arg], f)
+}
+
+// add adds a filter on what a read gives, which is of type t.
+func (c *conjunction) add(read int, t policy.ArgType, f policy.ArgFilter) error {
 	switch {
 	case t.Text():
 		if !c.addStrings(read, f.Op, f.Strings) {
@@ -72,7 +75,7 @@ func (c *conjunction) addArg(f policy.ArgFilter) error {
 		}
 		return nil
 	case t.Socket():
-		return c.addSocket(f)
+		return c.addSocket(read, f)
 	case t == policy.ArgCred:
 		return fmt.Errorf("%s on type %s: %w", f.Op, t, policy.ErrUnsupported)
 	case f.Op == policy.OpMask:
@@ -88,8 +91,8 @@ func (c *conjunction) addArg(f policy.ArgFilter) error {
 }
 
 // addSocket adds a filter on a part of a socket.
-func (c *conjunction) addSocket(f policy.ArgFilter) error {
-	whole := c.hook.Reads[f.Arg]
+func (c *conjunction) addSocket(of int, f policy.ArgFilter) error {
+	whole := c.hook.Reads[of]
 	parts := map[policy.Operator]bpf.WireReadKind{
 		policy.OpSPort: bpf.WireReadKindREAD_SOURCE_PORT, policy.OpSPortPriv: bpf.WireReadKindREAD_SOURCE_PORT,
 		policy.OpDPort: bpf.WireReadKindREAD_TARGET_PORT, policy.OpDPortPriv: bpf.WireReadKindREAD_TARGET_PORT,

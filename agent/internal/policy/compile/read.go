@@ -23,6 +23,9 @@ type Read struct {
 	// their number; for a part of a socket the kind of the socket's read.
 	Size   uint16
 	Signed bool
+	// When it is read: what is not read as the site is entered is judged when the
+	// call returns. Of READ_RESULT there is no Offset.
+	When bpf.WireReadWhen
 	// Copy tells reads of the same value apart, where a rule asks for it more often
 	// than one dimension can answer.
 	Copy uint8
@@ -40,8 +43,15 @@ func (r Read) Buffer() bool {
 		r.Kind != bpf.WireReadKindREAD_BINARY
 }
 
-// User tells whether what is read is in the memory of the process.
+// Returned tells whether it is read when the call returns.
+func (r Read) Returned() bool { return r.When != bpf.WireReadWhenREAD_WHEN_ENTERED }
+
+// User tells whether what is read at the entry is in the memory of the process.
 func (r Read) User() bool {
+	return !r.Returned() && r.user()
+}
+
+func (r Read) user() bool {
 	return r.Kind == bpf.WireReadKindREAD_USER_STRING || r.Kind == bpf.WireReadKindREAD_USER_SOCKADDR ||
 		r.Kind == bpf.WireReadKindREAD_USER_BYTES
 }
@@ -61,12 +71,12 @@ func (r Read) Whole() Read {
 	if !r.part() {
 		return r
 	}
-	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8}
+	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8, When: r.When}
 }
 
 // partOf is the read of a part of what whole reads.
 func partOf(whole Read, kind bpf.WireReadKind) Read {
-	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind)}
+	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind), When: whole.When}
 }
 
 // wordRead is the read of an argument in a word of 8 bytes at an offset. user:

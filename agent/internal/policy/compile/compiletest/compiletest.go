@@ -67,6 +67,8 @@ type Source struct {
 	Paths []string
 	// Args is what hooks read: never more than one site can.
 	Args []policy.Arg
+	// ReturnArg is what calls return; nil where hooks do not wait for that.
+	ReturnArg *policy.Arg
 	// Process is what the current process is: what filters on it compare with.
 	Process Process
 	strings []string
@@ -149,6 +151,7 @@ func (s *Source) Hook(n int) policy.Hook {
 	for range n {
 		t.Selectors = append(t.Selectors, s.selector(t.Args))
 	}
+	s.returning(&t)
 	return t
 }
 
@@ -347,6 +350,8 @@ type Record struct {
 	// the process.
 	Binary  compile.Value
 	Process Process
+	// Result is what the call returns.
+	Result Result
 }
 
 // Text is a string in the memory of the process.
@@ -387,6 +392,7 @@ func (s *Source) Record(binaryPath string) *Record {
 			copy(r.Bytes[f.Offset:f.Offset+f.Size], word[:])
 		}
 	}
+	r.Result = s.result()
 	return r
 }
 
@@ -421,6 +427,9 @@ func (s *Source) text() Text {
 // Value is what a program sees of one read.
 func (r *Record) Value(read compile.Read) compile.Value {
 	at := int(read.Offset)
+	if read.When == bpf.WireReadWhenREAD_RESULT {
+		return r.Result.value(read)
+	}
 	if value, ok := r.Process.value(read); ok {
 		return value
 	}
