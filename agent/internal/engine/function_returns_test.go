@@ -59,6 +59,55 @@ func (b *bench) returned(id PolicyID) (e *siteEvent, rule Rule) {
 	return e, rule
 }
 
+// The return of a system call is seen at the tracepoint of its exit, by hooks whose
+// entry is a tracepoint's: on any kernel.
+func TestSystemCallsReturn(t *testing.T) {
+	b := newBench(t)
+	returning := func(filters ...compile.Filter) PolicyID {
+		compiled := b.chroots(post)
+		h := &compiled.Hooks[0]
+		h.Reads = append(h.Reads, compile.Read{
+			Kind: bpf.WireReadKindREAD_INT, Size: 4, Signed: true, When: bpf.WireReadWhenREAD_RESULT,
+		})
+		h.Returns, h.Result = true, &compile.Result{Read: len(h.Reads) - 1, Type: policy.ArgInt32}
+		for i := range filters {
+			filters[i].Read = h.Result.Read
+		}
+		h.Rules[0].Returns, h.Rules[0].Filters = true, append(h.Rules[0].Filters, filters...)
+		id := b.load(compiled)
+		b.apply(Member{id, true})
+		return id
+	}
+	const notThere = -int64(unix.ENOENT)
+	returning(compile.Filter{Kind: bpf.WireMatchKindMATCH_EXACT, Numbers: []uint64{0}})
+	b.chroot()
+	if e := b.event(); e != nil {
+		t.Errorf("an event of what the call did not return: %+v", e)
+	}
+	result := notThere
+	id := returning(compile.Filter{Kind: bpf.WireMatchKindMATCH_EXACT, Numbers: []uint64{uint64(result)}})
+	for _, atExit := range []uint32{0, 1} {
+		if atExit == 0 {
+			b.chroot()
+		} else if _, _, errno := unix.Syscall(unix.SYS_CHROOT, uintptr(faultIn(t, b.marker)), 0, 0); errno != unix.ENOENT {
+			t.Fatalf("chroot: %v", errno)
+		}
+		e, rule := b.returned(id)
+		if got := int64(e.Regs[rule.Result]); got != notThere || e.AtExit != atExit || e.strings[rule.Strings[0]] != b.marker {
+			t.Errorf("event %+v of a call that returned %d, want one of %q, read at exit %d", e, got, b.marker, atExit)
+		}
+	}
+	if e := b.event(); e != nil {
+		t.Errorf("an event too many: %+v", e)
+	}
+	if calls, texts := b.remembered(t); calls+texts != 0 {
+		t.Errorf("%d calls and %d texts are remembered", calls, texts)
+	}
+	if n := b.errors(t, bpf.WireKernelErrorKERR_RETURN_MISSED); n != 0 {
+		t.Errorf("%d returns were missed", n)
+	}
+}
+
 // Functions report what they return, with what they were called with, by kprobes
 // and trampolines: those whose result a filter takes, and no others.
 func TestFunctionsReturn(t *testing.T) {
