@@ -35,6 +35,11 @@ enum limits {
 	EXPRESSION_CODE = 512,          /* instructions of one site; a power of two, for the verifier */
 	EXPRESSION_MAX = 128,           /* of one expression */
 	EXPRESSION_STACK = 16,          /* words; a power of two, for the verifier */
+	CALLS_MAX = 4096,               /* calls that are remembered until they return */
+	CALL_DATA_MAX = 128,            /* of them, those with more than CALL_DATA bytes of data */
+	CALL_DATA = 1024,
+	CALLS_DEEP = 8,                 /* of them, those of one task that are one in another */
+	SOCKS_MAX = 32000,              /* sockets whose owners are known */
 };
 
 /* Slots that are not a container's. */
@@ -218,6 +223,7 @@ enum action_flags {
 	ACTION_USER_STACK = 128,  /* and that of the process */
 	ACTION_FILE_HASH = 256,   /* and the hash of the file that a security hook is about */
 	ACTION_UNNOTIFY = 512,    /* take back what was left for the enforcers of act.notice */
+	ACTION_RETURN = 1024, /* the event waits for the call's return, where act.return_signal and act.track_return are done */
 	ACTION_REMOTE = 4096,     /* the agent hears of the match also when there is no event */
 };
 
@@ -228,6 +234,14 @@ enum rate_scope {
 	RATE_GLOBAL = 2,
 };
 
+/* What a rule does about the owner of a socket. */
+enum track {
+	TRACK_NOT = 0,
+	TRACK_SOCK = 1,
+	UNTRACK_SOCK = 2,
+	TRACK_SOCKET = 4, /* with one of these: the dimension holds a struct socket */
+};
+
 /* What a rule does. */
 struct act {
 	__u16 flags; /* enum action_flags */
@@ -235,13 +249,18 @@ struct act {
 	__u32 policy; /* index of its counters */
 	__s32 error;
 	__s32 notice_error;
+	__u8 signal;
 	__u8 notice_signal;
 	__u8 notice;  /* below NOTICES_MAX */
-	__u8 signal;
-	__u8 rate_scope;     /* enum rate_scope */
+	__u8 return_signal;
+	__u32 since;  /* no version before this one has the rule */
+	__u8 track, track_return; /* enum track */
+	__u8 sock, sock_return;   /* the dimensions that hold the sockets */
 	__u32 rate_seconds;  /* between two events of the same values; 0: no limit */
 	__u32 rate;          /* number of the rule among all that have a rate */
 	__u32 rate_reads;    /* bit per read whose value counts */
+	__u8 rate_scope;     /* enum rate_scope */
+	__u8 pad[7];
 };
 
 struct policy_counters {
@@ -357,13 +376,30 @@ struct instruction {
 	__u8 pad[7];
 };
 
+/* When a value is read. */
+enum read_when {
+	READ_WHEN_ENTERED = 0,
+	READ_RESULT = 1,   /* when the call returns: it is what the call returns */
+	READ_RETURNED = 2, /* when the call returns, at the pointer that it was called with */
+};
+
+/* As the size of bytes that are read when the call returns: no argument tells it. */
+enum read_size { NO_SIZE = 0xffff };
+
 struct read_config {
 	__u16 offset; /* bytes from the start of the context, or as the kind says */
 	__u16 size;   /* integers: 1, 2, 4, 8; inline strings: the most characters that there can be */
 	__u8 kind;
 	__u8 is_signed;
 	__u8 string;  /* which of the STRINGS_MAX buffers */
-	__u8 pad;
+	__u8 when;    /* enum read_when */
+};
+
+/* How a call's return is told from those of calls in it and around it, see site/call.h. */
+enum call_frame {
+	FRAME_SYSCALL = 0, /* there is one at a time */
+	FRAME_STACK = 1,   /* by the stack pointer at stack_offset */
+	FRAME_CONTEXT = 2, /* by the context, which is one for both ends of the call */
 };
 
 /* Where a chain of pointers begins that leads to a read's word. */
@@ -406,6 +442,17 @@ struct site_config {
 	__u8 limits;         /* some rule's events have a rate */
 	__u8 stacks;         /* some rule's events have stacks: ACTION_KERNEL_STACK, ACTION_USER_STACK */
 	__u8 hashes;         /* enum hash_source */
+	__u8 returns;        /* some rule waits for the call's return */
+	__u8 frame;          /* enum call_frame */
+	__u8 stack_popped;   /* what the stack pointer is higher by when the call has returned */
+	__u8 sock_kind;
+	__u16 stack_offset;  /* of the stack pointer in the context */
+	__u16 load;          /* of the site's programs: others of the site may run beside these for a moment */
+	__u16 sock_offset;   /* of the socket that an event can be about, whose read has the kind sock_kind */
+	__u8 in_context;     /* the context is on the stack of whoever runs the program */
+	__u8 tracks;         /* some rule tracks sockets */
+	__u8 has_stack;      /* the stack pointer is at stack_offset */
+	__u8 pad[3];
 	struct read_config read[READS_MAX];
 	struct chain_config chain[READS_MAX];
 };
@@ -516,15 +563,52 @@ struct event_site {
 	__u32 string_len[STRINGS_MAX];
 	__u32 mode[STRINGS_MAX]; /* of the inodes of files */
 	__u32 unreadable; /* bit per word that some pointer did not lead to */
+	__u32 file_hash; /* the kernel's enum hash_algo, plus one; 0: no hash follows */
 	__u16 kernel_stack; /* bytes */
 	__u16 user_stack;
-	__u32 at_exit; /* strings were read when the call returned */
-	__u32 file_hash; /* the kernel's enum hash_algo, plus one; 0: no hash follows */
+	__u16 at_exit;  /* strings were read when the call returned */
+	__u16 returned; /* the event is of the call's return */
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */
 	struct rule_bits overridden; /* the same: rules whose error was returned */
 	struct rule_bits notified;   /* the same: rules that left a notice */
 	struct rule_bits silent;     /* of the posted: rules that only the agent is told of */
+	struct rule_bits return_signalled; /* of the posted or not: rules whose signal was sent when the call returned */
+};
+
+/* The process that has tracked a socket. */
+struct sock_owner {
+	__u64 sock;           /* its address */
+	__u64 start;
+	__u64 cgroup_id;      /* of its task */
+	__u64 slot_cgroup_id; /* of its slot, which another container can have later */
+	__u32 tgid;
+	__u32 tid;
+	__u32 uid;
+	__u32 slot;
+};
+
+/* Key of a call that is remembered: of a task's that are one in another, from 0 on. */
+struct call_key {
+	__u64 task; /* its address */
+	__u32 depth;
+	__u32 pad;
+};
+
+/* A call, as it was when it was entered. */
+struct call {
+	__u64 frame;
+	__u32 serial; /* of the site */
+	__u16 load;   /* of its programs */
+	__u8 kind;    /* enum call_frame */
+	__u8 pad;
+	__u32 used;   /* bytes of data: more than CALL_DATA are in call_data */
+	__u32 aside;  /* on whose behalf, as in struct evaluation */
+	struct sock_owner owner;
+	struct rule_bits pending;
+	struct rule_bits enforce;
+	struct event_site event;
+	char data[CALL_DATA]; /* what stands behind the event: texts and stacks */
 };
 
 /* Reasons of failure that the programs count; never silent. */
@@ -544,7 +628,11 @@ enum kernel_error {
 	KERR_LINEAGE = 12,        /* no storage for what a task descends from */
 	KERR_ORIGIN = 13,         /* no storage for what a process had at its exec */
 	KERR_FILE_HASH = 14,      /* no storage for a file's hash */
-	KERR_MAX = 15,
+	KERR_CALL = 15,           /* no room to remember a call until it returns */
+	KERR_RETURN_MISSED = 16,  /* a call that was remembered has ended, and its return was not seen */
+	KERR_ASIDE = 17,          /* a signal was held back: what runs is not the process that the event is about */
+	KERR_SOCK = 18,           /* no room for the owner of a socket */
+	KERR_MAX = 19,
 };
 
 #endif

@@ -59,6 +59,50 @@ static __always_inline __u32 read_bytes(char *string, const void *context, const
 	return err ? STRING_UNREADABLE : size;
 }
 
+static __always_inline bool is_bytes(__u8 kind)
+{
+	return kind == READ_USER_BYTES || kind == READ_KERNEL_BYTES;
+}
+
+/* How many bytes a buffer has room for that is read when the call returns. */
+static __always_inline __u32 bytes_room(const struct read_config read, const void *context)
+{
+	__u64 size = 0;
+
+	/* An argument of its own says so, or none. */
+	if (!is_bytes(read.kind) || read.size == NO_SIZE)
+		return STRING_MAX;
+	bpf_probe_read_kernel(&size, sizeof(size), context + read.size);
+	return size < STRING_MAX ? size : STRING_MAX;
+}
+
+/* Reads as many bytes as the call says that it has written, within the buffer's room. */
+static __always_inline __u32 read_returned_bytes(char *string, const struct read_config read, __u64 word, __u32 room, __u64 ret)
+{
+	__u32 size = ret;
+	long err;
+
+	if ((__s32)ret < 0)
+		return STRING_UNREADABLE;
+	if (size > room)
+		size = room;
+	if (size >= STRING_MAX)
+		size = STRING_MAX - 1;
+	size = bound_index(size, STRING_MAX);
+	if (read.kind == READ_USER_BYTES || (__s64)word >= 0)
+		err = bpf_probe_read_user(string, size, (void *)word);
+	else
+		err = bpf_probe_read_kernel(string, size, (void *)word);
+	return err ? STRING_UNREADABLE : size;
+}
+
+#define ERROR_POINTERS 4095 /* the last addresses there are stand for errors */
+
+static __always_inline bool is_error(__u64 pointer)
+{
+	return pointer >= (__u64)-ERROR_POINTERS;
+}
+
 /* Copies this level's walked path into a buffer; its own function so that it is verified once. */
 __noinline int path_keep(__u32 level, __u32 string)
 {
@@ -217,6 +261,18 @@ static __always_inline __u32 read_buffer(struct evaluation *e, const struct read
 	return 0;
 }
 
+/* Widens an integer as its type says. */
+static __always_inline __u64 widen(const struct read_config read, __u64 word)
+{
+	if (read.size == 1)
+		return read.is_signed ? (__s64)(__s8)word : (__u8)word;
+	if (read.size == 2)
+		return read.is_signed ? (__s64)(__s16)word : (__u16)word;
+	if (read.size == 4)
+		return read.is_signed ? (__s64)(__s32)word : (__u32)word;
+	return word;
+}
+
 /* One word of the context; integers are widened as their type says. */
 static __always_inline __u64 read_word(const struct read_config read, void *context)
 {
@@ -236,14 +292,8 @@ static __always_inline __u64 read_word(const struct read_config read, void *cont
 		bpf_probe_read_kernel(&word, 4, context + read.offset);
 	else
 		bpf_probe_read_kernel(&word, 8, context + read.offset);
-	if (read.is_signed) {
-		if (read.size == 1)
-			word = (__s64)(__s8)word;
-		else if (read.size == 2)
-			word = (__s64)(__s16)word;
-		else if (read.size == 4)
-			word = (__s64)(__s32)word;
-	}
+	if (read.kind == READ_INT)
+		word = widen(read, word);
 	if (read.kind == READ_SYSCALL)
 		word = (__u32)word | (task_is_compat() ? SYSCALL_COMPAT : 0);
 	return word;

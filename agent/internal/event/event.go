@@ -123,10 +123,15 @@ type Site struct {
 	Strings [bpf.WireLimitsSTRINGS_MAX]String
 	// AtExit tells that the strings were read when the call returned.
 	AtExit bool
+	// Returned tells that the call has returned, and that the words and strings of what
+	// it returned are there too.
+	Returned bool
 	// Posted are the rules that ask for an event, Signalled those whose signal
 	// was sent, Overridden those whose error was returned, Notified those that left
 	// something for enforcers.
 	Posted, Signalled, Overridden, Notified RuleBits
+	// ReturnSignalled are the rules whose signal was sent when the call returned.
+	ReturnSignalled RuleBits
 	// Silent are those of Posted that only the agent is told of.
 	Silent RuleBits
 	// KernelStack and UserStack are the return addresses of the kernel's stack and

@@ -13,7 +13,7 @@ const (
 // arg decodes an argument of h, whose section is known. data: it is an item of data.
 func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 	var a Arg
-	var typ, size value
+	var typ, size, copied value
 	var w where
 	typeOK := true
 	d.object(v, shape{
@@ -25,8 +25,9 @@ func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 			"type":         func(v value) { typ = v; a.Type, typeOK = d.argType(v, h) },
 			"label":        func(v value) { a.Label, _ = d.boundedText(v, 0, maxLabel) },
 			"sizeArgIndex": func(v value) { size = v },
+			"returnCopy":   func(v value) { copied = v; a.ReturnCopy = d.boolean(v) },
 		}),
-		later:    []string{"maxData", "returnCopy", "size"},
+		later:    []string{"maxData", "size"},
 		required: []string{"index"},
 	})
 	d.place(v, w, &a, h, data)
@@ -35,13 +36,13 @@ func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 		a.SizeArg = uint32(i)
 	}
 	if typeOK {
-		d.typeFits(v, typ, size, a, h)
+		d.typeFits(v, typ, size, copied, a, h)
 	}
 	return a
 }
 
 // typeFits checks an argument's type against where the value is, and its length.
-func (d *decoder) typeFits(v, typ, size value, a Arg, h *Hook) {
+func (d *decoder) typeFits(v, typ, size, copied value, a Arg, h *Hook) {
 	switch {
 	case a.Type == ArgSyscall64 && a.Resolve != "":
 		d.fault(typ, "type %s is for fields of a record, and not for what resolve leads to", a.Type)
@@ -51,6 +52,8 @@ func (d *decoder) typeFits(v, typ, size value, a Arg, h *Hook) {
 		d.fault(v, "type is required: a function does not tell it here")
 	case a.SizeArg > 0 && a.Type != ArgCharBuf:
 		d.fault(size, "%s has no length: sizeArgIndex is for %s", a.Type, ArgCharBuf)
+	case a.ReturnCopy:
+		d.returnCopy(copied, h, a)
 	case a.SizeArg == 0 && a.Type == ArgCharBuf && (size.node == nil || isDefault(size.node)):
 		d.fault(v, "%s needs sizeArgIndex, the argument that holds its length, counted from 1", a.Type)
 	}

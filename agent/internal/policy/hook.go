@@ -64,6 +64,10 @@ type Hook struct {
 	// Args are the arguments that are read, in the order of the policy, and after
 	// them the items of data, whose Source is not SourceArg.
 	Args []Arg
+	// Return: events are of the function's return, and have what it returned.
+	Return bool
+	// ReturnArg is what the function returns; nil without Return.
+	ReturnArg *Arg
 	// Message is copied to the events; at most 256 bytes.
 	Message string
 	// Tags are copied to the events; at most 16 of 2 to 128 bytes.
@@ -134,6 +138,8 @@ type Arg struct {
 	// BTFType is the structure at which the path begins, one of the module
 	// BTFModule or of the kernel itself. Empty: the type of the argument.
 	BTFType, BTFModule string
+	// ReturnCopy: what the argument points to is read when the function returns.
+	ReturnCopy bool
 }
 
 // WithTypes is a copy of the hook whose arguments of type ArgAuto have the type

@@ -65,14 +65,16 @@ func (c *conjunction) dim(arg int) *dimension {
 }
 
 // addArg adds a filter on an argument.
-func (c *conjunction) addArg(f policy.ArgFilter) error {
-	if ok, err := c.addComputed(f); ok {
+func (c *conjunction) addArg(f policy.ArgFilter) error { return c.add(f, c.hook.operands(false)) }
+
+// add adds a filter on one of the operands.
+func (c *conjunction) add(f policy.ArgFilter, on operands) error {
+	if ok, err := c.addComputed(f, on); ok {
 		return err
 	}
-	t := c.hook.Types[f.Arg]
 	// Arguments that are read alike are one dimension, where a rule has but one
 	// filter of a kind: they are joined as if they were one.
-	read := slices.Index(c.hook.Reads, c.hook.Reads[f.Arg])
+	read, t := slices.Index(c.hook.Reads, on.reads[f.Arg]), on.types[f.Arg]
 	switch {
 	case t.Text():
 		if !c.addStrings(read, f.Op, f.Strings) {
@@ -80,7 +82,7 @@ func (c *conjunction) addArg(f policy.ArgFilter) error {
 		}
 		return nil
 	case t.Socket():
-		return c.addSocket(f)
+		return c.addSocket(read, f)
 	case t == policy.ArgCred:
 		return fmt.Errorf("%s on type %s: %w", f.Op, t, policy.ErrUnsupported)
 	case f.Op == policy.OpMask:
@@ -96,8 +98,8 @@ func (c *conjunction) addArg(f policy.ArgFilter) error {
 }
 
 // addSocket adds a filter on a part of a socket.
-func (c *conjunction) addSocket(f policy.ArgFilter) error {
-	whole := c.hook.Reads[f.Arg]
+func (c *conjunction) addSocket(of int, f policy.ArgFilter) error {
+	whole := c.hook.Reads[of]
 	parts := map[policy.Operator]bpf.WireReadKind{
 		policy.OpSPort: bpf.WireReadKindREAD_SOURCE_PORT, policy.OpSPortPriv: bpf.WireReadKindREAD_SOURCE_PORT,
 		policy.OpDPort: bpf.WireReadKindREAD_TARGET_PORT, policy.OpDPortPriv: bpf.WireReadKindREAD_TARGET_PORT,

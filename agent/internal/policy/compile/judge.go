@@ -19,8 +19,18 @@ const (
 // the order of values. missing are the reads that decide where the answer is
 // Maybe.
 func (r *Rule) Judge(hook *Hook, values []Value, known []bool, enforce bool) (c Certainty, missing []int) {
+	return r.judge(hook, values, known, enforce, false)
+}
+
+// JudgeReturn is the same for MatchesReturn.
+func (r *Rule) JudgeReturn(hook *Hook, values []Value, known []bool, enforce bool) (c Certainty, missing []int) {
+	return r.judge(hook, values, known, enforce, true)
+}
+
+func (r *Rule) judge(hook *Hook, values []Value, known []bool, enforce, returned bool) (c Certainty, missing []int) {
 	for _, f := range r.Filters {
 		switch {
+		case hook.Reads[f.Read].Returned() != returned:
 		case !known[f.Read]:
 			missing = append(missing, f.Read)
 		case !f.matches(values[f.Read], hook.Reads[f.Read], enforce && r.Enforces()):

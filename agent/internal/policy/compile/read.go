@@ -26,6 +26,9 @@ type Read struct {
 	// Chain leads to the word where it is not in the context itself. The context then
 	// has at Offset what the chain begins with.
 	Chain Chain
+	// When it is read: what is not read as the site is entered is judged when the
+	// call returns. Of READ_RESULT there is no Offset.
+	When bpf.WireReadWhen
 	// Copy tells reads of the same value apart, where a rule asks for it more often
 	// than one dimension can answer.
 	Copy uint8
@@ -46,8 +49,15 @@ func (r Read) Buffer() bool {
 		r.Kind != bpf.WireReadKindREAD_BINARY || r.Kind == bpf.WireReadKindREAD_PARENT_BINARY_PATH
 }
 
-// User tells whether what is read is in the memory of the process.
+// Returned tells whether it is read when the call returns.
+func (r Read) Returned() bool { return r.When != bpf.WireReadWhenREAD_WHEN_ENTERED }
+
+// User tells whether what is read at the entry is in the memory of the process.
 func (r Read) User() bool {
+	return !r.Returned() && r.user()
+}
+
+func (r Read) user() bool {
 	return r.Kind == bpf.WireReadKindREAD_USER_STRING || r.Kind == bpf.WireReadKindREAD_USER_SOCKADDR ||
 		r.Kind == bpf.WireReadKindREAD_USER_BYTES
 }
@@ -76,12 +86,12 @@ func (r Read) Whole() Read {
 	if !r.part() {
 		return r
 	}
-	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8, Chain: r.Chain}
+	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8, Chain: r.Chain, When: r.When}
 }
 
 // partOf is the read of a part of what whole reads.
 func partOf(whole Read, kind bpf.WireReadKind) Read {
-	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind), Chain: whole.Chain}
+	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind), Chain: whole.Chain, When: whole.When}
 }
 
 // wordRead is the read of an argument in a word of 8 bytes at an offset. user:

@@ -45,10 +45,10 @@ func TestFieldsAreExplained(t *testing.T) {
 		want string
 	}{
 		{policy.Policy{}, "Name Namespace Kind Mode Labels Annotations PodSelector ContainerSelector HostSelector NodeSelector Hooks Enforcers Options Warnings Text"},
-		{policy.Hook{}, "Section Index Subsystem Event Raw Calls List Syscall IgnoreMissing Args Message Tags Selectors"},
-		{policy.Arg{}, "Index Type Label SizeArg"},
-		{policy.Selector{}, "Args Binaries PIDs Namespaces Capabilities Actions"},
-		{policy.Action{}, "Kind Signal Error Target RateLimit RateScope KernelStack UserStack Hash"},
+		{policy.Hook{}, "Section Index Subsystem Event Raw Calls List Syscall IgnoreMissing Args Return ReturnArg Message Tags Selectors"},
+		{policy.Arg{}, "Index Type Label SizeArg ReturnCopy"},
+		{policy.Selector{}, "Args Binaries PIDs Namespaces Capabilities Actions ReturnArgs ReturnActions"},
+		{policy.Action{}, "Kind Signal Error Target RateLimit RateScope KernelStack UserStack Hash Sock"},
 		{policy.ArgFilter{}, "Arg Op Strings Masks Prefixes Ranges Values"},
 		{policy.BinaryFilter{}, "Op Values FollowChildren"},
 		{policy.PIDFilter{}, "Negated Values FollowForks NamespacePID"},

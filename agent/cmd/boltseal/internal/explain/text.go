@@ -75,6 +75,12 @@ func (h *Hook) text(b *strings.Builder) {
 			item(b, name, "if "+join(s.Conditions, "and"))
 		}
 		item(b, "", "then "+join(s.Actions, "and"))
+		if len(s.ReturnConditions) > 0 {
+			item(b, "", "and when it returns, reported only if "+join(s.ReturnConditions, "and"))
+		}
+		if len(s.ReturnActions) > 0 {
+			item(b, "", "and then, when it returns, "+join(s.ReturnActions, "and"))
+		}
 	}
 	for _, m := range h.Mechanisms {
 		item(b, "by", m)

@@ -216,6 +216,9 @@ func readWords(name string, a policy.Arg) string {
 	if a.SizeArg > 0 {
 		text += fmt.Sprintf(", as long as argument %d says", a.SizeArg-1)
 	}
+	if a.ReturnCopy {
+		text += ", as it is when the function returns"
+	}
 	return text
 }
 
@@ -336,20 +339,35 @@ func capabilityWords(f policy.CapabilityFilter) string {
 
 // actions are what is done when a selector matches.
 func actions(s policy.Selector, mode policy.Mode) []string {
-	var all []string
-	for _, a := range s.Actions {
-		text := actionWords(a)
-		if a.Kind.Enforces() && mode == policy.Monitor {
-			text += " (in mode enforce; only reported now)"
-		}
-		if text != "" {
-			all = append(all, text)
-		}
-	}
+	all := actionsWords(s.Actions, mode)
 	if s.Posts() && !slices.ContainsFunc(s.Actions, func(a policy.Action) bool { return a.Kind == policy.Post }) {
 		all = append(all, "report it")
 	}
 	return all
+}
+
+func actionsWords(actions []policy.Action, mode policy.Mode) (all []string) {
+	for _, a := range actions {
+		text := actionWords(a)
+		if a.Kind.Enforces() && mode == policy.Monitor {
+			text += " (in mode enforce; only reported now)"
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+// returned is what a selector asks of what the function returns, and does then. What
+// is reported of it is reported then.
+func returned(h policy.Hook, s policy.Selector, mode policy.Mode) (conditions, then []string) {
+	conditions, then = []string{}, append([]string{}, actionsWords(s.ReturnActions, mode)...)
+	if !h.Returns() {
+		return conditions, then
+	}
+	for _, f := range s.ReturnArgs {
+		conditions = append(conditions, "what it returned "+comparison(f.Op, f.Values, h.ReturnArg.Type))
+	}
+	return conditions, then
 }
 
 func actionWords(a policy.Action) string {
@@ -379,8 +397,19 @@ func actionWords(a policy.Action) string {
 		return "have the agent get " + a.Target
 	case policy.DNSLookup:
 		return "have the agent look " + a.Target + " up"
+	case policy.TrackSock:
+		return "take what happens to " + sockWords(a.Sock) + " from now on for the process's doing"
+	case policy.UntrackSock:
+		return "take what happens to " + sockWords(a.Sock) + " for nobody's doing again"
 	}
 	return a.Kind.String()
+}
+
+func sockWords(at int) string {
+	if at == policy.ReturnValue {
+		return "the socket that it returned"
+	}
+	return fmt.Sprintf("the socket in args[%d]", at)
 }
 
 // postWords are what a Post says of its events.

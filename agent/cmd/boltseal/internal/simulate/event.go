@@ -14,6 +14,8 @@ import (
 type record struct {
 	process *tetragon.Process
 	args    []*tetragon.KprobeArgument
+	// result is what the call returned; nil where the event does not tell.
+	result *tetragon.KprobeArgument
 	// policy is the one that recorded the event; empty for an exec.
 	policy string
 	// exec: the event is of a program that was executed, which no policy recorded.
@@ -43,7 +45,8 @@ func recordOfEvent(e *tetragon.GetEventsResponse) *record {
 		}}
 	case *tetragon.GetEventsResponse_ProcessKprobe:
 		k := event.ProcessKprobe
-		return &record{process: k.GetProcess(), args: k.GetArgs(), policy: k.GetPolicyName(), at: func(s compile.Site) bool {
+		all := slices.Concat(k.GetArgs(), k.GetData())
+		return &record{process: k.GetProcess(), args: all, result: k.GetReturn(), policy: k.GetPolicyName(), at: func(s compile.Site) bool {
 			switch s.Kind {
 			case compile.Kprobe, compile.KprobeOverride, compile.ModifyReturn, compile.Fentry:
 				return s.Name == k.GetFunctionName() || slices.Contains(s.Functions(), k.GetFunctionName())

@@ -124,8 +124,13 @@ func (s *Simulator) hook(p *compile.Policy, h *compile.Hook, r *record, recorder
 			continue
 		}
 		for _, read := range missing {
-			if !slices.Contains(unknown, reasons[read]) {
-				unknown = append(unknown, reasons[read])
+			unknown = appendNew(unknown, reasons[read])
+		}
+		chosen := c
+		if rule.Returns {
+			rule, missing = returns(rule, h, values, known, p.Mode)
+			for _, read := range missing {
+				unknown = appendNew(unknown, reasons[read])
 			}
 		}
 		o := Outcome{
@@ -134,11 +139,30 @@ func (s *Simulator) hook(p *compile.Policy, h *compile.Hook, r *record, recorder
 		}
 		o.Verdict, o.Detail = verdict(rule, p.Mode)
 		outcomes = append(outcomes, o)
-		if c == compile.Yes {
+		if chosen == compile.Yes {
 			break
 		}
 	}
 	return outcomes
+}
+
+// returns is what a rule that was chosen does by what the call returned: all of it,
+// or what it did as the call was entered. missing is what decides.
+func returns(r *compile.Rule, h *compile.Hook, values []compile.Value, known []bool, mode policy.Mode) (does *compile.Rule, missing []int) {
+	c, missing := r.JudgeReturn(h, values, known, mode == policy.Enforce)
+	if c != compile.No {
+		return r, missing
+	}
+	entered := *r
+	entered.Post, entered.ReturnSignal = false, 0
+	return &entered, nil
+}
+
+func appendNew(list []string, item string) []string {
+	if slices.Contains(list, item) {
+		return list
+	}
+	return append(list, item)
 }
 
 // values are those of a hook's reads, as far as the event has them; reasons name
@@ -152,6 +176,9 @@ func (s *Simulator) values(h *compile.Hook, r *record, recorder *compile.Hook) (
 			arg = slices.Index(h.Reads[:len(h.Types)], read.Whole())
 		}
 		switch {
+		case i >= len(h.Types) && read.Returned():
+			values[i], known[i] = s.result(h, read, r, recorder)
+			reasons[i] = "what the call returned"
 		case arg >= 0:
 			values[i], known[i], reasons[i] = s.argument(h, arg, read, r, recorder)
 		default:
@@ -160,6 +187,20 @@ func (s *Simulator) values(h *compile.Hook, r *record, recorder *compile.Hook) (
 		}
 	}
 	return values, known, reasons
+}
+
+// result is the value of what the call returned, or of the part of it that is read.
+func (s *Simulator) result(h *compile.Hook, read compile.Read, r *record, recorder *compile.Hook) (v compile.Value, ok bool) {
+	read.Copy = 0
+	whole, t := h.Reads[h.Result.Read], h.Result.Type
+	switch {
+	case r.result == nil || recorder == nil || recorder.Result == nil || recorder.Result.Type != t || read.Whole() != whole:
+		return v, false
+	case read != whole:
+		return s.part(r.result, t, read.Kind)
+	}
+	v, ok = argument(r.result, t)
+	return v, ok && exact(v.String)
 }
 
 // argument is the value of a hook's argument, or of the part of it that is read.

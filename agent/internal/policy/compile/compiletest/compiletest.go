@@ -70,6 +70,8 @@ type Source struct {
 	Paths []string
 	// Args is what hooks read: never more than one site can.
 	Args []policy.Arg
+	// ReturnArg is what calls return; nil where hooks do not wait for that.
+	ReturnArg *policy.Arg
 	// Process is what the current process is: what filters on it compare with.
 	Process Process
 	// Files are the modes of the inodes of the process's descriptors, by number.
@@ -82,6 +84,8 @@ type Source struct {
 	// searched is the argument that filters search.
 	searched int
 	computed []computed
+	// resultExpressions is on what calls return.
+	resultExpressions computed
 }
 
 // New makes a source whose draws depend on the seed alone. binaries are paths
@@ -171,6 +175,7 @@ func (s *Source) Hook(n int) policy.Hook {
 	for range n {
 		t.Selectors = append(t.Selectors, s.selector(t.Args))
 	}
+	s.returning(&t)
 	return t
 }
 
@@ -391,6 +396,8 @@ type Record struct {
 	Files map[uint32]uint32
 	// Data is the source's.
 	Data *Data
+	// Result is what the call returns.
+	Result Result
 }
 
 // Text is a string in the memory of the process.
@@ -436,6 +443,7 @@ func (s *Source) Record(binaryPath string) *Record {
 		}
 	}
 	s.pointer(r)
+	r.Result = s.result()
 	return r
 }
 
@@ -470,6 +478,9 @@ func (s *Source) text() Text {
 // Value is what a program sees of one read.
 func (r *Record) Value(read compile.Read) compile.Value {
 	at := int(read.Offset)
+	if read.When == bpf.WireReadWhenREAD_RESULT {
+		return r.Result.value(read)
+	}
 	if value, ok := r.Process.value(read); ok {
 		return value
 	}
