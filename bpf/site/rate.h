@@ -2,6 +2,7 @@
 #ifndef BOLTSEAL_RATE_H
 #define BOLTSEAL_RATE_H
 
+#include "owner.h"
 #include "read.h"
 
 /* Bytes of a text or structure by which events are told apart. */
@@ -79,7 +80,7 @@ static __always_inline void rate_values(struct evaluation *e, struct site_record
 }
 
 /* Who shares a rate; their start, for numbers are given again. */
-static __always_inline __u32 rate_subject(__u32 scope, __u64 *start)
+static __always_inline __u32 rate_subject(const struct evaluation *e, __u32 scope, __u64 *start)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	__u64 id = bpf_get_current_pid_tgid();
@@ -87,6 +88,10 @@ static __always_inline __u32 rate_subject(__u32 scope, __u64 *start)
 	*start = 0;
 	if (scope == RATE_GLOBAL)
 		return 0;
+	if (is_aside(e)) {
+		*start = e->owner.start;
+		return scope == RATE_PROCESS ? e->owner.tgid : e->owner.tid;
+	}
 	if (scope == RATE_PROCESS) {
 		*start = BPF_CORE_READ(task, group_leader, start_boottime);
 		return id >> 32;
@@ -112,7 +117,7 @@ __noinline int rate_exceeded(__u32 level, __u32 rate, __u32 scope, __u32 seconds
 	keep_argument(reads);
 	if (!config.limits || !e || !r)
 		return 0;
-	key.who = rate_subject(scope, &start);
+	key.who = rate_subject(e, scope, &start);
 	for (int l = 0; l < HASH_LANES; l++)
 		e->hash.lane[l] = 0;
 	hash_word(e->hash.lane, start, 0);

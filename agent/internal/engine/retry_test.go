@@ -136,7 +136,7 @@ func TestExecIsJudgedOnce(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		cmd    *exec.Cmd
-		atExit uint32
+		atExit uint16
 	}{
 		{"name in memory", exec.CommandContext(t.Context(), program, "true"), 0},
 		{"name in a file", b.execFromFile(program), 1},
@@ -192,7 +192,7 @@ func TestRetryIsForItsSite(t *testing.T) {
 	if err := retries.NextKey(nil, &task); err != nil {
 		t.Fatal(err)
 	}
-	var left [1 + compile.MaxReads]uint64 // struct retry
+	var left [1 + compile.MaxReads + compile.MaxStrings/2]uint64 // struct retry
 	if err := retries.Lookup(task, &left); err != nil || left[0] != 0 {
 		t.Fatalf("left of the call: %#x (%v)", left, err)
 	}
