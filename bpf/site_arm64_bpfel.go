@@ -19,6 +19,8 @@ const (
 	SiteMapActs              = "acts"
 	SiteMapAutomata          = "automata"
 	SiteMapBounds            = "bounds"
+	SiteMapCallData          = "call_data"
+	SiteMapCalls             = "calls"
 	SiteMapClasses           = "classes"
 	SiteMapEvaluations       = "evaluations"
 	SiteMapEvents            = "events"
@@ -41,10 +43,13 @@ const (
 	SiteMapSiteRecords       = "site_records"
 	SiteMapSites             = "sites"
 	SiteMapSlots             = "slots"
+	SiteMapSockOwners        = "sock_owners"
 	SiteMapTaskSeals         = "task_seals"
+	SiteProgCallsFree        = "calls_free"
 	SiteProgExecDone         = "exec_done"
 	SiteProgFunctionCalled   = "function_called"
 	SiteProgFunctionEntry    = "function_entry"
+	SiteProgFunctionExit     = "function_exit"
 	SiteProgFunctionReturn   = "function_return"
 	SiteProgFunctionVerdict  = "function_verdict"
 	SiteProgHashFile         = "hash_file"
@@ -61,6 +66,7 @@ const (
 	SiteVarConfig            = "config"
 	SiteVarExpressionCode    = "expression_code"
 	SiteVarHashKeys          = "hash_keys"
+	SiteVarNoCall            = "no_call"
 	SiteVarNoFileHash        = "no_file_hash"
 	SiteVarNoNotices         = "no_notices"
 	SiteVarNoRetry           = "no_retry"
@@ -112,9 +118,11 @@ type SiteSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SiteProgramSpecs struct {
+	CallsFree       *ebpf.ProgramSpec `ebpf:"calls_free"`
 	ExecDone        *ebpf.ProgramSpec `ebpf:"exec_done"`
 	FunctionCalled  *ebpf.ProgramSpec `ebpf:"function_called"`
 	FunctionEntry   *ebpf.ProgramSpec `ebpf:"function_entry"`
+	FunctionExit    *ebpf.ProgramSpec `ebpf:"function_exit"`
 	FunctionReturn  *ebpf.ProgramSpec `ebpf:"function_return"`
 	FunctionVerdict *ebpf.ProgramSpec `ebpf:"function_verdict"`
 	HashFile        *ebpf.ProgramSpec `ebpf:"hash_file"`
@@ -135,6 +143,8 @@ type SiteMapSpecs struct {
 	Acts           *ebpf.MapSpec `ebpf:"acts"`
 	Automata       *ebpf.MapSpec `ebpf:"automata"`
 	Bounds         *ebpf.MapSpec `ebpf:"bounds"`
+	CallData       *ebpf.MapSpec `ebpf:"call_data"`
+	Calls          *ebpf.MapSpec `ebpf:"calls"`
 	Classes        *ebpf.MapSpec `ebpf:"classes"`
 	Evaluations    *ebpf.MapSpec `ebpf:"evaluations"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
@@ -157,6 +167,7 @@ type SiteMapSpecs struct {
 	SiteRecords    *ebpf.MapSpec `ebpf:"site_records"`
 	Sites          *ebpf.MapSpec `ebpf:"sites"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
+	SockOwners     *ebpf.MapSpec `ebpf:"sock_owners"`
 	TaskSeals      *ebpf.MapSpec `ebpf:"task_seals"`
 }
 
@@ -169,6 +180,7 @@ type SiteVariableSpecs struct {
 	Config            *ebpf.VariableSpec `ebpf:"config"`
 	ExpressionCode    *ebpf.VariableSpec `ebpf:"expression_code"`
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
+	NoCall            *ebpf.VariableSpec `ebpf:"no_call"`
 	NoFileHash        *ebpf.VariableSpec `ebpf:"no_file_hash"`
 	NoNotices         *ebpf.VariableSpec `ebpf:"no_notices"`
 	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
@@ -201,6 +213,8 @@ type SiteMaps struct {
 	Acts           *ebpf.Map `ebpf:"acts"`
 	Automata       *ebpf.Map `ebpf:"automata"`
 	Bounds         *ebpf.Map `ebpf:"bounds"`
+	CallData       *ebpf.Map `ebpf:"call_data"`
+	Calls          *ebpf.Map `ebpf:"calls"`
 	Classes        *ebpf.Map `ebpf:"classes"`
 	Evaluations    *ebpf.Map `ebpf:"evaluations"`
 	Events         *ebpf.Map `ebpf:"events"`
@@ -223,6 +237,7 @@ type SiteMaps struct {
 	SiteRecords    *ebpf.Map `ebpf:"site_records"`
 	Sites          *ebpf.Map `ebpf:"sites"`
 	Slots          *ebpf.Map `ebpf:"slots"`
+	SockOwners     *ebpf.Map `ebpf:"sock_owners"`
 	TaskSeals      *ebpf.Map `ebpf:"task_seals"`
 }
 
@@ -231,6 +246,8 @@ func (m *SiteMaps) Close() error {
 		m.Acts,
 		m.Automata,
 		m.Bounds,
+		m.CallData,
+		m.Calls,
 		m.Classes,
 		m.Evaluations,
 		m.Events,
@@ -253,6 +270,7 @@ func (m *SiteMaps) Close() error {
 		m.SiteRecords,
 		m.Sites,
 		m.Slots,
+		m.SockOwners,
 		m.TaskSeals,
 	)
 }
@@ -266,6 +284,7 @@ type SiteVariables struct {
 	Config            *ebpf.Variable `ebpf:"config"`
 	ExpressionCode    *ebpf.Variable `ebpf:"expression_code"`
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
+	NoCall            *ebpf.Variable `ebpf:"no_call"`
 	NoFileHash        *ebpf.Variable `ebpf:"no_file_hash"`
 	NoNotices         *ebpf.Variable `ebpf:"no_notices"`
 	NoRetry           *ebpf.Variable `ebpf:"no_retry"`
@@ -279,9 +298,11 @@ type SiteVariables struct {
 //
 // It can be passed to LoadSiteObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SitePrograms struct {
+	CallsFree       *ebpf.Program `ebpf:"calls_free"`
 	ExecDone        *ebpf.Program `ebpf:"exec_done"`
 	FunctionCalled  *ebpf.Program `ebpf:"function_called"`
 	FunctionEntry   *ebpf.Program `ebpf:"function_entry"`
+	FunctionExit    *ebpf.Program `ebpf:"function_exit"`
 	FunctionReturn  *ebpf.Program `ebpf:"function_return"`
 	FunctionVerdict *ebpf.Program `ebpf:"function_verdict"`
 	HashFile        *ebpf.Program `ebpf:"hash_file"`
@@ -297,9 +318,11 @@ type SitePrograms struct {
 
 func (p *SitePrograms) Close() error {
 	return _SiteClose(
+		p.CallsFree,
 		p.ExecDone,
 		p.FunctionCalled,
 		p.FunctionEntry,
+		p.FunctionExit,
 		p.FunctionReturn,
 		p.FunctionVerdict,
 		p.HashFile,

@@ -20,13 +20,20 @@ type WireAct struct {
 	Policy       uint32
 	Error        int32
 	NoticeError  int32
+	Signal       uint8
 	NoticeSignal uint8
 	Notice       uint8
-	Signal       uint8
-	RateScope    uint8
+	ReturnSignal uint8
+	Since        uint32
+	Track        uint8
+	TrackReturn  uint8
+	Sock         uint8
+	SockReturn   uint8
 	RateSeconds  uint32
 	Rate         uint32
 	RateReads    uint32
+	RateScope    uint8
+	Pad          [7]uint8
 }
 
 type WireActionFlags uint32
@@ -42,6 +49,7 @@ const (
 	WireActionFlagsACTION_USER_STACK   WireActionFlags = 128
 	WireActionFlagsACTION_FILE_HASH    WireActionFlags = 256
 	WireActionFlagsACTION_UNNOTIFY     WireActionFlags = 512
+	WireActionFlagsACTION_RETURN       WireActionFlags = 1024
 	WireActionFlagsACTION_REMOTE       WireActionFlags = 4096
 )
 
@@ -54,6 +62,37 @@ type WireBound struct {
 	_     structs.HostLayout
 	Bound uint64
 	Class uint32
+	Pad   uint32
+}
+
+type WireCall struct {
+	_       structs.HostLayout
+	Frame   uint64
+	Serial  uint32
+	Load    uint16
+	Kind    uint8
+	Pad     uint8
+	Used    uint32
+	Aside   uint32
+	Owner   WireSockOwner
+	Pending WireRuleBits
+	Enforce WireRuleBits
+	Event   WireEventSite
+	Data    [1024]int8
+}
+
+type WireCallFrame uint32
+
+const (
+	WireCallFrameFRAME_SYSCALL WireCallFrame = 0
+	WireCallFrameFRAME_STACK   WireCallFrame = 1
+	WireCallFrameFRAME_CONTEXT WireCallFrame = 2
+)
+
+type WireCallKey struct {
+	_     structs.HostLayout
+	Task  uint64
+	Depth uint32
 	Pad   uint32
 }
 
@@ -189,24 +228,26 @@ type WireEventHeader struct {
 }
 
 type WireEventSite struct {
-	_           structs.HostLayout
-	H           WireEventHeader
-	Site        uint32
-	Version     uint32
-	Regs        [32]uint64
-	StringLen   [6]uint32
-	Mode        [6]uint32
-	Unreadable  uint32
-	KernelStack uint16
-	UserStack   uint16
-	AtExit      uint32
-	FileHash    uint32
-	Data        uint64
-	Posted      WireRuleBits
-	Signalled   WireRuleBits
-	Overridden  WireRuleBits
-	Notified    WireRuleBits
-	Silent      WireRuleBits
+	_               structs.HostLayout
+	H               WireEventHeader
+	Site            uint32
+	Version         uint32
+	Regs            [32]uint64
+	StringLen       [6]uint32
+	Mode            [6]uint32
+	Unreadable      uint32
+	FileHash        uint32
+	KernelStack     uint16
+	UserStack       uint16
+	AtExit          uint16
+	Returned        uint16
+	Data            uint64
+	Posted          WireRuleBits
+	Signalled       WireRuleBits
+	Overridden      WireRuleBits
+	Notified        WireRuleBits
+	Silent          WireRuleBits
+	ReturnSignalled WireRuleBits
 }
 
 type WireEventType uint32
@@ -270,22 +311,26 @@ type WireInstruction struct {
 type WireKernelError uint32
 
 const (
-	WireKernelErrorKERR_SEALS_FULL  WireKernelError = 0
-	WireKernelErrorKERR_NO_SLOT     WireKernelError = 1
-	WireKernelErrorKERR_TASK_SEAL   WireKernelError = 2
-	WireKernelErrorKERR_RING_FULL   WireKernelError = 3
-	WireKernelErrorKERR_SIGNAL      WireKernelError = 4
-	WireKernelErrorKERR_SCRATCH     WireKernelError = 5
-	WireKernelErrorKERR_RETRY       WireKernelError = 6
-	WireKernelErrorKERR_PATH_DEPTH  WireKernelError = 7
-	WireKernelErrorKERR_GUARDED     WireKernelError = 8
-	WireKernelErrorKERR_EXEC_MISSED WireKernelError = 9
-	WireKernelErrorKERR_NOTICE      WireKernelError = 10
-	WireKernelErrorKERR_MISSED      WireKernelError = 11
-	WireKernelErrorKERR_LINEAGE     WireKernelError = 12
-	WireKernelErrorKERR_ORIGIN      WireKernelError = 13
-	WireKernelErrorKERR_FILE_HASH   WireKernelError = 14
-	WireKernelErrorKERR_MAX         WireKernelError = 15
+	WireKernelErrorKERR_SEALS_FULL    WireKernelError = 0
+	WireKernelErrorKERR_NO_SLOT       WireKernelError = 1
+	WireKernelErrorKERR_TASK_SEAL     WireKernelError = 2
+	WireKernelErrorKERR_RING_FULL     WireKernelError = 3
+	WireKernelErrorKERR_SIGNAL        WireKernelError = 4
+	WireKernelErrorKERR_SCRATCH       WireKernelError = 5
+	WireKernelErrorKERR_RETRY         WireKernelError = 6
+	WireKernelErrorKERR_PATH_DEPTH    WireKernelError = 7
+	WireKernelErrorKERR_GUARDED       WireKernelError = 8
+	WireKernelErrorKERR_EXEC_MISSED   WireKernelError = 9
+	WireKernelErrorKERR_NOTICE        WireKernelError = 10
+	WireKernelErrorKERR_MISSED        WireKernelError = 11
+	WireKernelErrorKERR_LINEAGE       WireKernelError = 12
+	WireKernelErrorKERR_ORIGIN        WireKernelError = 13
+	WireKernelErrorKERR_FILE_HASH     WireKernelError = 14
+	WireKernelErrorKERR_CALL          WireKernelError = 15
+	WireKernelErrorKERR_RETURN_MISSED WireKernelError = 16
+	WireKernelErrorKERR_ASIDE         WireKernelError = 17
+	WireKernelErrorKERR_SOCK          WireKernelError = 18
+	WireKernelErrorKERR_MAX           WireKernelError = 19
 )
 
 type WireLimits uint32
@@ -316,6 +361,11 @@ const (
 	WireLimitsEXPRESSION_CODE  WireLimits = 512
 	WireLimitsEXPRESSION_MAX   WireLimits = 128
 	WireLimitsEXPRESSION_STACK WireLimits = 16
+	WireLimitsCALLS_MAX        WireLimits = 4096
+	WireLimitsCALL_DATA_MAX    WireLimits = 128
+	WireLimitsCALL_DATA        WireLimits = 1024
+	WireLimitsCALLS_DEEP       WireLimits = 8
+	WireLimitsSOCKS_MAX        WireLimits = 32000
 )
 
 type WireLineage struct {
@@ -430,7 +480,9 @@ type WireReadConfig struct {
 	Kind     uint8
 	IsSigned uint8
 	String   uint8
+	When     uint8
 	Rest     uint8
+	Pad      uint8
 }
 
 type WireReadKind uint32
@@ -517,6 +569,14 @@ const (
 	WireReadSizeSIZE_UNKNOWN WireReadSize = 65535
 )
 
+type WireReadWhen uint32
+
+const (
+	WireReadWhenREAD_WHEN_ENTERED WireReadWhen = 0
+	WireReadWhenREAD_RESULT       WireReadWhen = 1
+	WireReadWhenREAD_RETURNED     WireReadWhen = 2
+)
+
 type WireReservedSlots uint32
 
 const (
@@ -571,8 +631,18 @@ type WireSiteConfig struct {
 	Limits       uint8
 	Stacks       uint8
 	Hashes       uint8
+	Returns      uint8
+	Frame        uint8
+	StackPopped  uint8
+	SockKind     uint8
+	StackOffset  uint16
+	Load         uint16
+	SockOffset   uint16
+	InContext    uint8
+	Tracks       uint8
+	HasStack     uint8
 	HasRest      uint8
-	Pad          [7]uint8
+	Pad          [2]uint8
 	Kinds        uint64
 	Read         [32]WireReadConfig
 	Chain        [32]WireChainConfig
@@ -619,6 +689,18 @@ type WireSockInfo struct {
 	Pad2       uint32
 }
 
+type WireSockOwner struct {
+	_            structs.HostLayout
+	Sock         uint64
+	Start        uint64
+	CgroupId     uint64
+	SlotCgroupId uint64
+	Tgid         uint32
+	Tid          uint32
+	Uid          uint32
+	Slot         uint32
+}
+
 type WireStringHash struct {
 	_    structs.HostLayout
 	Lane [3]uint64
@@ -658,6 +740,15 @@ const (
 	WireTaskStateTASK_ARMED WireTaskState = 3
 )
 
+type WireTrack uint32
+
+const (
+	WireTrackTRACK_NOT    WireTrack = 0
+	WireTrackTRACK_SOCK   WireTrack = 1
+	WireTrackUNTRACK_SOCK WireTrack = 2
+	WireTrackTRACK_SOCKET WireTrack = 4
+)
+
 type WireUserNsInfo struct {
 	_     structs.HostLayout
 	Level int32
@@ -681,6 +772,9 @@ const (
 	WireVarExportActionFlags      = "export_action_flags"
 	WireVarExportAutomatonRow     = "export_automaton_row"
 	WireVarExportBound            = "export_bound"
+	WireVarExportCall             = "export_call"
+	WireVarExportCallFrame        = "export_call_frame"
+	WireVarExportCallKey          = "export_call_key"
 	WireVarExportCapabilityKind   = "export_capability_kind"
 	WireVarExportCgroupPath       = "export_cgroup_path"
 	WireVarExportCgroupSeal       = "export_cgroup_seal"
@@ -717,6 +811,7 @@ const (
 	WireVarExportReadKind         = "export_read_kind"
 	WireVarExportReadKinds        = "export_read_kinds"
 	WireVarExportReadSize         = "export_read_size"
+	WireVarExportReadWhen         = "export_read_when"
 	WireVarExportReservedSlots    = "export_reserved_slots"
 	WireVarExportRuleBits         = "export_rule_bits"
 	WireVarExportSealedBy         = "export_sealed_by"
@@ -727,11 +822,13 @@ const (
 	WireVarExportSlot             = "export_slot"
 	WireVarExportSlotState        = "export_slot_state"
 	WireVarExportSockInfo         = "export_sock_info"
+	WireVarExportSockOwner        = "export_sock_owner"
 	WireVarExportStringHash       = "export_string_hash"
 	WireVarExportStringStatus     = "export_string_status"
 	WireVarExportSyscallAbi       = "export_syscall_abi"
 	WireVarExportTaskSeal         = "export_task_seal"
 	WireVarExportTaskState        = "export_task_state"
+	WireVarExportTrack            = "export_track"
 	WireVarExportUserNsInfo       = "export_user_ns_info"
 	WireVarExportValueKey         = "export_value_key"
 )
@@ -794,6 +891,9 @@ type WireVariableSpecs struct {
 	ExportActionFlags      *ebpf.VariableSpec `ebpf:"export_action_flags"`
 	ExportAutomatonRow     *ebpf.VariableSpec `ebpf:"export_automaton_row"`
 	ExportBound            *ebpf.VariableSpec `ebpf:"export_bound"`
+	ExportCall             *ebpf.VariableSpec `ebpf:"export_call"`
+	ExportCallFrame        *ebpf.VariableSpec `ebpf:"export_call_frame"`
+	ExportCallKey          *ebpf.VariableSpec `ebpf:"export_call_key"`
 	ExportCapabilityKind   *ebpf.VariableSpec `ebpf:"export_capability_kind"`
 	ExportCgroupPath       *ebpf.VariableSpec `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal       *ebpf.VariableSpec `ebpf:"export_cgroup_seal"`
@@ -830,6 +930,7 @@ type WireVariableSpecs struct {
 	ExportReadKind         *ebpf.VariableSpec `ebpf:"export_read_kind"`
 	ExportReadKinds        *ebpf.VariableSpec `ebpf:"export_read_kinds"`
 	ExportReadSize         *ebpf.VariableSpec `ebpf:"export_read_size"`
+	ExportReadWhen         *ebpf.VariableSpec `ebpf:"export_read_when"`
 	ExportReservedSlots    *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
 	ExportRuleBits         *ebpf.VariableSpec `ebpf:"export_rule_bits"`
 	ExportSealedBy         *ebpf.VariableSpec `ebpf:"export_sealed_by"`
@@ -840,11 +941,13 @@ type WireVariableSpecs struct {
 	ExportSlot             *ebpf.VariableSpec `ebpf:"export_slot"`
 	ExportSlotState        *ebpf.VariableSpec `ebpf:"export_slot_state"`
 	ExportSockInfo         *ebpf.VariableSpec `ebpf:"export_sock_info"`
+	ExportSockOwner        *ebpf.VariableSpec `ebpf:"export_sock_owner"`
 	ExportStringHash       *ebpf.VariableSpec `ebpf:"export_string_hash"`
 	ExportStringStatus     *ebpf.VariableSpec `ebpf:"export_string_status"`
 	ExportSyscallAbi       *ebpf.VariableSpec `ebpf:"export_syscall_abi"`
 	ExportTaskSeal         *ebpf.VariableSpec `ebpf:"export_task_seal"`
 	ExportTaskState        *ebpf.VariableSpec `ebpf:"export_task_state"`
+	ExportTrack            *ebpf.VariableSpec `ebpf:"export_track"`
 	ExportUserNsInfo       *ebpf.VariableSpec `ebpf:"export_user_ns_info"`
 	ExportValueKey         *ebpf.VariableSpec `ebpf:"export_value_key"`
 }
@@ -883,6 +986,9 @@ type WireVariables struct {
 	ExportActionFlags      *ebpf.Variable `ebpf:"export_action_flags"`
 	ExportAutomatonRow     *ebpf.Variable `ebpf:"export_automaton_row"`
 	ExportBound            *ebpf.Variable `ebpf:"export_bound"`
+	ExportCall             *ebpf.Variable `ebpf:"export_call"`
+	ExportCallFrame        *ebpf.Variable `ebpf:"export_call_frame"`
+	ExportCallKey          *ebpf.Variable `ebpf:"export_call_key"`
 	ExportCapabilityKind   *ebpf.Variable `ebpf:"export_capability_kind"`
 	ExportCgroupPath       *ebpf.Variable `ebpf:"export_cgroup_path"`
 	ExportCgroupSeal       *ebpf.Variable `ebpf:"export_cgroup_seal"`
@@ -919,6 +1025,7 @@ type WireVariables struct {
 	ExportReadKind         *ebpf.Variable `ebpf:"export_read_kind"`
 	ExportReadKinds        *ebpf.Variable `ebpf:"export_read_kinds"`
 	ExportReadSize         *ebpf.Variable `ebpf:"export_read_size"`
+	ExportReadWhen         *ebpf.Variable `ebpf:"export_read_when"`
 	ExportReservedSlots    *ebpf.Variable `ebpf:"export_reserved_slots"`
 	ExportRuleBits         *ebpf.Variable `ebpf:"export_rule_bits"`
 	ExportSealedBy         *ebpf.Variable `ebpf:"export_sealed_by"`
@@ -929,11 +1036,13 @@ type WireVariables struct {
 	ExportSlot             *ebpf.Variable `ebpf:"export_slot"`
 	ExportSlotState        *ebpf.Variable `ebpf:"export_slot_state"`
 	ExportSockInfo         *ebpf.Variable `ebpf:"export_sock_info"`
+	ExportSockOwner        *ebpf.Variable `ebpf:"export_sock_owner"`
 	ExportStringHash       *ebpf.Variable `ebpf:"export_string_hash"`
 	ExportStringStatus     *ebpf.Variable `ebpf:"export_string_status"`
 	ExportSyscallAbi       *ebpf.Variable `ebpf:"export_syscall_abi"`
 	ExportTaskSeal         *ebpf.Variable `ebpf:"export_task_seal"`
 	ExportTaskState        *ebpf.Variable `ebpf:"export_task_state"`
+	ExportTrack            *ebpf.Variable `ebpf:"export_track"`
 	ExportUserNsInfo       *ebpf.Variable `ebpf:"export_user_ns_info"`
 	ExportValueKey         *ebpf.Variable `ebpf:"export_value_key"`
 }

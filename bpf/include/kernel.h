@@ -211,6 +211,7 @@ struct thread_info {
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	unsigned int flags;
 	pid_t pid;
 	pid_t tgid;

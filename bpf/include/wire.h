@@ -9,36 +9,9 @@
  */
 
 #include <linux/types.h>
+#include "limits.h"
 #include "object.h"
-
-/* Limits, fixed by the layout of values. */
-enum limits {
-	RULES_MAX = 512,                /* rules of one site */
-	RULE_WORDS = RULES_MAX / 64,
-	READS_MAX = 32,                 /* values that one site looks at; each is a dimension */
-	STRINGS_MAX = 6,                /* of them, those that take a buffer: texts and structures */
-	STRING_MAX = 4096,              /* bytes with the closing NUL */
-	PREFIX_MAX = 256,
-	POSTFIX_MAX = 128,
-	HASH_LANES = 3,
-	HASH_KEYS = STRING_MAX / 4 + 2 * HASH_LANES,
-	SITES_MAX = 256,
-	PATH_KEY_MAX = 511,             /* longest expected cgroup path; a hash key has at most 512 bytes */
-	SLOTS_MAX = 16384,
-	POLICIES_MAX = 2048,
-	CHAIN_MAX = 10,                 /* pointers that one read follows */
-	STACK_MAX = 127,                /* frames of a stack: kernel.perf_event_max_stack as it comes */
-	FILE_HASH_MAX = 64,             /* bytes of a file's hash; a power of two */
-	RATES_MAX = 32768,              /* values whose rate is remembered */
-	DATA_MAX = 327360,              /* bytes of one argument that are sent apart, with those that are not */
-	DATA_CHUNK = 16384,
-	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
-	LINEAGE_SITE = SITES_MAX - 1,   /* no place in the kernel: its rules are what tasks are asked to descend from */
-	AUTOMATON_ROWS = 65536,         /* of all automata that search */
-	EXPRESSION_CODE = 512,          /* instructions of one site; a power of two, for the verifier */
-	EXPRESSION_MAX = 128,           /* of one expression */
-	EXPRESSION_STACK = 16,          /* words; a power of two, for the verifier */
-};
+#include "reads.h"
 
 /* Slots that are not a container's. */
 enum reserved_slots {
@@ -221,6 +194,7 @@ enum action_flags {
 	ACTION_USER_STACK = 128,  /* and that of the process */
 	ACTION_FILE_HASH = 256,   /* and the hash of the file that a security hook is about */
 	ACTION_UNNOTIFY = 512,    /* take back what was left for the enforcers of act.notice */
+	ACTION_RETURN = 1024, /* the event waits for the call's return, where act.return_signal and act.track_return are done */
 	ACTION_REMOTE = 4096,     /* the agent hears of the match also when there is no event */
 };
 
@@ -231,6 +205,14 @@ enum rate_scope {
 	RATE_GLOBAL = 2,
 };
 
+/* What a rule does about the owner of a socket. */
+enum track {
+	TRACK_NOT = 0,
+	TRACK_SOCK = 1,
+	UNTRACK_SOCK = 2,
+	TRACK_SOCKET = 4, /* with one of these: the dimension holds a struct socket */
+};
+
 /* What a rule does. */
 struct act {
 	__u16 flags; /* enum action_flags */
@@ -238,13 +220,18 @@ struct act {
 	__u32 policy; /* index of its counters */
 	__s32 error;
 	__s32 notice_error;
+	__u8 signal;
 	__u8 notice_signal;
 	__u8 notice;  /* below NOTICES_MAX */
-	__u8 signal;
-	__u8 rate_scope;     /* enum rate_scope */
+	__u8 return_signal;
+	__u32 since;  /* no version before this one has the rule */
+	__u8 track, track_return; /* enum track */
+	__u8 sock, sock_return;   /* the dimensions that hold the sockets */
 	__u32 rate_seconds;  /* between two events of the same values; 0: no limit */
 	__u32 rate;          /* number of the rule among all that have a rate */
 	__u32 rate_reads;    /* bit per read whose value counts */
+	__u8 rate_scope;     /* enum rate_scope */
+	__u8 pad[7];
 };
 
 struct policy_counters {
@@ -257,195 +244,6 @@ struct policy_counters {
 	__u64 notify;
 	__u64 monitor_notify;
 	__u64 limited; /* events that were not made because of their rate */
-};
-
-/* Where a site's program has one value from. */
-enum read_kind {
-	READ_NONE = 0,
-	READ_INT = 1,           /* integer in the context */
-	READ_USER_STRING = 2,   /* text at a pointer to user memory */
-	READ_KERNEL_STRING = 3, /* text at a pointer to kernel memory */
-	READ_DATA_LOC = 4,      /* text whose offset is in the low half of a word */
-	READ_INLINE_STRING = 5, /* text in the record itself */
-	READ_FILE = 6,          /* path of a struct file */
-	READ_PATH = 7,          /* of a struct path */
-	READ_DENTRY = 8,        /* of a struct dentry, inside its file system */
-	READ_FD = 9,            /* of a descriptor of the current process */
-	READ_BINPRM = 10,       /* of the file that a struct linux_binprm executes */
-	READ_USER_BYTES = 11,   /* bytes at a pointer; their number is in the word at the offset size */
-	READ_KERNEL_BYTES = 12,
-	READ_BINARY_PATH = 13,  /* path of the current process's executed file */
-	READ_BINARY = 14,       /* the same for exact comparison: what exec has hashed */
-	READ_SOCK = 15,         /* struct sock_info of a struct sock */
-	READ_SOCKET = 16,       /* of a struct socket */
-	READ_SOCKADDR = 17,     /* of a struct sockaddr in kernel memory */
-	READ_USER_SOCKADDR = 18,
-	READ_SKB = 19,
-	READ_CRED = 20,         /* struct cred_info of a struct cred */
-	/* Parts of the structure in the buffer that the read names. */
-	READ_SOURCE_ADDRESS = 21,
-	READ_TARGET_ADDRESS = 22,
-	READ_SOURCE_PORT = 23,
-	READ_TARGET_PORT = 24,
-	READ_PROTOCOL = 25,
-	READ_FAMILY = 26,
-	READ_STATE = 27,
-	/* Of the current process. */
-	READ_PID = 28,
-	READ_NAMESPACE_PID = 29,
-	READ_NAMESPACE = 30,    /* inode number; the offset says of which, as in enum namespace_kind */
-	READ_CAPABILITIES = 31, /* the offset says which set, as in enum capability_kind */
-	READ_SYSCALL = 32,      /* number of a system call in the context, with SYSCALL_COMPAT */
-	READ_NOTICES = 33,      /* of the current task: bit per policy whose enforcers were notified */
-	READ_LINEAGE = 34,      /* a word of the current task's struct lineage, which the offset counts */
-	READ_PARENT_BINARY = 35,      /* as READ_BINARY, of the current process's parent */
-	READ_PARENT_BINARY_PATH = 36, /* as READ_BINARY_PATH, of the parent */
-	/* Computed from other reads. */
-	READ_SUBSTRING = 80,        /* what the text in a buffer has in it */
-	READ_SUBSTRING_FOLDED = 81, /* the same, where the automaton takes letters of both cases for one */
-	READ_FILE_TYPE = 82,        /* the highest four bits of the mode of the file in a buffer */
-	READ_GAINED = 83,           /* bits of the word of dimension offset that dimension size has not */
-	READ_EXPRESSION = 84,       /* size instructions from expression_code[offset] */
-	/* Text and bytes. */
-	READ_FILENAME = 40,     /* of a struct filename */
-	READ_KIOCB = 41,        /* path of the file of a struct kiocb */
-	READ_NET_DEVICE = 42,   /* name of a struct net_device */
-	READ_SOCKADDR_UN = 43,  /* path of a struct sockaddr_un; its length is in the word at the offset size, or SIZE_UNKNOWN */
-	READ_USER_SOCKADDR_UN = 44,
-	READ_RECORD_BYTES = 45, /* size bytes in the record itself */
-	READ_VECTORS = 46,      /* what an array of struct iovec names; their number is in the word at the offset size */
-	READ_USER_VECTORS = 47,
-	READ_ITERATOR = 48,     /* what a struct iov_iter names */
-	READ_ARRAY = 49,        /* size bytes at a pointer */
-	READ_USER_ARRAY = 50,
-	/* Structures. */
-	READ_USER_NAMESPACE = 51, /* struct user_ns_info of a struct user_namespace */
-	READ_BPF_ATTR = 52,       /* struct program_info of a union bpf_attr that loads a program */
-	READ_USER_BPF_ATTR = 53,
-	READ_BPF_PROG = 54,       /* of a struct bpf_prog */
-	READ_BPF_MAP = 55,        /* struct map_info of a struct bpf_map */
-	READ_PERF_EVENT = 56,     /* struct perf_info of a struct perf_event */
-	READ_MODULE = 57,         /* struct module_info of a struct module */
-	READ_LOAD_INFO = 58,      /* of a struct load_info */
-	/* Others. */
-	READ_NOTHING = 59,        /* an argument that nobody looks at */
-	READ_CAPABILITY_SET = 60, /* number at a pointer to a kernel_cap_t */
-	READ_UNIX_FAMILY = 61,    /* of the structure in the buffer that the read names */
-	READ_USER_UNIX_FAMILY = 62,
-	/* Of the current process, since it executed its program; see lib/origin.h. */
-	READ_NAMESPACE_CHANGES = 115,  /* bit per enum namespace_kind */
-	READ_CAPABILITY_CHANGES = 116, /* bit per capability of the set that the offset names */
-};
-
-/* In place of the offset of a length: there is none. */
-enum read_size { SIZE_UNKNOWN = 0xffff };
-
-/* Kinds of reads that site_config.kinds has a bit for. */
-enum read_kinds { READ_KINDS_FIRST = 40 };
-
-/* With the number of a system call: it is of the ABI for 32 bits. */
-enum syscall_abi { SYSCALL_COMPAT = 1u << 31 };
-
-enum namespace_kind {
-	NAMESPACE_UTS = 0,
-	NAMESPACE_IPC = 1,
-	NAMESPACE_MNT = 2,
-	NAMESPACE_PID = 3,
-	NAMESPACE_PID_FOR_CHILDREN = 4,
-	NAMESPACE_NET = 5,
-	NAMESPACE_TIME = 6,
-	NAMESPACE_TIME_FOR_CHILDREN = 7,
-	NAMESPACE_CGROUP = 8,
-	NAMESPACE_USER = 9,
-	NAMESPACE_KINDS = 10,
-};
-
-enum capability_kind {
-	CAPABILITIES_EFFECTIVE = 0,
-	CAPABILITIES_INHERITABLE = 1,
-	CAPABILITIES_PERMITTED = 2,
-	CAPABILITY_KINDS = 3,
-};
-
-/* What an instruction does with the words on top of the stack: a below b. */
-enum expression_op {
-	EXPRESSION_CONSTANT = 0, /* pushes the value */
-	EXPRESSION_WORD = 1,     /* pushes the word of the dimension that the value says */
-	EXPRESSION_ADD = 2,      /* these take both and leave one */
-	EXPRESSION_SUBTRACT = 3,
-	EXPRESSION_AND = 4,
-	EXPRESSION_OR = 5,
-	EXPRESSION_XOR = 6,
-	EXPRESSION_EQUAL = 7,
-	EXPRESSION_NOT_EQUAL = 8,
-	EXPRESSION_LESS = 9,
-	EXPRESSION_LESS_EQUAL = 10,
-	EXPRESSION_LESS_SIGNED = 11,
-	EXPRESSION_LESS_EQUAL_SIGNED = 12,
-	EXPRESSION_SIGNED32 = 13, /* these change b */
-	EXPRESSION_UNSIGNED32 = 14,
-};
-
-struct instruction {
-	__u64 value;
-	__u8 op; /* enum expression_op */
-	__u8 pad[7];
-};
-
-struct read_config {
-	__u16 offset; /* bytes from the start of the context, or as the kind says */
-	__u16 size;   /* integers: 1, 2, 4, 8; inline strings: the most characters that there can be */
-	__u8 kind;
-	__u8 is_signed;
-	__u8 string;  /* which of the STRINGS_MAX buffers */
-	__u8 rest;    /* bytes that the buffer has no room for are sent apart */
-};
-
-/* Where a chain of pointers begins that leads to a read's word. */
-enum chain_start {
-	CHAIN_NONE = 0,     /* no chain: the word is in the context */
-	CHAIN_WORD = 1,     /* with the word in the context */
-	CHAIN_TASK = 2,     /* with the current task */
-	CHAIN_REGISTER = 3, /* the word is at the offset in the program's own context, and leads nowhere */
-};
-
-/* How the word of a read is found. What is at each offset but the last is a pointer. */
-struct chain_config {
-	__u8 from;  /* enum chain_start */
-	__u8 steps; /* pointers that are followed, to CHAIN_MAX */
-	__u8 load;  /* bytes of the word at the end: 1, 2, 4, 8; 0: the word is the address */
-	__u8 shift; /* where in the word the value is */
-	__u8 bits;  /* of the value; 0: all that is loaded */
-	__u8 pad[3];
-	__u32 offset[CHAIN_MAX + 1];
-};
-
-/* Which file a security hook is about. */
-enum hash_source {
-	HASH_NONE = 0,
-	HASH_FILE = 1,   /* its first argument is a struct file */
-	HASH_BINPRM = 2, /* or a struct linux_binprm, which has one */
-};
-
-struct site_config {
-	__u32 id;
-	__u32 serial; /* of the site among all that there were, from 1: ids are used again */
-	__u32 words;  /* of rule bits, 1 to RULE_WORDS */
-	__u8 is_exec;  /* the site sees a program being executed */
-	__u8 has_exit;   /* an exit program reads again what entry could not */
-	__u8 denies;     /* the program's result decides: error numbers are carried out */
-	__u8 indirect;   /* the values are in registers that the word at regs_offset points to */
-	__u16 regs_offset;
-	__u16 result_offset; /* of what a program that ran before has decided, or of what the call returned */
-	__u8 notifies;       /* some rule leaves notices */
-	__u8 limits;         /* some rule's events have a rate */
-	__u8 stacks;         /* some rule's events have stacks: ACTION_KERNEL_STACK, ACTION_USER_STACK */
-	__u8 hashes;         /* enum hash_source */
-	__u8 has_rest;       /* some read has a rest */
-	__u8 pad[7];
-	__u64 kinds; /* bit per kind from READ_KINDS_FIRST on that the site reads */
-	struct read_config read[READS_MAX];
-	struct chain_config chain[READS_MAX];
 };
 
 /* Addresses as the network has them, IPv4 in the first four bytes. */
@@ -556,16 +354,53 @@ struct event_site {
 	/* Of files the mode of the inode, of bytes how many there were (at most 2^32 - 1), of unix addresses the family. */
 	__u32 mode[STRINGS_MAX];
 	__u32 unreadable; /* bit per word of regs that a pointer leads to, and that could not be read */
+	__u32 file_hash; /* the kernel's enum hash_algo, plus one; 0: no hash follows */
 	__u16 kernel_stack; /* bytes */
 	__u16 user_stack;
-	__u32 at_exit; /* strings were read when the call returned */
-	__u32 file_hash; /* the kernel's enum hash_algo, plus one; 0: no hash follows */
-	__u64 data;    /* names, with the task, the event_data that belong to it; 0: none */
+	__u16 at_exit;  /* strings were read when the call returned */
+	__u16 returned; /* the event is of the call's return */
+	__u64 data;     /* names, with the task, the event_data that belong to it; 0: none */
 	struct rule_bits posted;
 	struct rule_bits signalled; /* of the posted or not: rules whose signal was sent */
 	struct rule_bits overridden; /* the same: rules whose error was returned */
 	struct rule_bits notified;   /* the same: rules that left a notice */
 	struct rule_bits silent;     /* of the posted: rules that only the agent is told of */
+	struct rule_bits return_signalled; /* of the posted or not: rules whose signal was sent when the call returned */
+};
+
+/* The process that has tracked a socket. */
+struct sock_owner {
+	__u64 sock;           /* its address */
+	__u64 start;
+	__u64 cgroup_id;      /* of its task */
+	__u64 slot_cgroup_id; /* of its slot, which another container can have later */
+	__u32 tgid;
+	__u32 tid;
+	__u32 uid;
+	__u32 slot;
+};
+
+/* Key of a call that is remembered: of a task's that are one in another, from 0 on. */
+struct call_key {
+	__u64 task; /* its address */
+	__u32 depth;
+	__u32 pad;
+};
+
+/* A call, as it was when it was entered. */
+struct call {
+	__u64 frame;
+	__u32 serial; /* of the site */
+	__u16 load;   /* of its programs */
+	__u8 kind;    /* enum call_frame */
+	__u8 pad;
+	__u32 used;   /* bytes of data: more than CALL_DATA are in call_data */
+	__u32 aside;  /* on whose behalf, as in struct evaluation */
+	struct sock_owner owner;
+	struct rule_bits pending;
+	struct rule_bits enforce;
+	struct event_site event;
+	char data[CALL_DATA]; /* what stands behind the event: texts and stacks */
 };
 
 /*
@@ -598,7 +433,11 @@ enum kernel_error {
 	KERR_LINEAGE = 12,        /* no storage for what a task descends from */
 	KERR_ORIGIN = 13,         /* no storage for what a process had at its exec */
 	KERR_FILE_HASH = 14,      /* no storage for a file's hash */
-	KERR_MAX = 15,
+	KERR_CALL = 15,           /* no room to remember a call until it returns */
+	KERR_RETURN_MISSED = 16,  /* a call that was remembered has ended, and its return was not seen */
+	KERR_ASIDE = 17,          /* a signal was held back: what runs is not the process that the event is about */
+	KERR_SOCK = 18,           /* no room for the owner of a socket */
+	KERR_MAX = 19,
 };
 
 #endif

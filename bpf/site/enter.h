@@ -2,29 +2,12 @@
 #ifndef BOLTSEAL_ENTER_H
 #define BOLTSEAL_ENTER_H
 
+#include "act.h"
 #include "evaluate.h"
+#include "retry.h"
 
 #define EAGAIN 11
 #define EFAULT 14
-
-/* Arguments of a call whose strings could not be read at its entry. */
-struct retry {
-	__u32 pending; /* serial of the site whose call it is; 0: none */
-	__u32 unreadable; /* this and regs as in the event */
-	__u64 regs[READS_MAX];
-	__u32 number[STRINGS_MAX]; /* as in the evaluation */
-};
-
-/*
- * One call a task at a time, so one record. In task storage the map belongs to
- * the site; as a hash (see storage.h) to all of them, and retry_free empties it.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct retry);
-} retries SEC(".maps");
 
 /* When the strings are read. */
 enum reading {
@@ -37,9 +20,9 @@ enum reading {
 struct subject {
 	__u32 slot;
 	__u32 version;
+	__u32 aside; /* enum aside */
+	__u64 sock;  /* whose owner they are, if they are */
 };
-
-#define PF_IO_WORKER 0x00000010 /* include/linux/sched.h */
 
 /*
  * The slot of a task without a seal: the host's, unless sealing one failed once. A
@@ -82,37 +65,6 @@ static __always_inline struct set_rules *rules_for(struct subject *subject)
 	return NULL;
 }
 
-/* Too large for the stack. */
-const volatile struct retry no_retry;
-
-/* Remembers a call whose string is in memory that is not there yet. */
-static __always_inline bool retry_later(const struct evaluation *e, const struct site_record *r)
-{
-	struct retry *retry = task_memory_make(&retries, task_current(), (const void *)&no_retry);
-
-	if (!retry) {
-		kernel_error(KERR_RETRY);
-		return false;
-	}
-	for (int i = 0; i < READS_MAX; i++)
-		retry->regs[i] = r->event.regs[i];
-	for (int s = 0; s < STRINGS_MAX; s++)
-		retry->number[s] = e->number[s];
-	retry->unreadable = r->event.unreadable;
-	retry->pending = config.serial;
-	return true;
-}
-
-/* Takes up what retry_later has kept. */
-static __always_inline void recall(struct evaluation *e, struct site_record *r, const struct retry *retry)
-{
-	for (int i = 0; i < READS_MAX; i++)
-		r->event.regs[i] = retry->regs[i];
-	for (int s = 0; s < STRINGS_MAX; s++)
-		e->number[s] = retry->number[s];
-	r->event.unreadable = retry->unreadable;
-}
-
 /* Where the words are that the site reads: the context, or registers that it points to. */
 static __always_inline void *site_context(void *ctx)
 {
@@ -124,6 +76,33 @@ static __always_inline void *site_context(void *ctx)
 	return regs;
 }
 
+/*
+ * The rules of the process whose socket something is done to on nobody's behalf.
+ * Without such a socket the current task's rules apply.
+ */
+static __always_inline struct set_rules *rules_at(void *ctx, struct subject *subject)
+{
+	struct set_key key = { .site = config.id };
+	struct slot *slot;
+	__u64 word = 0;
+	int owner;
+
+	if (!config.sock_kind || in_own_context(ctx))
+		return rules_for(subject);
+	bpf_probe_read_kernel(&word, sizeof(word), site_context(ctx) + config.sock_offset);
+	subject->sock = sock_of(word, config.sock_kind == READ_SOCKET);
+	owner = sock_owner_slot(subject->sock);
+	subject->aside = owner < 0 ? ASIDE_UNKNOWN : ASIDE_OWNED;
+	if (owner < 0)
+		return rules_for(subject);
+	subject->slot = owner;
+	slot = slot_get(subject->slot);
+	if (!slot || !slot->version)
+		return NULL;
+	key.version = subject->version = slot->version;
+	return bpf_map_lookup_elem(&set_rules, &key);
+}
+
 /* Follows the chain of a read, and keeps its word in the record. */
 static __always_inline void read_chain(void *ctx, void *context, const volatile struct read_config *read, struct evaluation *e,
 				       struct site_record *r, __u32 level, int i)
@@ -131,7 +110,7 @@ static __always_inline void read_chain(void *ctx, void *context, const volatile 
 	__u64 start = 0;
 
 	if (config.chain[i].from == CHAIN_TASK)
-		start = bpf_get_current_task();
+		start = is_aside(e) ? 0 : bpf_get_current_task(); /* nobody tells where its owner's is */
 	else if (config.chain[i].from == CHAIN_REGISTER)
 		bpf_probe_read_kernel(&start, sizeof(start), ctx + read->offset);
 	else
@@ -161,21 +140,30 @@ static __always_inline void read_words(void *ctx, void *context, struct evaluati
 			if (reading == READ_AT_ENTRY || (config.chain[i].from == CHAIN_TASK && takes_buffer(read->kind)))
 				read_chain(ctx, context, read, e, r, level, i);
 		} else if (reading == READ_AT_ENTRY) {
-			r->event.regs[i] = in_context(read->kind) ? read_word(read, context) : 0;
+			r->event.regs[i] = in_context(read->kind) && read->when != READ_RESULT ? read_word(read, context) : 0;
 		}
-		if (reading == READ_AT_ENTRY && read->kind == READ_CAPABILITY_SET)
+		if (reading == READ_AT_ENTRY && read->kind == READ_CAPABILITY_SET && read->when == READ_WHEN_ENTERED)
 			follow_word(level, i);
+		/* The room of a buffer, until it is read. */
+		if (read->when == READ_RETURNED && read->string < STRINGS_MAX)
+			r->event.mode[read->string] = read_number(context, read, e, reading == READ_AT_ENTRY);
 	}
 }
 
-/* Reads what the site reads; true when some of it is in user memory that cannot be read. */
-static __always_inline bool read_all(void *ctx, struct evaluation *e, struct site_record *r, __u32 level,
-				     enum reading reading, const char *exec_name)
+/*
+ * Reads what the site reads; true when some of it is in user memory that cannot be
+ * read. Its own function so that its stack is not below that of evaluations.
+ */
+static __noinline bool read_all(void *ctx, __u32 level, enum reading reading, const char *exec_name)
 {
+	struct evaluation *e = evaluation_get(level);
+	struct site_record *r = record_get(level);
 	void *context = ctx;
 	bool unreadable = false;
 	__u32 len, number;
 
+	if (!e || !r)
+		return false;
 	if (reading == READ_AT_ENTRY)
 		context = site_context(ctx);
 	else if (reading == READ_AT_EXEC)
@@ -189,10 +177,12 @@ static __always_inline bool read_all(void *ctx, struct evaluation *e, struct sit
 		const volatile struct read_config *read = &config.read[i];
 		bool chained = config.chain[i].from;
 
-		if (!takes_buffer(read->kind) || read->string >= STRINGS_MAX)
+		if (!takes_buffer(read->kind) || read->string >= STRINGS_MAX || read->when != READ_WHEN_ENTERED)
 			continue;
 		number = read_number(context, read, e, reading == READ_AT_ENTRY);
 		if (chained && r->event.unreadable & (1u << i)) {
+			len = STRING_UNREADABLE;
+		} else if ((read->kind == READ_BINARY_PATH || read->kind == READ_PARENT_BINARY_PATH) && is_aside(e)) {
 			len = STRING_UNREADABLE;
 		} else if (reading == READ_AT_EXEC && read->kind == READ_USER_STRING) {
 			len = string_length(bpf_probe_read_kernel_str(e->string[read->string], STRING_READ, exec_name));
@@ -204,6 +194,74 @@ static __always_inline bool read_all(void *ctx, struct evaluation *e, struct sit
 			unreadable = true;
 	}
 	return unreadable;
+}
+
+/*
+ * Reads what a call that returns has returned, and written where it was told to; its
+ * own function so that its stack is not below that of evaluations.
+ */
+__noinline int read_results(__u32 level, __u64 ret)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct site_record *r = record_get(level);
+	__u64 word;
+	__u32 len;
+
+	if (!config.returns || !e || !r)
+		return 0;
+	for_reads(i) {
+		const volatile struct read_config *read = &config.read[i];
+
+		if (read->when == READ_WHEN_ENTERED)
+			continue;
+		if (read->when == READ_RESULT && in_context(read->kind))
+			r->event.regs[i] = read->kind == READ_INT ? widen(read, ret) : ret;
+		if (read->kind == READ_CAPABILITY_SET)
+			follow_word(level, i);
+		if (!takes_buffer(read->kind) || read->string >= STRINGS_MAX)
+			continue;
+		word = r->event.regs[i];
+		if (read->when == READ_RETURNED && is_bytes(read->kind))
+			len = read_returned_bytes(e->string[read->string], read, r, word, r->event.mode[read->string], ret);
+		else if (read->when == READ_RESULT && read->kind != READ_FD && is_error(word))
+			len = STRING_UNREADABLE;
+		else
+			len = read_buffer(e, read, false, NULL, r, word, read->size, level);
+		r->event.string_len[read->string] = len;
+	}
+	return 0;
+}
+
+/* Judges a call that has returned by the rules that wait for that. */
+static __always_inline void judge_return(__u32 level, __u64 ret)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct site_record *r = record_get(level);
+
+	if (!e || !r)
+		return;
+	for_rule_words(w)
+		e->matching.word[w] = e->pending.word[w];
+	read_results(level, ret);
+	evaluate_reads(e, r, level, true);
+	r->event.returned = 1;
+	act_on_matches(level, 1);
+	if (!e->posted_any)
+		return;
+	post_rests(r, level, r->event.h.slot, true);
+	post_event(level, r->event.h.slot);
+}
+
+/* What is left to do of the rules that wait for the call's return. */
+static __always_inline void await_return(void *ctx, struct evaluation *e, __u32 level, enum reading reading, long ret)
+{
+	if (!e->pending_any)
+		return;
+	/* Whoever is denied has its answer, and does not get to the function. */
+	if (e->denied || reading != READ_AT_ENTRY)
+		judge_return(level, e->denied ? e->error : ret);
+	else
+		call_remember(level, call_frame(ctx, 0), pack_data(level));
 }
 
 /* Evaluates; the error that rules decide on, 0 for none. */
@@ -219,7 +277,7 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 		return 0;
 	if (retry)
 		recall(e, r, retry);
-	unreadable = read_all(ctx, e, r, level, reading, exec_name);
+	unreadable = read_all(ctx, level, reading, exec_name);
 	/* What can be denied, here or by an enforcer, cannot be put off: when it returns it has been done. */
 	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && !config.notifies && retry_later(e, r))
 		return 0;
@@ -228,19 +286,38 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 		return 0;
 	e->matching = rules->rules;
 	e->enforce = rules->enforce;
-	evaluate_reads(e, r, level);
+	evaluate_reads(e, r, level, false);
 	if (!any_bit(&e->matching))
 		return 0;
+	r->event.h.slot = subject->slot;
+	r->event.returned = 0;
+	r->event.data = 0;
 	r->event.site = config.id;
 	r->event.version = subject->version;
 	r->event.at_exit = reading != READ_AT_ENTRY;
-	act_on_matches(level);
-	if (e->posted_any) {
+	act_on_matches(level, 0);
+	if (e->posted_any || (config.returns && e->pending_any)) {
 		take_stacks(ctx, e, r, reading == READ_AT_EXEC);
-		post_rests(r, level, subject->slot);
-		post_event(level, subject->slot);
+		post_rests(r, level, subject->slot, false);
 	}
+	if (e->posted_any)
+		post_event(level, subject->slot);
+	if (config.returns)
+		await_return(ctx, e, level, reading, ret);
 	return e->denied ? e->error : 0;
+}
+
+/* Notes on whose behalf the evaluation is; -1 when that has changed meanwhile. */
+static __always_inline int aside_set(__u32 level, const struct subject *subject)
+{
+	struct evaluation *e = evaluation_get(level);
+
+	if (!e)
+		return -1;
+	e->aside = subject->aside;
+	if (!config.sock_kind || subject->aside != ASIDE_OWNED)
+		return 0;
+	return sock_owner_copy(level, subject->sock, subject->slot);
 }
 
 /*
@@ -251,18 +328,23 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 static __always_inline __s32 site_enter(void *ctx)
 {
 	struct subject subject = {};
-	struct set_rules *rules = rules_for(&subject);
-	__s32 error;
+	struct set_rules *rules;
+	__s32 error = 0;
 	__u32 level;
 
+	/* Also of a task that no rules are about now. */
+	if (config.returns && call_any())
+		calls_forget(call_frame(ctx, 0), call_position(ctx));
+	rules = rules_at(ctx, &subject);
 	if (!rules)
 		return 0;
-	if (config.notifies)
+	if (config.notifies && subject.aside != ASIDE_OWNED)
 		notices_forget();
 	level = scratch_enter();
 	if (level >= SCRATCH_LEVELS)
 		return config.denies && any_bit(&rules->enforce) ? -EAGAIN : 0;
-	error = evaluate_at(ctx, rules, &subject, level, READ_AT_ENTRY, NULL, NULL, 0);
+	if (!aside_set(level, &subject))
+		error = evaluate_at(ctx, rules, &subject, level, READ_AT_ENTRY, NULL, NULL, 0);
 	scratch_leave(level);
 	return error;
 }
@@ -284,8 +366,66 @@ static __always_inline void site_again(void *ctx, enum reading reading, const ch
 	level = scratch_enter();
 	if (level >= SCRATCH_LEVELS)
 		return;
+	aside_set(level, &subject);
 	evaluate_at(ctx, rules, &subject, level, reading, retry, exec_name, ret);
 	scratch_leave(level);
+}
+
+/*
+ * Leaves of the rules that were chosen at the call's entry those that are still in
+ * force: nothing acts by what was withdrawn meanwhile, or by what has come.
+ */
+__noinline int call_rules_in_force(__u32 level)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct site_record *r = record_get(level);
+	struct set_key key = { .site = config.id };
+	struct set_rules *rules;
+	struct slot *slot;
+
+	if (!e || !r)
+		return 0;
+	slot = slot_get(r->event.h.slot);
+	if (!slot || !slot->version)
+		return 0;
+	if ((__u32)slot->version == r->event.version)
+		return 1;
+	key.version = slot->version;
+	rules = bpf_map_lookup_elem(&set_rules, &key);
+	if (!rules)
+		return 0;
+	for_rule_words(w) {
+		e->pending.word[w] &= rules->rules.word[w];
+		e->enforce.word[w] &= rules->enforce.word[w];
+	}
+	return any_bit(&e->pending);
+}
+
+/* Judges a call of which some rule has waited for the return. */
+static __always_inline void site_return(void *ctx, long ret)
+{
+	__u32 level;
+
+	if (!call_any())
+		return;
+	level = scratch_enter();
+	if (level >= SCRATCH_LEVELS)
+		return;
+	if (call_recall(level, call_frame(ctx, config.stack_popped)) && call_rules_in_force(level))
+		judge_return(level, ret);
+	scratch_leave(level);
+}
+
+/* What the programs do that run when a call has returned. */
+static __always_inline void site_exit(void *ctx)
+{
+	long ret = 0;
+
+	bpf_probe_read_kernel(&ret, sizeof(ret), ctx + config.result_offset);
+	if (config.has_exit)
+		site_again(ctx, READ_AT_EXIT, NULL, ret);
+	if (config.returns)
+		site_return(ctx, ret);
 }
 
 /* Finds out whether a rule that will act wants the hash of the file. */
@@ -309,10 +449,11 @@ static __always_inline void site_foresee(void *ctx)
 	e = evaluation_get(level);
 	r = record_get(level);
 	if (e && r) {
-		read_all(ctx, e, r, level, READ_AT_ENTRY, NULL);
+		aside_set(level, &subject);
+		read_all(ctx, level, READ_AT_ENTRY, NULL);
 		e->matching = rules->rules;
 		e->enforce = rules->enforce;
-		evaluate_reads(e, r, level);
+		evaluate_reads(e, r, level, false);
 		if (file_hash_asked(level))
 			file_hash_want(true);
 	}

@@ -2,6 +2,7 @@
 #ifndef BOLTSEAL_RATE_H
 #define BOLTSEAL_RATE_H
 
+#include "owner.h"
 #include "read.h"
 
 /* Bytes of a text or structure by which events are told apart. */
@@ -80,6 +81,9 @@ __noinline int rate_subject(__u32 level, __u32 scope)
 		return -1;
 	if (scope == RATE_GLOBAL) {
 		id = 0;
+	} else if (is_aside(e)) {
+		start = e->owner.start;
+		id = scope == RATE_PROCESS ? e->owner.tgid : e->owner.tid;
 	} else if (scope == RATE_PROCESS) {
 		start = BPF_CORE_READ(task, group_leader, start_boottime);
 		id >>= 32;

@@ -76,6 +76,33 @@ static __always_inline __u32 read_record_bytes(char *string, const void *from, c
 	return bpf_probe_read_kernel(string, size, from) ? STRING_UNREADABLE : size;
 }
 
+static __always_inline bool is_bytes(__u8 kind)
+{
+	return kind == READ_USER_BYTES || kind == READ_KERNEL_BYTES;
+}
+
+/* Reads as many bytes as the call says that it has written, within the buffer's room. */
+static __always_inline __u32 read_returned_bytes(char *string, const volatile struct read_config *read, struct site_record *r,
+						 __u64 word, __u32 room, __u64 ret)
+{
+	__u32 size = ret;
+
+	if ((__s32)ret < 0)
+		return STRING_UNREADABLE;
+	/* An argument of its own tells the room, or none. */
+	if (read->size != SIZE_UNKNOWN && size > room)
+		size = room;
+	note_size(r, read->string, size);
+	return read_bytes(string, read->kind, word, size);
+}
+
+#define ERROR_POINTERS 4095 /* the last addresses there are stand for errors */
+
+static __always_inline bool is_error(__u64 pointer)
+{
+	return pointer >= (__u64)-ERROR_POINTERS;
+}
+
 /* Copies this level's walked path into a buffer; its own function so that it is verified once. */
 __noinline int path_keep(__u32 level, __u32 string)
 {
@@ -245,6 +272,18 @@ static __always_inline __u32 read_buffer(struct evaluation *e, const volatile st
 	return 0;
 }
 
+/* Widens an integer as its type says. */
+static __always_inline __u64 widen(const volatile struct read_config *read, __u64 word)
+{
+	if (read->size == 1)
+		return read->is_signed ? (__s64)(__s8)word : (__u8)word;
+	if (read->size == 2)
+		return read->is_signed ? (__s64)(__s16)word : (__u16)word;
+	if (read->size == 4)
+		return read->is_signed ? (__s64)(__s32)word : (__u32)word;
+	return word;
+}
+
 /* One word of the context; integers are widened as their type says. */
 static __always_inline __u64 read_word(const volatile struct read_config *read, void *context)
 {
@@ -264,14 +303,8 @@ static __always_inline __u64 read_word(const volatile struct read_config *read, 
 		bpf_probe_read_kernel(&word, 4, context + read->offset);
 	else
 		bpf_probe_read_kernel(&word, 8, context + read->offset);
-	if (read->is_signed) {
-		if (read->size == 1)
-			word = (__s64)(__s8)word;
-		else if (read->size == 2)
-			word = (__s64)(__s16)word;
-		else if (read->size == 4)
-			word = (__s64)(__s32)word;
-	}
+	if (read->kind == READ_INT)
+		word = widen(read, word);
 	if (read->kind == READ_SYSCALL)
 		word = (__u32)word | (task_is_compat() ? SYSCALL_COMPAT : 0);
 	return word;

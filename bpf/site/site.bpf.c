@@ -13,10 +13,13 @@
  *   hook_verdict      an LSM hook
  *   hash_wanted       runs before it where events have the hash of a file, and
  *   hash_file         between the two
- *   syscall_exit      for sys_enter_*: reads what entry could not, when the
- *                     call returns and has faulted the string in
- *   function_return   the same for system calls hooked as functions
+ *   syscall_exit      for system calls: when they return, judges by the rules
+ *                     that wait for that, and reads what entry could not and
+ *                     the call has faulted in
+ *   function_return   the same for functions, by a return probe
+ *   function_exit     the same by a trampoline
  *   exec_done         the same for execve that succeeded
+ *   calls_free        forgets the calls of a task that has ended
  *   retry_free        where there is no task storage: what a task that ends
  *                     has left to be read again, or for enforcers, is forgotten
  */
@@ -150,20 +153,21 @@ long hash_file(__u64 *ctx)
 SEC("tracepoint")
 int syscall_exit(void *ctx)
 {
-	long ret = 0;
-
-	bpf_probe_read_kernel(&ret, sizeof(ret), ctx + config.result_offset);
-	site_again(ctx, READ_AT_EXIT, NULL, ret);
+	site_exit(ctx);
 	return 0;
 }
 
 SEC("kretprobe")
 int function_return(void *ctx)
 {
-	long ret = 0;
+	site_exit(ctx);
+	return 0;
+}
 
-	bpf_probe_read_kernel(&ret, sizeof(ret), ctx + config.result_offset);
-	site_again(ctx, READ_AT_EXIT, NULL, ret);
+SEC("fexit")
+int function_exit(void *ctx)
+{
+	site_exit(ctx);
 	return 0;
 }
 
@@ -179,6 +183,13 @@ int BPF_PROG(retry_free, struct task_struct *task)
 {
 	task_memory_free(&retries, task);
 	task_memory_free(&notices, task);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(calls_free, struct task_struct *task)
+{
+	calls_free_task(task);
 	return 0;
 }
 

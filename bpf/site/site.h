@@ -88,6 +88,13 @@ struct rated {
 	__u64 check;
 };
 
+/* On whose behalf something is done. */
+enum aside {
+	ASIDE_NOT = 0,     /* the current task's */
+	ASIDE_OWNED = 1,   /* the owner's of a socket */
+	ASIDE_UNKNOWN = 2, /* nobody's, as far as is known */
+};
+
 /* One evaluation. */
 struct evaluation {
 	struct rule_bits matching;
@@ -101,6 +108,10 @@ struct evaluation {
 	__u32 posted_any;
 	__u32 denied;             /* some rule decided on error */
 	__s32 error;
+	__u32 pending_any;
+	__u32 aside;              /* enum aside */
+	struct rule_bits pending; /* rules that wait for the call's return */
+	struct sock_owner owner;
 	__u32 search_state;
 	__u32 stack_depth;
 	__u32 operand_unreadable; /* some word of the expression in hand could not be read */

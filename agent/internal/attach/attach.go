@@ -24,7 +24,7 @@ func (p *Points) Attach(prog *ebpf.Program, at compile.Site) (io.Closer, error) 
 		return link.AttachRawTracepoint(link.RawTracepointOptions{Name: at.Name, Program: prog})
 	case compile.Kprobe, compile.KprobeOverride:
 		if at.Multi {
-			return link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: at.Functions()})
+			return one(link.KprobeMulti(prog, link.KprobeMultiOptions{Symbols: at.Functions()}))
 		}
 		return each(at.Functions(), func(function string) (io.Closer, error) { return link.Kprobe(function, prog, nil) })
 	case compile.LSM:
@@ -37,11 +37,14 @@ func (p *Points) Attach(prog *ebpf.Program, at compile.Site) (io.Closer, error) 
 
 // AttachExit is engine.Attacher.
 func (p *Points) AttachExit(prog *ebpf.Program, at compile.Site) (io.Closer, error) {
-	if event, ok := at.Exit(); ok {
-		return p.attachTracepoint(prog, at.Subsystem, event)
+	if events := at.ExitEvents(); len(events) > 0 {
+		return each(events, func(event string) (io.Closer, error) { return p.attachTracepoint(prog, "syscalls", event) })
+	}
+	if at.Kind.Trampoline() {
+		return p.AttachTracing(prog)
 	}
 	if at.Multi {
-		return link.KretprobeMulti(prog, link.KprobeMultiOptions{Symbols: at.Functions()})
+		return one(link.KretprobeMulti(prog, link.KprobeMultiOptions{Symbols: at.Functions()}))
 	}
 	return each(at.Functions(), func(function string) (io.Closer, error) { return link.Kretprobe(function, prog, nil) })
 }
@@ -69,6 +72,14 @@ func (l links) Close() error {
 		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// one is links of one attachment.
+func one(l link.Link, err error) (io.Closer, error) {
+	if err != nil {
+		return nil, err
+	}
+	return links{l}, nil
 }
 
 // each attaches to all functions, or to none.

@@ -76,7 +76,7 @@ func (p *Points) RawTracepoint(name string) (compile.Prototype, error) {
 // prototype is what BTF says, without the first parameters.
 func prototype(f *btf.FuncProto, without int) compile.Prototype {
 	_, void := f.Return.(*btf.Void)
-	out := compile.Prototype{Known: true, Void: void}
+	out := compile.Prototype{Known: true, Void: void, Result: param(btf.FuncParam{Type: f.Return})}
 	for _, p := range f.Params[min(without, len(f.Params)):] {
 		out.Params = append(out.Params, param(p))
 	}

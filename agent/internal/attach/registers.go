@@ -18,12 +18,13 @@ func (p *Points) Registers() compile.Registers { return RegistersOf(runtime.GOAR
 func RegistersOf(arch string) compile.Registers {
 	if arch == "arm64" {
 		words := []uint16{0, 8, 16, 24, 32, 40}
-		return compile.Registers{Args: words, Call: words, Compat: words, Result: 0, Named: namedARM64()}
+		return compile.Registers{Args: words, Call: words, Compat: words, Result: 0, Stack: 248, Named: namedARM64()}
 	}
-	const bx, cx, dx, si, di, bp, r8, r9, r10, ax = 40, 88, 96, 104, 112, 32, 72, 64, 56, 80
+	const bx, cx, dx, si, di, bp, r8, r9, r10, ax, sp = 40, 88, 96, 104, 112, 32, 72, 64, 56, 80, 152
 	return compile.Registers{
 		Args: []uint16{di, si, dx, cx, r8, r9}, Call: []uint16{di, si, dx, r10, r8, r9},
 		Compat: []uint16{bx, cx, dx, si, di, bp}, Result: ax, Named: namedAMD64(),
+		Stack: sp, Popped: 8, // the address to return to
 	}
 }
 

@@ -18,12 +18,14 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/filter"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/agent/internal/reader"
 	"github.com/boltseal/boltseal/agent/internal/remote"
 	"github.com/boltseal/boltseal/agent/internal/server"
 	"github.com/boltseal/boltseal/agent/internal/stack"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
+	"github.com/boltseal/boltseal/bpf"
 )
 
 // events takes the kernel's events to those who act by them and to subscribers.
@@ -92,7 +94,8 @@ func (r rules) Resolve(site, version uint32, bit int) (enrich.Rule, bool) {
 		Section: of.Hook.Section, Message: of.Hook.Message, Tags: of.Hook.Tags,
 		Signal: of.Rule.Signal, Override: of.Rule.Overrides, Unnotifies: of.Rule.Unnotifies,
 		KernelStack: of.Rule.KernelStack, UserStack: of.Rule.UserStack, FileHash: of.Rule.FileHash,
-		Data: of.Hook.Data,
+		Data: of.Hook.Data, ReturnSignal: of.Rule.ReturnSignal,
+		Track: tracked(of.Rule.Track), TrackReturn: tracked(of.Rule.TrackReturn),
 	}
 	if of.Hook.Section == policy.Tracepoints {
 		rule.Subsys, rule.Event = of.Hook.Site.Subsystem, of.Hook.Site.Name
@@ -104,7 +107,21 @@ func (r rules) Resolve(site, version uint32, bit int) (enrich.Rule, bool) {
 			Type: t, Reg: of.Dimensions[i], String: of.Strings[i], Label: of.Hook.Labels[i],
 		})
 	}
+	if result := of.Hook.Result; result != nil {
+		rule.Return = &enrich.Arg{Type: result.Type, Reg: of.Result, String: of.ResultString, Label: result.Label}
+	}
 	return rule, true
+}
+
+// tracked is what a rule does about a socket's owner, as the API has it.
+func tracked(t compile.Track) tetragon.KprobeAction {
+	switch {
+	case t.Do&bpf.WireTrackTRACK_SOCK != 0:
+		return tetragon.KprobeAction_KPROBE_ACTION_TRACKSOCK
+	case t.Do&bpf.WireTrackUNTRACK_SOCK != 0:
+		return tetragon.KprobeAction_KPROBE_ACTION_UNTRACKSOCK
+	}
+	return tetragon.KprobeAction_KPROBE_ACTION_UNKNOWN
 }
 
 // run reads events until the context ends.

@@ -50,6 +50,7 @@ func effects() map[string]effect {
 func hookOf(section, selector string) string {
 	name := map[string]string{
 		"tracepoints": "subsystem: none, event: conformance, raw: true", "kprobes": "call: sys_chroot", "lsmhooks": "hook: file_open",
+		"fentries": "call: tcp_close, syscall: false, args: [{index: 0, type: sock}]",
 	}[section]
 	return fmt.Sprintf("{%s, selectors: [%s]}", name, selector)
 }

@@ -31,10 +31,21 @@ const setsOfOne = 25
 // counted. Policies come and go at the same site meanwhile, so that bits, classes
 // and values are used again and again.
 func TestKernelAndGoJudgeAlike(t *testing.T) {
+	judgeAlike(t, func(seed uint64) *compiletest.Source { return compiletest.New(seed) })
+}
+
+// The same of calls that return: of what is judged as they are entered, and of what
+// is when they return.
+func TestKernelAndGoJudgeReturnsAlike(t *testing.T) {
+	judgeAlike(t, func(seed uint64) *compiletest.Source { return compiletest.NewReturning(seed) })
+}
+
+func judgeAlike(t *testing.T, source func(seed uint64) *compiletest.Source) {
+	t.Helper()
 	seed, tried, matched := *firstSeed, 0, 0
 	for tried < *pairs && !t.Failed() {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			matched += judge(t, compiletest.New(seed), seed, min(setsOfOne, (*pairs-tried+pairsOfOne-1)/pairsOfOne))
+			matched += judge(t, source(seed), seed, min(setsOfOne, (*pairs-tried+pairsOfOne-1)/pairsOfOne))
 		})
 		tried += setsOfOne * pairsOfOne
 		seed++
@@ -64,7 +75,8 @@ func TestKernelAndGoComputeAlike(t *testing.T) {
 		for range records {
 			record := source.Record(d.rig.binary)
 			d.rig.run(record)
-			if matched += d.compare(record); t.Failed() {
+			n, _, _ := d.compare(record)
+			if matched += n; t.Failed() {
 				t.Fatalf("seed %d: %+v", *firstSeed+seed, p.Hooks[0].Rules)
 			}
 		}
@@ -87,7 +99,11 @@ func judge(t *testing.T, source *compiletest.Source, seed uint64, sets int) (mat
 		for range pairsOfOne {
 			record := d.source.Record(d.rig.binary)
 			d.rig.run(record)
-			n := d.compare(record)
+			n, entry, pending := d.compare(record)
+			if source.ReturnArg != nil {
+				d.rig.leave(record)
+				n += d.compareReturn(record, entry.signalled, pending)
+			}
 			if matched += n; t.Failed() {
 				t.Fatalf("seed %d, set %d", seed, set)
 			}
@@ -169,11 +185,20 @@ func (d *differential) draw() *compile.Policy {
 	return d.rig.compile(points...)
 }
 
-// compare holds the last evaluation against the plain one.
-func (d *differential) compare(record *compiletest.Record) (matched int) {
+// chosen is a rule that waits for the call's return.
+type chosen struct {
+	of   *tested
+	hook *compile.Hook
+	rule *compile.Rule
+	bit  int
+}
+
+// compare holds the last evaluation against the plain one, and tells which rules
+// wait for the return.
+func (d *differential) compare(record *compiletest.Record) (matched int, did eventBits, pending []chosen) {
 	t := d.rig.t
 	t.Helper()
-	var matching, posted, silent, signalled compile.Bits
+	var matching compile.Bits
 	rules := 0
 	for _, p := range d.loaded {
 		for _, h := range d.rig.policies[p.id].hooks {
@@ -194,35 +219,85 @@ func (d *differential) compare(record *compiletest.Record) (matched int) {
 					continue // only the first rule of a hook acts
 				}
 				acted = true
-				if rule.Post || len(rule.Remote) > 0 {
-					posted = compile.With(posted, bit)
-				}
-				if rule.Post {
-					p.want.Post++
-				} else {
-					p.want.NoPost++
-					if len(rule.Remote) > 0 {
-						silent = compile.With(silent, bit)
-					}
-				}
 				switch {
-				case rule.Enforces() && p.enforce:
-					signalled = compile.With(signalled, bit)
+				case rule.Signal != 0 && p.enforce:
+					did.signalled = compile.With(did.signalled, bit)
 					p.want.Signal++
-				case rule.Enforces():
+				case rule.Signal != 0:
 					p.want.MonitorSignal++
+				}
+				if rule.Returns {
+					pending = append(pending, chosen{p, h.hook, rule, bit})
+				} else {
+					did.post(p, rule, bit)
 				}
 			}
 		}
 	}
 	if rules == 0 {
-		return 0 // nothing is evaluated
+		return 0, did, nil // nothing is evaluated
 	}
 	if got := d.rig.matching(); got != matching {
 		d.explain(record, matching, got)
 	}
-	d.compareEvent(record, posted, silent, signalled)
+	d.compareEvent(record, did)
+	return matched, did, pending
+}
+
+// compareReturn holds what was judged as the call returned against the plain
+// evaluation.
+func (d *differential) compareReturn(record *compiletest.Record, signalled compile.Bits, pending []chosen) (matched int) {
+	t := d.rig.t
+	t.Helper()
+	if calls, _ := d.rig.remembered(t); calls != 0 {
+		t.Errorf("%d calls are remembered after they have returned", calls)
+	}
+	if len(pending) == 0 {
+		return 0
+	}
+	var matching compile.Bits
+	bits := eventBits{returned: true, signalled: signalled}
+	for _, c := range pending {
+		if !c.rule.MatchesReturn(c.hook, record.Values(c.hook), c.of.enforce) {
+			continue
+		}
+		matched++
+		matching = compile.With(matching, c.bit)
+		switch {
+		case c.rule.ReturnSignal != 0 && c.of.enforce:
+			bits.returnSignalled = compile.With(bits.returnSignalled, c.bit)
+			c.of.want.Signal++
+		case c.rule.ReturnSignal != 0:
+			c.of.want.MonitorSignal++
+		}
+		bits.post(c.of, c.rule, c.bit)
+	}
+	if got := d.rig.matching(); got != matching {
+		d.explain(record, matching, got)
+	}
+	d.compareEvent(record, bits)
 	return matched
+}
+
+// eventBits is what an event says of rules.
+type eventBits struct {
+	returned                                   bool
+	posted, silent, signalled, returnSignalled compile.Bits
+}
+
+// post notes what becomes of a rule's event.
+func (b *eventBits) post(of *tested, rule *compile.Rule, bit int) {
+	if rule.Post {
+		of.want.Post++
+	} else {
+		of.want.NoPost++
+	}
+	if rule.Post || len(rule.Remote) > 0 {
+		b.posted = compile.With(b.posted, bit)
+	}
+	if !rule.Post && len(rule.Remote) > 0 {
+		b.silent = compile.With(b.silent, bit)
+	}
 }
 
 // explain names the rules that were judged differently.
@@ -242,10 +317,10 @@ func (d *differential) explain(record *compiletest.Record, want, got compile.Bit
 }
 
 // compareEvent compares the event, if there must be one, with the record.
-func (d *differential) compareEvent(record *compiletest.Record, posted, silent, signalled compile.Bits) {
+func (d *differential) compareEvent(record *compiletest.Record, bits eventBits) {
 	t := d.rig.t
 	t.Helper()
-	if compile.Empty(posted) {
+	if compile.Empty(bits.posted) {
 		return // one that is there will be read in another's place
 	}
 	got := d.rig.event()
@@ -256,10 +331,22 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, silent, 
 	want := &siteEvent{}
 	want.H = got.H // looked at below
 	want.Site, want.Version = d.rig.site.id, d.rig.versions.slots[0].id
-	want.Posted, want.Silent, want.Signalled = posted, silent, signalled
+	want.Posted, want.Silent = bits.posted, bits.silent
+	want.Signalled, want.ReturnSignalled = bits.signalled, bits.returnSignalled
+	if bits.returned {
+		want.Returned = 1
+	}
 	want.Regs = got.Regs // pointers are where they are
 	for dim, read := range d.rig.site.table.Reads() {
 		value := record.Value(read)
+		if read.Returned() && !bits.returned {
+			if read.Buffer() {
+				want.strings = append(want.strings, "")
+			} else {
+				want.Regs[dim] = 0
+			}
+			continue
+		}
 		switch bit := uint32(1) << dim; {
 		case read.Buffer():
 			// An address can be found at which there is nothing: its length tells.
@@ -285,7 +372,11 @@ func (d *differential) compareEvent(record *compiletest.Record, posted, silent, 
 			value.Mode = uint32(family.Number)
 		}
 		length, text := uint32(len(value.String)), value.String
-		switch user := record.Users[int(read.Offset)]; {
+		user := record.Users[int(read.Offset)]
+		if read.Returned() {
+			user = record.Result.Text
+		}
+		switch {
 		case value.Unreadable && (user.Unreadable || read.Chain.From != 0):
 			length = uint32(bpf.WireStringStatusSTRING_UNREADABLE)
 		case value.Unreadable:

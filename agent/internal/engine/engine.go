@@ -254,6 +254,7 @@ func (e *Engine) attach(l *loaded) error {
 		old := s.program
 		s.program = p
 		if old != nil {
+			s.missed += old.missed()
 			errs = append(errs, old.Close())
 		}
 	}
@@ -264,7 +265,10 @@ func (e *Engine) attach(l *loaded) error {
 func (e *Engine) give(l *loaded, s *site, h *compile.Hook, first, i int) {
 	rule, bit := &h.Rules[i], first+i
 	s.table.Add(bit, h, rule)
-	act := bpf.WireAct{Policy: l.countersOf(h, rule), Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error}
+	act := bpf.WireAct{
+		Policy: l.countersOf(h, rule), Group: uint16(first + 1), Signal: rule.Signal, Error: rule.Error, Since: e.versions.last + 1,
+	}
+	s.giveReturn(&act, h, rule)
 	if rule.Notifies {
 		act.Flags |= uint16(bpf.WireActionFlagsACTION_NOTIFY)
 		act.Notice, act.NoticeSignal, act.NoticeError = rule.Notice, rule.NoticeSignal, rule.NoticeError
@@ -416,8 +420,12 @@ func (e *Engine) detachIdle(s *site) error {
 	if s.program == nil {
 		return nil
 	}
+	returns := s.program.returns
 	err := s.program.Close()
 	s.program = nil
+	if returns {
+		err = errors.Join(err, e.maps.forgetCalls(s.serial))
+	}
 	return err
 }
 

@@ -41,6 +41,8 @@ type Rule struct {
 	// Strings is, for each argument of the hook that takes a buffer, the number of
 	// its string in the record, and -1 for others.
 	Strings []int
+	// Result and ResultString are the same for what the hook's function returns.
+	Result, ResultString int
 }
 
 // Resolve says which rule a bit of an event was, at the version that judged it.
@@ -62,23 +64,32 @@ func (e *Engine) Resolve(siteID, version uint32, bit int) (Rule, bool) {
 
 // rule says where the events of a rule will have its hook's arguments.
 func (s *site) rule(p *compile.Policy, h *compile.Hook, rule *compile.Rule) Rule {
-	r := Rule{Policy: p, Hook: h, Rule: rule}
-	reads := s.table.Reads()
+	r := Rule{Policy: p, Hook: h, Rule: rule, Result: -1, ResultString: -1}
 	for arg := range h.Types {
-		dim := s.table.Dimension(h, arg)
-		number := -1
-		if reads[dim].Buffer() {
-			number = 0
-			for _, before := range reads[:dim] {
-				if before.Buffer() {
-					number++
-				}
-			}
-		}
+		dim, number := s.place(h, arg)
 		r.Dimensions = append(r.Dimensions, dim)
 		r.Strings = append(r.Strings, number)
 	}
+	if h.Result != nil {
+		r.Result, r.ResultString = s.place(h, h.Result.Read)
+	}
 	return r
+}
+
+// place is where events will have what a hook reads: its word, and the number of
+// its string or -1.
+func (s *site) place(h *compile.Hook, read int) (dim, number int) {
+	reads := s.table.Reads()
+	dim = s.table.Dimension(h, read)
+	if !reads[dim].Buffer() {
+		return dim, -1
+	}
+	for _, before := range reads[:dim] {
+		if before.Buffer() {
+			number++
+		}
+	}
+	return dim, number
 }
 
 // Sizes of hash elements: the element's header, key and value, rounded to the
@@ -112,6 +123,9 @@ type SiteInfo struct {
 	Rules int
 	// Programs is the number of programs that are attached for it.
 	Programs int
+	// Missed is how many calls its probes have missed, as far as the kernel tells:
+	// since Linux 6.7. Of a return that is missed there is no event.
+	Missed uint64
 }
 
 // Sites lists the attached sites by name.
@@ -123,6 +137,7 @@ func (e *Engine) Sites() []SiteInfo {
 		info := SiteInfo{Name: s.name.String()}
 		if s.program != nil {
 			info.Programs = len(s.program.closers)
+			info.Missed = s.missed + s.program.missed()
 		}
 		for bit := range compile.MaxRules {
 			if h, _ := s.table.Rule(bit); h != nil {

@@ -29,6 +29,8 @@ type maps struct {
 	// ends empties retries where what belongs to a task is in no task storage:
 	// there it is one map for all sites.
 	ends io.Closer
+	// calls empties calls; nil while no rule waits for a return.
+	calls *program
 
 	sites   *bpfarray.Array[bpf.WireSite]
 	classes *bpfarray.Array[compile.Bits]
@@ -154,6 +156,9 @@ func (m *maps) Close() error {
 	}
 	if m.ends != nil {
 		errs = append(errs, m.ends.Close())
+	}
+	if m.calls != nil {
+		errs = append(errs, m.calls.Close())
 	}
 	m.coll.Close()
 	return errors.Join(errs...)

@@ -137,7 +137,7 @@ func TestExecIsJudgedOnce(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		cmd    *exec.Cmd
-		atExit uint32
+		atExit uint16
 	}{
 		{"name in memory", exec.CommandContext(t.Context(), program, "true"), 0},
 		{"name in a file", b.execFromFile(program), 1},

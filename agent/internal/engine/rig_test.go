@@ -92,6 +92,11 @@ type rig struct {
 	// ancestors are this process and those that it descends from.
 	ancestors []ancestor
 	kernel    compiletest.Kernel
+	// returned runs when a call returns; frame is the call's.
+	returned *ebpf.Collection
+	frame    uint64
+	// resultIsText: calls return pointers to text.
+	resultIsText bool
 }
 
 // kernelOf is the kernel whose structures a source's hooks look into.
@@ -107,6 +112,7 @@ func newRig(t testing.TB, source *compiletest.Source) *rig {
 	t.Helper()
 	all := policy.Hook{
 		Section: policy.Tracepoints, Subsystem: compiletest.Subsystem, Event: compiletest.Event, Args: source.Args,
+		Return: source.ReturnArg != nil, ReturnArg: source.ReturnArg,
 	}
 	all.Selectors = []policy.Selector{source.Computed()}
 	wide := compileFor(t, kernelOf(source), all)
@@ -135,8 +141,14 @@ func newRigOf(t testing.TB, source *compiletest.Source, wide *compile.Hook) *rig
 		t.Fatal(err)
 	}
 	r.site.hook = wide
+	if source.ReturnArg != nil {
+		r.returns(t)
+	}
 	if r.site.program, err = r.site.attached(r.maps); err != nil {
 		t.Fatalf("%+v", err)
+	}
+	if source.ReturnArg != nil {
+		r.loadReturn(t)
 	}
 	if r.ring, err = ringbuf.NewReader(r.maps.coll.Maps[bpf.SiteMapEvents]); err != nil {
 		t.Fatal(err)
@@ -304,6 +316,9 @@ func compileFor(t testing.TB, k compile.Kernel, points ...policy.Hook) *compile.
 func (r *rig) run(record *compiletest.Record) {
 	r.t.Helper()
 	bytes := record.Bytes
+	if r.returned != nil {
+		binary.LittleEndian.PutUint64(bytes[compiletest.StackOffset:], r.frame)
+	}
 	for offset, text := range record.Users {
 		if r.memory[offset] == nil {
 			r.memory[offset] = newRegion(r.t)

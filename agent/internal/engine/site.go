@@ -21,6 +21,10 @@ type site struct {
 	// serial is the site's number among all that there were: ids are used again.
 	serial uint32
 	table  *compile.Table
+	// loads is how many programs there have been.
+	loads uint16
+	// missed is how many calls the probes of programs that are gone have missed.
+	missed uint64
 	// hook is one of those that have been at the site: where its words are is the
 	// same for all of them.
 	hook *compile.Hook
@@ -46,32 +50,41 @@ type shape struct {
 	words int
 	// notifies: some rule leaves notices for enforcers.
 	notifies bool
+	// returns: some rule waits for a call's return; tracks: some tracks sockets.
+	returns, tracks bool
 	posting
 }
 
 func (s shape) equal(o shape) bool {
-	return s.words == o.words && s.notifies == o.notifies && s.posting == o.posting && slices.Equal(s.reads, o.reads)
+	return s.words == o.words && s.notifies == o.notifies && s.returns == o.returns && s.tracks == o.tracks &&
+		s.posting == o.posting && slices.Equal(s.reads, o.reads)
+}
+
+// include makes it one that also does what a rule needs.
+func (s *shape) include(r *compile.Rule) {
+	s.notifies = s.notifies || r.Notifies
+	s.returns = s.returns || r.Returns
+	s.tracks = s.tracks || r.Track != compile.Track{} || r.TrackReturn != compile.Track{}
+	s.posting = s.posting.add(r)
 }
 
 // shape is what the site's programs have to be now. They are not replaced to look
 // at less.
 func (s *site) shape() shape {
-	next := shape{reads: s.table.Reads()}
-	if s.program != nil {
-		next.notifies, next.posting = s.program.notifies, s.program.posting
-	}
 	last := 0
+	next := shape{words: 1}
+	if s.program != nil {
+		next = s.program.shape
+	}
+	next.reads = s.table.Reads()
 	for bit := range compile.MaxRules {
 		if _, r := s.table.Rule(bit); r != nil {
-			last, next.notifies, next.posting = bit, next.notifies || r.Notifies, next.posting.add(r)
+			last = bit
+			next.include(r)
 		}
 	}
-	next.words = 1
 	for next.words*64 <= last {
 		next.words *= 8
-	}
-	if s.program != nil {
-		next.words = max(next.words, s.program.words)
 	}
 	return next
 }
@@ -82,6 +95,11 @@ func (s *site) attached(m *maps) (*program, error) {
 	next, err := s.load(m)
 	if err != nil {
 		return nil, err
+	}
+	if next.returns {
+		if err := m.watchEnds(); err != nil {
+			return nil, errors.Join(err, next.Close())
+		}
 	}
 	if err := next.attach(m, s.name); err != nil {
 		return nil, errors.Join(err, next.Close())
@@ -106,9 +124,22 @@ func entry(kind compile.SiteKind) string {
 	return bpf.SiteProgTracepointEvent
 }
 
+// exit is the program that runs when the calls that a site enters return.
+func exit(at compile.Site) string {
+	switch {
+	case len(at.ExitEvents()) > 0:
+		return bpf.SiteProgSyscallExit
+	case at.Kind.Trampoline():
+		return bpf.SiteProgFunctionExit
+	}
+	return bpf.SiteProgFunctionReturn
+}
+
 // load loads what the site attaches.
 func (s *site) load(m *maps) (*program, error) {
 	config := siteConfig(s, s.shape())
+	s.loads++
+	config.Load = s.loads
 	programs := []string{m.entry(s.name.Kind)}
 	if s.name.Kind == compile.ModifyReturn && slices.ContainsFunc(s.shape().reads, compile.Read.User) {
 		programs = append(programs, bpf.SiteProgPrefault)
@@ -116,15 +147,11 @@ func (s *site) load(m *maps) (*program, error) {
 	if config.Hashes != 0 {
 		programs = append(programs, bpf.SiteProgHashWanted, bpf.SiteProgHashFile)
 	}
-	if config.HasExit != 0 {
-		if s.name.Kind == compile.Tracepoint {
-			programs = append(programs, bpf.SiteProgSyscallExit)
-		} else {
-			programs = append(programs, bpf.SiteProgFunctionReturn)
-		}
-		if config.IsExec != 0 {
-			programs = append(programs, bpf.SiteProgExecDone)
-		}
+	if config.HasExit != 0 || config.Returns != 0 {
+		programs = append(programs, exit(s.name))
+	}
+	if config.HasExit != 0 && config.IsExec != 0 {
+		programs = append(programs, bpf.SiteProgExecDone)
 	}
 	return s.loadPrograms(m, config, programs)
 }
@@ -160,7 +187,9 @@ func (s *site) programSpec(
 			return nil, options, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	for _, name := range []string{m.entry(s.name.Kind), bpf.SiteProgPrefault, bpf.SiteProgHashWanted, bpf.SiteProgHashFile} {
+	for _, name := range []string{
+		m.entry(s.name.Kind), bpf.SiteProgPrefault, bpf.SiteProgHashWanted, bpf.SiteProgHashFile, bpf.SiteProgFunctionExit,
+	} {
 		if prog := spec.Programs[name]; prog != nil && s.name.Kind.Trampoline() {
 			prog.AttachTo = s.name.Name
 		}
@@ -189,14 +218,21 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 	if s.hook != nil {
 		config.RegsOffset, config.ResultOffset = s.hook.RegsOffset, s.hook.ResultOffset
 		config.Indirect = byteOf(s.hook.Indirect)
+		config.Frame, config.StackOffset = uint8(s.hook.Frame.Kind), s.hook.Frame.StackOffset
+		config.HasStack = byteOf(s.hook.Frame.HasStack)
+		config.StackPopped = s.hook.Frame.StackPopped
 	}
 	config.Notifies = byteOf(shape.notifies)
 	shape.configure(&config, s.name)
+	config.Returns, config.Tracks = byteOf(shape.returns), byteOf(shape.tracks)
+	config.InContext = byteOf(s.name.Kind.Trampoline() || s.name.Kind == compile.RawTracepoint)
 	config.Denies = byteOf(s.name.Kind.Denies())
 	config.IsExec = byteOf(s.name.IsExec())
 	buffers := map[compile.Read]uint8{}
 	for i, r := range shape.reads {
-		config.Read[i] = bpf.WireReadConfig{Offset: r.Offset, Kind: uint8(r.Kind), Size: r.Size, IsSigned: byteOf(r.Signed), Rest: byteOf(r.Rest)}
+		config.Read[i] = bpf.WireReadConfig{
+			Offset: r.Offset, Kind: uint8(r.Kind), Size: r.Size, IsSigned: byteOf(r.Signed), When: uint8(r.When), Rest: byteOf(r.Rest),
+		}
 		config.HasRest |= byteOf(r.Rest)
 		if r.Whole() == r {
 			config.Chain[i] = chainConfig(r.Chain)
@@ -208,6 +244,9 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 		config.Kinds |= r.KindBit()
 		if s.name.Returns() && r.User() {
 			config.HasExit = 1
+		}
+		if (r.Kind == bpf.WireReadKindREAD_SOCK || r.Kind == bpf.WireReadKindREAD_SOCKET) && !r.Returned() && r.Chain == (compile.Chain{}) && config.SockKind == 0 {
+			config.SockKind, config.SockOffset = uint8(r.Kind), r.Offset
 		}
 	}
 	steps := 0
@@ -260,6 +299,7 @@ func (p *program) attach(m *maps, name compile.Site) error {
 		{bpf.SiteProgPrefault, points.AttachTracing},
 		{bpf.SiteProgSyscallExit, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
 		{bpf.SiteProgFunctionReturn, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
+		{bpf.SiteProgFunctionExit, func(prog *ebpf.Program) (io.Closer, error) { return points.AttachExit(prog, name) }},
 		{m.entry(name.Kind), func(prog *ebpf.Program) (io.Closer, error) { return points.Attach(prog, name) }},
 		{bpf.SiteProgHashFile, func(prog *ebpf.Program) (io.Closer, error) { return points.Attach(prog, name) }},
 		{bpf.SiteProgHashWanted, func(prog *ebpf.Program) (io.Closer, error) { return points.Attach(prog, name) }},
@@ -275,6 +315,16 @@ func (p *program) attach(m *maps, name compile.Site) error {
 		p.closers = append(p.closers, l)
 	}
 	return nil
+}
+
+// missed is how many calls the kernel says that it has run none of the probes for.
+func (p *program) missed() (n uint64) {
+	for _, c := range p.closers {
+		if probes, ok := c.(interface{ Missed() uint64 }); ok {
+			n += probes.Missed()
+		}
+	}
+	return n
 }
 
 // Close detaches what begins a call first.

@@ -45,8 +45,8 @@ func (p *points) Attach(prog *ebpf.Program, at compile.Site) (io.Closer, error) 
 }
 
 func (p *points) AttachExit(prog *ebpf.Program, at compile.Site) (io.Closer, error) {
-	if event, _ := at.Exit(); p.refuse != "" && event == p.refuse {
-		return nil, fmt.Errorf("%s: %w", event, errRefused)
+	if p.refuse != "" && slices.Contains(at.ExitEvents(), p.refuse) {
+		return nil, fmt.Errorf("%s: %w", p.refuse, errRefused)
 	}
 	return p.Points.AttachExit(prog, at)
 }

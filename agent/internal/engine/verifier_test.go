@@ -100,6 +100,29 @@ func TestSiteOfManyTypesLoads(t *testing.T) {
 	}
 }
 
+// The same of functions whose return rules wait for, and whose sockets they track.
+func TestLargestReturnLoads(t *testing.T) {
+	e := openBare(t, unattached{})
+	s, err := e.site(compile.Site{Kind: compile.Kprobe, Name: "it"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.hook = &compile.Hook{Frame: compile.Frame{Kind: bpf.WireCallFrameFRAME_STACK, HasStack: true, StackOffset: 152}}
+	config := siteConfig(s, s.shape())
+	config.HasExit, config.Returns, config.Tracks, config.Words = 1, 1, 1, uint32(bpf.WireLimitsRULE_WORDS)
+	config.SockKind, config.Read, config.Chain = uint8(bpf.WireReadKindREAD_SOCKET), widest(), widestChains()
+	config.Limits, config.Stacks = 1, uint8(bpf.WireActionFlagsACTION_KERNEL_STACK|bpf.WireActionFlagsACTION_USER_STACK)
+	for i := range config.Read {
+		switch bpf.WireReadKind(config.Read[i].Kind) {
+		case bpf.WireReadKindREAD_INT, bpf.WireReadKindREAD_FD:
+			config.Read[i].When = uint8(bpf.WireReadWhenREAD_RESULT)
+		}
+	}
+	for _, name := range []string{bpf.SiteProgFunctionEntry, bpf.SiteProgFunctionReturn} {
+		verify(t, e, s, config, name)
+	}
+}
+
 // The same of programs that decide, where there are some.
 func TestLargestVerdictLoads(t *testing.T) {
 	testenv.Require(t, testenv.Optional("fmod_ret", func() error { return probed().Err(kernel.ModifyReturn) }))

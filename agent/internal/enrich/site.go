@@ -40,6 +40,13 @@ type Rule struct {
 	// Data of them are items of data.
 	Args []Arg
 	Data int
+	// Return is what the function returns; nil where nobody asked.
+	Return *Arg
+	// ReturnSignal is what the rule sends when the function returns; see Signal.
+	ReturnSignal uint8
+	// Track and TrackReturn are what it does about a socket's owner as the function is
+	// entered, and when it returns: UNKNOWN, TRACKSOCK or UNTRACKSOCK.
+	Track, TrackReturn tetragon.KprobeAction
 }
 
 // Arg is where in the event's record an argument is.
@@ -80,6 +87,11 @@ func (e *Enricher) rule(key ruleKey) *Rule {
 	for i := range r.Args {
 		r.Args[i].Label = valid(r.Args[i].Label)
 	}
+	if r.Return != nil {
+		of := *r.Return
+		of.Label = valid(of.Label)
+		r.Return = &of
+	}
 	e.rules[key] = &r
 	return &r
 }
@@ -115,6 +127,7 @@ func (e *Enricher) publishSite(of *event.Site) {
 				Process: subject, Parent: parent, FunctionName: r.Function, Args: args, Data: data,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
 				KernelStackTrace: traces.kernelOf(r), UserStackTrace: traces.userOf(r),
+				Return: e.returned(of, r), ReturnAction: returnAction(of, r, bit),
 			}}
 		default:
 			response.Event = &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
@@ -142,6 +155,33 @@ func action(r *Rule, signalled, overridden, notified bool) tetragon.KprobeAction
 		return tetragon.KprobeAction_KPROBE_ACTION_NOTIFYENFORCER
 	case r.Unnotifies:
 		return tetragon.KprobeAction_KPROBE_ACTION_CLEANUPENFORCERNOTIFICATION
+	case r.Track != tetragon.KprobeAction_KPROBE_ACTION_UNKNOWN:
+		return r.Track
+	}
+	return tetragon.KprobeAction_KPROBE_ACTION_POST
+}
+
+// returned is what the function has returned; nil where nobody asked, or it has not
+// yet.
+func (e *Enricher) returned(of *event.Site, r *Rule) *tetragon.KprobeArgument {
+	if !of.Returned || r.Return == nil {
+		return nil
+	}
+	return e.siteArgs(of, []Arg{*r.Return})[0]
+}
+
+// returnAction is what was done when the function returned: POST where that is all,
+// and UNKNOWN for an event that did not wait for it.
+func returnAction(of *event.Site, r *Rule, bit int) tetragon.KprobeAction {
+	switch signalled := of.ReturnSignalled.Has(bit); {
+	case !of.Returned:
+		return tetragon.KprobeAction_KPROBE_ACTION_UNKNOWN
+	case signalled && r.ReturnSignal == uint8(unix.SIGKILL):
+		return tetragon.KprobeAction_KPROBE_ACTION_SIGKILL
+	case signalled:
+		return tetragon.KprobeAction_KPROBE_ACTION_SIGNAL
+	case r.TrackReturn != tetragon.KprobeAction_KPROBE_ACTION_UNKNOWN:
+		return r.TrackReturn
 	}
 	return tetragon.KprobeAction_KPROBE_ACTION_POST
 }

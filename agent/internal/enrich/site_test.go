@@ -174,3 +174,49 @@ func TestUnknownRulesAreCounted(t *testing.T) {
 		t.Errorf("%d messages, rules were asked for %d times", n, w.rules.asked)
 	}
 }
+
+// An event of a call that has returned says what it returned and what was done then;
+// one that did not wait says neither.
+func TestReturnedCalls(t *testing.T) {
+	t.Parallel()
+	rule := Rule{
+		Section: policy.Kprobes, Function: "f", Signal: 15, ReturnSignal: 9,
+		Args:   []Arg{{Type: policy.ArgString, Reg: 0, String: 1}},
+		Return: &Arg{Type: policy.ArgInt32, Reg: 2, String: -1, Label: "result"},
+	}
+	const track, untrack = tetragon.KprobeAction_KPROBE_ACTION_TRACKSOCK, tetragon.KprobeAction_KPROBE_ACTION_UNTRACKSOCK
+	tracking := Rule{Section: policy.Fentries, Track: untrack, TrackReturn: track, Return: &Arg{Type: policy.ArgFD, Reg: 0, String: 1}}
+	number := &tetragon.KprobeArgument{Label: "result", Arg: &tetragon.KprobeArgument_IntArg{IntArg: -1}}
+	file := &tetragon.KprobeArgument{Arg: &tetragon.KprobeArgument_FileArg{FileArg: &tetragon.KprobeFile{Path: "/etc/shadow"}}}
+	for _, test := range []struct {
+		name             string
+		rule             Rule
+		returned         bool
+		signalled, after []int
+		value            *tetragon.KprobeArgument
+		action           tetragon.KprobeAction
+		returnAction     tetragon.KprobeAction
+	}{
+		{"did not wait", rule, false, nil, nil, nil, tetragon.KprobeAction_KPROBE_ACTION_POST, tetragon.KprobeAction_KPROBE_ACTION_UNKNOWN},
+		{"returned", rule, true, nil, nil, number, tetragon.KprobeAction_KPROBE_ACTION_POST, tetragon.KprobeAction_KPROBE_ACTION_POST},
+		{"signalled before", rule, true, []int{1}, nil, number, tetragon.KprobeAction_KPROBE_ACTION_SIGNAL, tetragon.KprobeAction_KPROBE_ACTION_POST},
+		{"killed after", rule, true, nil, []int{1}, number, tetragon.KprobeAction_KPROBE_ACTION_POST, tetragon.KprobeAction_KPROBE_ACTION_SIGKILL},
+		{"tracked", tracking, true, nil, nil, file, untrack, track},
+	} {
+		w := newWorld(t)
+		w.rules.known[ruleKey{3, 4, 1}] = test.rule
+		e := siteEvent([]int{1}, test.signalled)
+		e.Returned = test.returned
+		for _, bit := range test.after {
+			e.ReturnSignalled[bit/64] |= 1 << (bit % 64)
+		}
+		w.Handle(e)
+		got := w.sink.take(t)[0].GetProcessKprobe()
+		if diff := cmp.Diff(test.value, got.GetReturn(), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: returned (-want +got):\n%s", test.name, diff)
+		}
+		if got.GetAction() != test.action || got.GetReturnAction() != test.returnAction {
+			t.Errorf("%s: actions %s and %s, want %s and %s", test.name, got.GetAction(), got.GetReturnAction(), test.action, test.returnAction)
+		}
+	}
+}

@@ -23,7 +23,7 @@ const (
 	forkSize   = headerSize + 16
 	execSize   = headerSize + 32
 	exitSize   = headerSize + 8
-	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 24 + 5*rulesSize
+	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 24 + 6*rulesSize
 	dataSize   = headerSize + 24
 
 	pathSize  = int(bpf.WireLimitsPATH_KEY_MAX) + 1
@@ -167,18 +167,20 @@ func decodeSite(h Header, c cursor) (Event, error) {
 		e.Strings[i].Mode = c.u32()
 	}
 	e.Unreadable = c.u32()
+	e.FileHash.Algorithm = c.u32()
 	kernelStack, userStack := int(c.u16()), int(c.u16())
 	if err := checkStacks(kernelStack, userStack); err != nil {
 		return nil, err
 	}
-	e.AtExit = c.u32() != 0
-	e.FileHash.Algorithm = c.u32()
+	e.AtExit = c.u16() != 0
+	e.Returned = c.u16() != 0
 	e.Data = c.u64()
 	c.rules(&e.Posted)
 	c.rules(&e.Signalled)
 	c.rules(&e.Overridden)
 	c.rules(&e.Notified)
 	c.rules(&e.Silent)
+	c.rules(&e.ReturnSignalled)
 	hash := e.FileHash.Bytes[:0]
 	if e.FileHash.Algorithm != 0 {
 		hash = e.FileHash.Bytes[:]

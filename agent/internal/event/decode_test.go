@@ -67,6 +67,7 @@ func wireSite(lengths [6]uint32) bpf.WireEventSite {
 		Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, StringLen: lengths, AtExit: 1, Data: 43,
 		Posted: bpf.WireRuleBits{Word: [8]uint64{1, 7: 1 << 63}}, Signalled: bpf.WireRuleBits{Word: [8]uint64{2: 4}},
 		Overridden: bpf.WireRuleBits{Word: [8]uint64{3: 8}}, Notified: bpf.WireRuleBits{Word: [8]uint64{4: 16}}, Mode: [6]uint32{1, 2, 3, 4, 5, 6}, Unreadable: 1<<23 | 2,
+		Returned: 1, Silent: bpf.WireRuleBits{Word: [8]uint64{6: 64}}, ReturnSignalled: bpf.WireRuleBits{Word: [8]uint64{5: 32}},
 	}
 }
 
@@ -78,6 +79,7 @@ func site(strings [6]String) *Site {
 		Header: header(), Site: 41, Version: 42, Regs: [bpf.WireLimitsREADS_MAX]uint64{1, 2, 3, 4, 5, 6, 7, 1 << 63}, Strings: strings,
 		Unreadable: 1<<23 | 2, AtExit: true, Data: 43, Posted: RuleBits{1, 7: 1 << 63}, Signalled: RuleBits{2: 4},
 		Overridden: RuleBits{3: 8}, Notified: RuleBits{4: 16},
+		Returned: true, Silent: RuleBits{6: 64}, ReturnSignalled: RuleBits{5: 32},
 	}
 }
 

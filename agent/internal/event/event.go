@@ -126,10 +126,15 @@ type Site struct {
 	// Data names the events of the same task that have the rest of its bytes, and
 	// come before it; 0: none.
 	Data uint64
+	// Returned tells that the call has returned, and that the words and strings of what
+	// it returned are there too.
+	Returned bool
 	// Posted are the rules that ask for an event, Signalled those whose signal
 	// was sent, Overridden those whose error was returned, Notified those that left
 	// something for enforcers.
 	Posted, Signalled, Overridden, Notified RuleBits
+	// ReturnSignalled are the rules whose signal was sent when the call returned.
+	ReturnSignalled RuleBits
 	// Silent are those of Posted that only the agent is told of.
 	Silent RuleBits
 	// KernelStack and UserStack are the return addresses of the kernel's stack and

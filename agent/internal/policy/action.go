@@ -41,6 +41,12 @@ const (
 	// CleanupEnforcerNotification takes back what the policy's NotifyEnforcer has
 	// asked for and its enforcers have not done yet.
 	CleanupEnforcerNotification
+	// TrackSock notes that the socket Action.Sock is the process's: what is done to
+	// it on nobody's behalf, in an interrupt or by the kernel, is told of as that
+	// process's.
+	TrackSock
+	// UntrackSock ends that.
+	UntrackSock
 )
 
 // String is the action as the language spells it.
@@ -64,6 +70,10 @@ func (k ActionKind) String() string {
 		return "DnsLookup"
 	case CleanupEnforcerNotification:
 		return "CleanupEnforcerNotification"
+	case TrackSock:
+		return "TrackSock"
+	case UntrackSock:
+		return "UntrackSock"
 	}
 	return fmt.Sprintf("ActionKind(%d)", uint8(k))
 }
@@ -98,11 +108,14 @@ type Action struct {
 	KernelStack, UserStack bool
 	// Hash: the event of a Post has the hash of the file that the hook is about.
 	Hash bool
+	// Sock is the position in Hook.Args of the socket of TrackSock and UntrackSock, or
+	// ReturnValue.
+	Sock int
 }
 
 func (h hook) action(v value) Action {
 	var a Action
-	var kind, sig, errno, url, fqdn value
+	var kind, sig, errno, url, fqdn, sock value
 	var posting postArgs
 	h.object(v, shape{
 		known: h.elsewhere(posting.keys(map[string]func(value){
@@ -111,8 +124,8 @@ func (h hook) action(v value) Action {
 			"argError": func(v value) { errno = v },
 			"argUrl":   func(v value) { url = v },
 			"argFqdn":  func(v value) { fqdn = v },
+			"argSock":  func(v value) { sock = v },
 		})),
-		later:    []string{"argSock"},
 		required: []string{"action"},
 	})
 	if a.Kind == 0 || !h.hasPlace(kind, a.Kind) {
@@ -121,6 +134,7 @@ func (h hook) action(v value) Action {
 	a.Signal = h.actionSignal(v, sig, a.Kind)
 	a.Error = h.actionError(v, errno, a.Kind)
 	h.post(&a, posting)
+	a.Sock = h.actionSock(v, sock, a.Kind)
 	if a.Kind == NotifyEnforcer && !given(sig) && !given(errno) {
 		h.fault(v, "%s needs argError, argSig or both", a.Kind)
 	}
@@ -168,6 +182,8 @@ func (h hook) actionError(action, v value, kind ActionKind) int32 {
 // hasPlace tells whether an action can be done where the hook is, and says why not.
 func (h hook) hasPlace(v value, kind ActionKind) bool {
 	switch {
+	case h.returning && (kind == Override || kind.notices()):
+		h.fault(v, "%s: the function has returned; in matchActions it comes in time", kind)
 	case kind == Override && h.section == Tracepoints:
 		h.fault(v, "%s: a tracepoint only tells of an act and cannot stop it; %s and %s can", kind, LSMHooks, Kprobes)
 	case kind == Override && h.section == Fentries:
@@ -190,15 +206,9 @@ func (h hook) actionKind(v value) ActionKind {
 	if !ok {
 		return 0
 	}
-	for k := Post; k <= CleanupEnforcerNotification; k++ {
+	for k := Post; k <= UntrackSock; k++ {
 		if strings.EqualFold(name, k.String()) {
 			return k
-		}
-	}
-	for _, known := range []string{"TrackSock", "UntrackSock"} {
-		if strings.EqualFold(name, known) {
-			h.unsupported(v, "action "+known+": ")
-			return 0
 		}
 	}
 	for _, gone := range []string{"FollowFD", "UnfollowFD", "CopyFD"} {

@@ -13,7 +13,7 @@ const (
 // arg decodes an argument of h, whose section is known. data: it is an item of data.
 func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 	var a Arg
-	var typ value
+	var typ, copied value
 	var sizes argSizes
 	var w where
 	typeOK := true
@@ -28,8 +28,8 @@ func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 			"sizeArgIndex": func(v value) { sizes.arg = v },
 			"size":         func(v value) { sizes.elements = v },
 			"maxData":      func(v value) { sizes.most = v },
+			"returnCopy":   func(v value) { copied = v; a.ReturnCopy = d.boolean(v) },
 		}),
-		later:    []string{"returnCopy"},
 		required: []string{"index"},
 	})
 	d.place(v, w, &a, h, data)
@@ -37,6 +37,9 @@ func (d *decoder) arg(v value, h *Hook, data bool) Arg {
 		d.fault(typ, "type %s is for fields of a record, and not for what resolve leads to", a.Type)
 	}
 	d.argSizes(v, &a, sizes, typeOK)
+	if a.ReturnCopy && typeOK {
+		d.returnCopy(copied, h, a)
+	}
 	return a
 }
 
@@ -74,7 +77,7 @@ func (d *decoder) sizeArgFits(v, size value, a *Arg) {
 	switch {
 	case a.SizeArg > 0 && !needs && a.Type != ArgSockaddrUn:
 		d.fault(size, "%s has no length: sizeArgIndex is for %s, %s and %s", a.Type, ArgCharBuf, ArgIovec, ArgSockaddrUn)
-	case a.SizeArg == 0 && needs && missing(size):
+	case a.SizeArg == 0 && needs && !a.ReturnCopy && missing(size):
 		d.fault(v, "%s needs sizeArgIndex, the argument that holds its length, counted from 1", a.Type)
 	}
 }

@@ -101,7 +101,7 @@
 //
 // # Actions and where they are done
 //
-// Post, NoPost, Sigkill and Signal are for all sections. Override is for kprobes,
+// Post, NoPost, Sigkill, Signal, TrackSock and UntrackSock are for all sections. Override is for kprobes,
 // with any error, and for lsmhooks, with an error from -4095 to -1: 0 would be
 // what happens without the action, and is refused. NotifyEnforcer is for
 // tracepoints and kprobes of a policy that has enforcers; argError and argSig are
@@ -169,6 +169,36 @@
 //
 // The label of a selector, which is cut after 256 bytes, is a name: what a selector
 // with a label does is counted apart, and listed under it.
+//
+// # What functions return
+//
+// An item of kprobes or fentries with "return: true" makes its events when the
+// function returns: they have what it was called with, and what it returned, which
+// returnArg gives a type. As the function is entered the first selector whose
+// matchArgs and other filters hold is chosen and its matchActions are done; when it
+// returns, matchReturnArgs of that selector decide whether there is an event and
+// whether matchReturnActions are done, which are those for all sections, TrackSock
+// and UntrackSock. The index of a filter in matchReturnArgs is that of returnArg, or
+// 0. A NoPost of either list is one of the selector. A call that Override makes fail
+// has returned its error.
+//
+// An argument with returnCopy, of type string or char_buf, is read when the function
+// returns; of a char_buf as many bytes as it returned, and no more than the argument
+// that sizeArgIndex names says. Such a hook waits for the return also without
+// "return: true". Filters on the return are of matchReturnArgs alone.
+//
+// # Owners of sockets
+//
+// TrackSock notes that the socket in argument argSock (or what is returned, when
+// matchReturnActions names the index of returnArg and no argument has it) belongs to
+// the process; returnArgAction does it to what is returned, for each return whose
+// selector's matchReturnArgs hold. What happens to the socket afterwards in an
+// interrupt or in a thread of the kernel is judged by the rules of that process's
+// container and told of as its doing; of such an event matchPIDs know the process,
+// and other filters on it (matchBinaries, matchNamespaces, matchCapabilities, and
+// matchPIDs in its own namespace) see a value that cannot be read. It is not
+// signalled by what it does not do itself. Without UntrackSock it stays the owner
+// until 32,000 other sockets have been tracked since.
 //
 // # Which containers a policy selects
 //

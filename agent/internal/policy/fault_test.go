@@ -147,14 +147,7 @@ func TestLaterParts(t *testing.T) {
 	for _, c := range []struct{ text, path, on, off string }{
 		{spec("uprobes: %s"), "spec.uprobes", "[{path: x}]", "[]"},
 		{spec("usdts: %s"), "spec.usdts", "[{path: x}]", "[]"},
-		{kprobeWith("    return: %s\n"), "spec.kprobes[0].return", "true", "false"},
-		{kprobeWith("    returnArg: %s\n"), "spec.kprobes[0].returnArg", "{index: 0, type: int}", "{}"},
-		{kprobeWith("    returnArgAction: %s\n"), "spec.kprobes[0].returnArgAction", "TrackSock", "''"},
-		{kprobeWith("    selectors: [{matchReturnArgs: %s}]\n"), "spec.kprobes[0].selectors[0].matchReturnArgs", "[{}]", "[]"},
-		{kprobeWith("    selectors: [{matchReturnActions: %s}]\n"), "spec.kprobes[0].selectors[0].matchReturnActions", "[{}]", "[]"},
 		{spec("loader: %s"), "spec.loader", "true", "false"},
-		{hookWith("    - {index: 1, returnCopy: %s}\n"), "spec.tracepoints[0].args[4].returnCopy", "true", "False"},
-		{action("{action: %s}"), actionPath + ".action", "trackSock", "sigkill"},
 	} {
 		t.Run(c.path+" "+c.on, func(t *testing.T) {
 			t.Parallel()

@@ -25,8 +25,13 @@ type hook struct {
 	section Section
 	// call is the security hook of LSMHooks.
 	call string
-	// args and data are what matchArgs and matchData compare.
-	args, data operands
+	// args and data are what matchArgs and matchData compare, result is what
+	// matchReturnArgs do: nothing, where nobody asked what the function returns.
+	args, data, result operands
+	// returns: events wait for the function's return.
+	returns bool
+	// returning: what is decoded is about the return.
+	returning bool
 }
 
 // operands are the arguments that a list of filters is about.
@@ -59,45 +64,42 @@ func (h hook) selector(v value) Selector {
 
 // selectorShape is the keys of a selector, and of a macro.
 func (h hook) selectorShape(s *Selector, data *value) shape {
-	return shape{
-		known: map[string]func(value){
-			"matchArgs": func(v value) { s.Args = h.argFilters(v, h.args) },
-			"matchData": func(v value) { *data = v; s.Data = h.argFilters(v, h.data) },
-			"matchBinaries": func(v value) {
-				h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
-			},
-			"matchParentBinaries": func(v value) {
-				h.list(v, maxBinaries, func(item value) { s.ParentBinaries = append(s.ParentBinaries, h.binaryFilter(item)) })
-			},
-			"matchPIDs": func(v value) {
-				h.list(v, maxFilters, func(item value) { s.PIDs = append(s.PIDs, h.pidFilter(item)) })
-			},
-			"matchNamespaces": func(v value) {
-				h.list(v, maxNamespaces, func(item value) { s.Namespaces = append(s.Namespaces, h.namespaceFilter(item)) })
-			},
-			"matchCapabilities": func(v value) {
-				h.list(v, maxFilters, func(item value) { s.Capabilities = append(s.Capabilities, h.capabilityFilter(item)) })
-			},
-			"matchNamespaceChanges": func(v value) {
-				h.list(v, maxFilters, func(item value) {
-					s.NamespaceChanges = append(s.NamespaceChanges, h.namespaceChangeFilter(item))
-				})
-			},
-			"matchCapabilityChanges": func(v value) {
-				h.list(v, maxFilters, func(item value) {
-					s.CapabilityChanges = append(s.CapabilityChanges, h.capabilityFilter(item))
-				})
-			},
-			"matchWorkloads": func(v value) { s.Workload = h.workload(v) },
-			"label":          func(v value) { s.Label = h.selectorLabel(v) },
-			"matchActions": func(v value) {
-				h.list(v, maxActions, func(item value) { s.Actions = append(s.Actions, h.action(item)) })
-			},
+	known := map[string]func(value){
+		"matchArgs": func(v value) { s.Args = h.argFilters(v, h.args) },
+		"matchData": func(v value) { *data = v; s.Data = h.argFilters(v, h.data) },
+		"matchBinaries": func(v value) {
+			h.list(v, maxBinaries, func(item value) { s.Binaries = append(s.Binaries, h.binaryFilter(item)) })
 		},
-		later: []string{
-			"matchReturnActions", "matchReturnArgs",
+		"matchParentBinaries": func(v value) {
+			h.list(v, maxBinaries, func(item value) { s.ParentBinaries = append(s.ParentBinaries, h.binaryFilter(item)) })
+		},
+		"matchPIDs": func(v value) {
+			h.list(v, maxFilters, func(item value) { s.PIDs = append(s.PIDs, h.pidFilter(item)) })
+		},
+		"matchNamespaces": func(v value) {
+			h.list(v, maxNamespaces, func(item value) { s.Namespaces = append(s.Namespaces, h.namespaceFilter(item)) })
+		},
+		"matchCapabilities": func(v value) {
+			h.list(v, maxFilters, func(item value) { s.Capabilities = append(s.Capabilities, h.capabilityFilter(item)) })
+		},
+		"matchNamespaceChanges": func(v value) {
+			h.list(v, maxFilters, func(item value) {
+				s.NamespaceChanges = append(s.NamespaceChanges, h.namespaceChangeFilter(item))
+			})
+		},
+		"matchCapabilityChanges": func(v value) {
+			h.list(v, maxFilters, func(item value) {
+				s.CapabilityChanges = append(s.CapabilityChanges, h.capabilityFilter(item))
+			})
+		},
+		"matchWorkloads": func(v value) { s.Workload = h.workload(v) },
+		"label":          func(v value) { s.Label = h.selectorLabel(v) },
+		"matchActions": func(v value) {
+			h.list(v, maxActions, func(item value) { s.Actions = append(s.Actions, h.action(item)) })
 		},
 	}
+	h.returnKeys(s, known)
+	return shape{known: known}
 }
 
 func (h hook) argFilters(v value, on operands) (filters []ArgFilter) {
@@ -254,10 +256,15 @@ func (h hook) argPosition(v, index value, on operands) (int, bool) {
 			return 0, false
 		}
 	}
-	at := slices.IndexFunc(on.args, func(a Arg) bool { return int64(a.Index) == want })
+	at := slices.IndexFunc(on.args, func(a Arg) bool { return int64(a.Index) == want && !a.ReturnCopy })
 	switch {
 	case at >= 0:
 		return at, true
+	case slices.ContainsFunc(on.args, func(a Arg) bool { return int64(a.Index) == want }):
+		h.fault(v, "%s %d %s", on.what, want, laterCopy)
+		return 0, false
+	case h.returning && want == 0 && len(on.args) > 0:
+		return 0, true
 	case !on.sound:
 	case index.node == nil:
 		h.fault(v, "needs index or args: no %s has index 0", on.what)
@@ -275,8 +282,13 @@ func (h hook) listedPositions(positions value, want int, on operands) (at []int,
 		if !ok {
 			return
 		}
-		if at = append(at, int(i)); int(i) >= len(on.args) && on.sound {
+		at = append(at, int(i))
+		switch missing := int(i) >= len(on.args); {
+		case missing && on.sound:
 			h.fault(positions, "there is no %s at position %d: the hook has %d", on.what, i, len(on.args))
+		case !missing && on.args[i].ReturnCopy:
+			h.fault(positions, "the %s at position %d %s", on.what, i, laterCopy)
+			at = at[:len(at)-1]
 		}
 	})
 	n := len(positions.node.Content)

@@ -64,6 +64,10 @@ type Hook struct {
 	// Args are the arguments that are read, in the order of the policy, and after
 	// them the items of data, whose Source is not SourceArg.
 	Args []Arg
+	// Return: events are of the function's return, and have what it returned.
+	Return bool
+	// ReturnArg is what the function returns; nil without Return.
+	ReturnArg *Arg
 	// Message is copied to the events; at most 256 bytes.
 	Message string
 	// Tags are copied to the events; at most 16 of 2 to 128 bytes.
@@ -140,6 +144,8 @@ type Arg struct {
 	MaxData bool
 	// Elements is how many integers an ArgInt32Array has, 1 to MaxElements.
 	Elements uint32
+	// ReturnCopy: what the argument points to is read when the function returns.
+	ReturnCopy bool
 }
 
 // MaxDataBytes is how many bytes of an ArgCharBuf with MaxData events show.

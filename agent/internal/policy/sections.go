@@ -24,6 +24,7 @@ const (
 // everything they depend on is known, which may stand after them in the text.
 type body struct {
 	args, data, selectors value
+	returns               returns
 }
 
 // common are the keys that hooks of all sections have.
@@ -35,7 +36,7 @@ func (d *decoder) common(h *Hook, b *body, own map[string]func(value)) map[strin
 	return own
 }
 
-func (d *decoder) finish(h *Hook, b body) {
+func (d *decoder) finish(v value, h *Hook, b body) {
 	before := len(d.faults)
 	if b.args.node != nil {
 		d.list(b.args, maxArgs, func(item value) { h.Args = append(h.Args, d.arg(item, h, false)) })
@@ -47,21 +48,28 @@ func (d *decoder) finish(h *Hook, b body) {
 			d.fault(b.data, "args and data have %d items together, more than %d", len(h.Args), maxArgs)
 		}
 	}
+	d.returned(v, h, b.returns)
 	sound := len(d.faults) == before
 	if b.selectors.node != nil {
 		s := hook{
-			decoder: d, section: h.Section,
-			args: operands{what: "argument", all: h.Args, args: h.Args[:args], sound: sound},
-			data: operands{what: "item of data", all: h.Args, args: h.Args[args:], first: args, sound: sound},
+			decoder: d, section: h.Section, returns: h.Returns(),
+			args:   operands{what: "argument", all: h.Args, args: h.Args[:args], sound: sound},
+			data:   operands{what: "item of data", all: h.Args, args: h.Args[args:], first: args, sound: sound},
+			result: operands{what: "argument", sound: sound},
 		}
 		if h.Section == LSMHooks {
 			s.call = strings.Join(h.Calls, "")
+		}
+		if h.ReturnArg != nil {
+			s.result.args = []Arg{*h.ReturnArg}
+			s.result.all = s.result.args
 		}
 		d.list(b.selectors, maxSelectors, func(item value) { h.Selectors = append(h.Selectors, s.selector(item)) })
 	}
 	if len(h.Selectors) == 0 {
 		h.Selectors = []Selector{{Actions: []Action{{Kind: Post}}}}
 	}
+	d.returnAction(b.returns.action, h)
 }
 
 // hooks decodes a section.
@@ -88,7 +96,7 @@ func (d *decoder) tracepoint(v value, h *Hook) {
 		}),
 		required: []string{"subsystem", "event"},
 	})
-	d.finish(h, b)
+	d.finish(v, h, b)
 }
 
 // function decodes an item of kprobes and fentries.
@@ -96,24 +104,22 @@ func (d *decoder) function(v value, h *Hook) {
 	var b body
 	var call value
 	h.Syscall = true
-	d.object(v, shape{
-		known: d.common(h, &b, map[string]func(value){
-			"data":    func(v value) { b.data = v },
-			"call":    func(v value) { call = v },
-			"syscall": func(v value) { h.Syscall = d.boolean(v) },
-			"ignore": func(v value) {
-				d.object(v, shape{known: map[string]func(value){
-					"callNotFound": func(v value) { h.IgnoreMissing = d.boolean(v) },
-				}})
-			},
-		}),
-		later:    []string{"return", "returnArg", "returnArgAction"},
-		required: []string{"call"},
+	known := d.common(h, &b, map[string]func(value){
+		"data":    func(v value) { b.data = v },
+		"call":    func(v value) { call = v },
+		"syscall": func(v value) { h.Syscall = d.boolean(v) },
+		"ignore": func(v value) {
+			d.object(v, shape{known: map[string]func(value){
+				"callNotFound": func(v value) { h.IgnoreMissing = d.boolean(v) },
+			}})
+		},
 	})
+	d.returnKeys(h, &b.returns, known)
+	d.object(v, shape{known: known, required: []string{"call"}})
 	if call.node != nil {
 		d.call(call, h)
 	}
-	d.finish(h, b)
+	d.finish(v, h, b)
 }
 
 // call decodes the name of a function, of a system call or of a list of them.
@@ -152,7 +158,7 @@ func (d *decoder) lsmHook(v value, h *Hook) {
 		}),
 		required: []string{"hook"},
 	})
-	d.finish(h, b)
+	d.finish(v, h, b)
 }
 
 // name is that of a tracepoint, of its subsystem, or of a hook: it becomes a part

@@ -32,16 +32,23 @@ type Selector struct {
 	Label string
 	// Actions run when the selector matches; never empty.
 	Actions []Action
+	// ReturnArgs are the filters on what the function returns, ANDed. They are asked
+	// when it does, of the selector that was chosen as it was entered.
+	ReturnArgs []ArgFilter
+	// ReturnActions run when ReturnArgs hold.
+	ReturnActions []Action
 }
 
 // Enforces tells whether the selector has an action that acts on the process.
 func (s Selector) Enforces() bool {
-	return slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Kind.Enforces() })
+	enforces := func(a Action) bool { return a.Kind.Enforces() }
+	return slices.ContainsFunc(s.Actions, enforces) || slices.ContainsFunc(s.ReturnActions, enforces)
 }
 
 // Posts tells whether a match makes an event: it does unless an action is NoPost.
 func (s Selector) Posts() bool {
-	return !slices.ContainsFunc(s.Actions, func(a Action) bool { return a.Kind == NoPost })
+	silent := func(a Action) bool { return a.Kind == NoPost }
+	return !slices.ContainsFunc(s.Actions, silent) && !slices.ContainsFunc(s.ReturnActions, silent)
 }
 
 // ArgFilter is one item of matchArgs. The values of an item are ORed; a negated

@@ -279,7 +279,7 @@ func TestFaultsOfAllParts(t *testing.T) {
 		`line 10: spec.nodeSelector.matchLabels: needs an object, not a list`,
 		`line 12: spec.kprobes[0].call: "do_exit" is no system call: those are written sys_name; a function needs syscall: false`,
 		`line 12: spec.kprobes[0].args[0].size: file has no elements: size is for int32_arr`,
-		`line 14: spec.kprobes[1].return: not supported by this version`,
+		`line 13: spec.kprobes[1]: return needs returnArg, the type of what the function returns`,
 		`line 18: spec.kprobes[1].selectors[0].matchArgs[0].values[0]: "10.0.0.0/33" is neither an address nor a CIDR`,
 		`line 19: spec.kprobes[1].selectors[0].matchArgs[1].values[0]: "http" is no integer`,
 		`line 20: spec.kprobes[1].selectors[0].matchPIDs[0].values[0]: needs a whole number, not "x"`,

@@ -105,7 +105,9 @@ func (s *Server) GetStatus(context.Context, *boltseal.GetStatusRequest) (*boltse
 			response.SlotsUsed++
 		}
 	}
+	response.KernelErrors[probesMissed] = 0
 	for _, site := range s.Sites() {
+		response.KernelErrors[probesMissed] += site.Missed
 		response.Sites = append(response.Sites, &boltseal.Site{
 			Name: site.Name, Rules: uint32(site.Rules), Programs: uint32(site.Programs), Attached: new(site.Programs > 0),
 		})
@@ -115,6 +117,9 @@ func (s *Server) GetStatus(context.Context, *boltseal.GetStatusRequest) (*boltse
 	}
 	return response, nil
 }
+
+// probesMissed is what the kernel itself counts: calls that its probes have missed.
+const probesMissed = "probe_missed"
 
 func feature(f Feature) *boltseal.Feature {
 	out := &boltseal.Feature{Name: f.Name, State: boltseal.FeatureState_FEATURE_STATE_AVAILABLE}
@@ -132,21 +137,25 @@ func feature(f Feature) *boltseal.Feature {
 // kernelErrorNames is the names of enum kernel_error for people.
 func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
 	return [bpf.WireKernelErrorKERR_MAX]string{
-		bpf.WireKernelErrorKERR_SEALS_FULL:  "seals_full",
-		bpf.WireKernelErrorKERR_NO_SLOT:     "no_slot",
-		bpf.WireKernelErrorKERR_TASK_SEAL:   "task_seal",
-		bpf.WireKernelErrorKERR_RING_FULL:   "ring_full",
-		bpf.WireKernelErrorKERR_SIGNAL:      "signal",
-		bpf.WireKernelErrorKERR_SCRATCH:     "scratch",
-		bpf.WireKernelErrorKERR_RETRY:       "retry",
-		bpf.WireKernelErrorKERR_PATH_DEPTH:  "path_depth",
-		bpf.WireKernelErrorKERR_GUARDED:     "guarded",
-		bpf.WireKernelErrorKERR_EXEC_MISSED: "exec_missed",
-		bpf.WireKernelErrorKERR_NOTICE:      "notice",
-		bpf.WireKernelErrorKERR_MISSED:      "missed",
-		bpf.WireKernelErrorKERR_LINEAGE:     "lineage",
-		bpf.WireKernelErrorKERR_ORIGIN:      "origin",
-		bpf.WireKernelErrorKERR_FILE_HASH:   "file_hash",
+		bpf.WireKernelErrorKERR_SEALS_FULL:    "seals_full",
+		bpf.WireKernelErrorKERR_NO_SLOT:       "no_slot",
+		bpf.WireKernelErrorKERR_TASK_SEAL:     "task_seal",
+		bpf.WireKernelErrorKERR_RING_FULL:     "ring_full",
+		bpf.WireKernelErrorKERR_SIGNAL:        "signal",
+		bpf.WireKernelErrorKERR_SCRATCH:       "scratch",
+		bpf.WireKernelErrorKERR_RETRY:         "retry",
+		bpf.WireKernelErrorKERR_PATH_DEPTH:    "path_depth",
+		bpf.WireKernelErrorKERR_GUARDED:       "guarded",
+		bpf.WireKernelErrorKERR_EXEC_MISSED:   "exec_missed",
+		bpf.WireKernelErrorKERR_NOTICE:        "notice",
+		bpf.WireKernelErrorKERR_MISSED:        "missed",
+		bpf.WireKernelErrorKERR_LINEAGE:       "lineage",
+		bpf.WireKernelErrorKERR_ORIGIN:        "origin",
+		bpf.WireKernelErrorKERR_FILE_HASH:     "file_hash",
+		bpf.WireKernelErrorKERR_CALL:          "call",
+		bpf.WireKernelErrorKERR_RETURN_MISSED: "return_missed",
+		bpf.WireKernelErrorKERR_ASIDE:         "aside",
+		bpf.WireKernelErrorKERR_SOCK:          "sock",
 	}
 }
 

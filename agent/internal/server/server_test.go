@@ -76,7 +76,7 @@ func serve(t *testing.T, f *fake, registry *container.Registry) *grpc.ClientConn
 	t.Helper()
 	s := New(Options{
 		Version: "v1", Control: f, Kernel: f, Containers: registry, Log: slog.New(slog.DiscardHandler),
-		Sites:    func() []engine.SiteInfo { return []engine.SiteInfo{{Name: "a/b", Rules: 1, Programs: 2}} },
+		Sites:    func() []engine.SiteInfo { return []engine.SiteInfo{{Name: "a/b", Rules: 1, Programs: 2, Missed: 3}} },
 		Features: []Feature{{Name: "yes"}, {Name: "no", Err: errors.New("too old"), Known: true}, {Name: "maybe", Err: errors.New("?")}},
 		Probes:   map[string]bool{"signal": true, "lsm": false},
 	})
@@ -257,7 +257,7 @@ func TestStatusNamesEverything(t *testing.T) {
 			t.Error("a kernel error has no name")
 		}
 	}
-	if len(s.GetKernelErrors()) != int(bpf.WireKernelErrorKERR_MAX) || s.GetKernelErrors()["signal"] != 7 {
+	if len(s.GetKernelErrors()) != int(bpf.WireKernelErrorKERR_MAX)+1 || s.GetKernelErrors()["signal"] != 7 || s.GetKernelErrors()["probe_missed"] != 3 {
 		t.Errorf("kernel errors %v", s.GetKernelErrors())
 	}
 	states := []boltseal.FeatureState{

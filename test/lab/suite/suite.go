@@ -144,7 +144,9 @@ func partsOf(k lab.Kernel) []Part {
 		{Package: kernelPackage},
 		{Package: mechanismPackage},
 		{Package: enginePackage, Run: "^(TestRulesAreForTheSelectedContainer|TestKillOnlyWhileInForce|TestExecThatEndsSetUp|" +
-			"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargest.*|TestEnforcers.*|TestTooManyEnforcers)$"},
+			"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|" +
+			"TestFunctionsReturn|TestWhatFunctionsReturn|TestKillAtTheReturn|TestDeniedCallsReturn|TestManyCallsReturn|TestReturnsInEachOther|TestSocketsHaveOwners|" +
+			"TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargest.*|TestEnforcers.*|TestTooManyEnforcers)$"},
 		verdictPart(),
 	}
 }

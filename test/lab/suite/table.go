@@ -44,6 +44,8 @@ func rows() []row {
 		{promise: "a policy denies a system call by fmod_ret", pkg: enginePackage, test: "TestOpenIsDenied/syscall"},
 		{promise: "a policy denies by kprobe override", pkg: enginePackage, test: "TestOpenIsDenied/override"},
 		{promise: "policies at functions", pkg: enginePackage, test: "TestFunctionsAreSeen"},
+		{promise: "what functions return", pkg: enginePackage, test: "TestFunctionsReturn"},
+		{promise: "what is done to sockets is their owner's", pkg: enginePackage, test: "TestSocketsHaveOwners"},
 		{promise: "an enforcer denies what a rule leaves to it", pkg: enginePackage, test: "TestEnforcersDeny/security_function"},
 		churnRow("security_hook", true),
 		{promise: "what io_uring does for a process is denied to it", pkg: enginePackage, test: "TestWorkersOfIOUring", some: true},

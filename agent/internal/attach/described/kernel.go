@@ -110,12 +110,27 @@ func (k *Kernel) Tracepoint(subsystem, event string) ([]compile.Field, error) {
 // Function is compile.Kernel.
 func (k *Kernel) Function(name string) (compile.Prototype, error) {
 	if p, ok := k.hooks.functions[name]; ok {
+		p.Result = resultOf(name, p)
 		return p, nil
 	}
 	if described(name) {
 		return compile.Prototype{}, fmt.Errorf("function %s: %w", name, compile.ErrNoCall)
 	}
 	return compile.Prototype{}, nil
+}
+
+// resultOf is what a described function returns, which is the same for nearly all of
+// a kind, so that the description leaves it out.
+func resultOf(name string, p compile.Prototype) compile.Param {
+	switch {
+	case p.Void || !p.Known:
+		return compile.Param{}
+	case strings.HasPrefix(name, "__"): // a system call's
+		return compile.Param{Size: 8, Signed: true}
+	case name == "security_get_initial_sid_context":
+		return compile.Param{Struct: "char"}
+	}
+	return compile.Param{Size: 4, Signed: true}
 }
 
 // Hook is compile.Kernel.

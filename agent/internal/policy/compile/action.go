@@ -13,10 +13,12 @@ import (
 var errSecond = errors.New("a second one of its kind in the selector")
 
 // addAction notes what an action does.
-func (r *Rule) addAction(a policy.Action) error {
+func (r *Rule) addAction(a policy.Action, hook *Hook) error {
 	switch a.Kind {
 	case policy.Sigkill, policy.Signal:
-		return r.addSignal(a)
+		return addSignal(&r.Signal, a)
+	case policy.TrackSock, policy.UntrackSock:
+		return r.Track.add(a, hook)
 	case policy.Override:
 		if r.Overrides && r.Error != a.Error {
 			return errSecond
@@ -37,16 +39,17 @@ func (r *Rule) addAction(a policy.Action) error {
 	return nil
 }
 
-func (r *Rule) addSignal(a policy.Action) error {
+// addSignal notes a signal that is sent.
+func addSignal(sent *uint8, a policy.Action) error {
 	signal := a.Signal
 	if a.Kind == policy.Sigkill {
 		signal = sigkill
 	}
 	switch {
-	case r.Signal == 0 || signal == sigkill:
+	case *sent == 0 || signal == sigkill:
 		// Of a process that is killed another signal would change nothing.
-		r.Signal = signal
-	case r.Signal != sigkill && r.Signal != signal:
+		*sent = signal
+	case *sent != sigkill && *sent != signal:
 		return fmt.Errorf("%w: %w", errSecond, policy.ErrUnsupported)
 	}
 	return nil

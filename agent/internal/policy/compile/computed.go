@@ -44,11 +44,11 @@ func (r Read) Search() bool {
 	return r.Kind == bpf.WireReadKindREAD_SUBSTRING || r.Kind == bpf.WireReadKindREAD_SUBSTRING_FOLDED
 }
 
-// computedOf is a read that is computed from others.
+// computedOf is a read that is computed from others, when they are read.
 func computedOf(kind bpf.WireReadKind, of ...Read) Read {
 	c := Computed{}
 	copy(c.Of[:], of)
-	return Read{Kind: kind, From: c}
+	return Read{Kind: kind, From: c, When: of[0].When}
 }
 
 const instructionSize = 9
@@ -93,19 +93,38 @@ func (r Read) Operands(reads []Read) (first, second uint16) {
 // needs it, is none that a rule asks for: any will do.
 func dimensionOf(reads []Read, r Read) uint16 { return uint16(max(0, slices.Index(reads, r))) }
 
+// operands are what a list of filters compares.
+type operands struct {
+	reads []Read
+	types []policy.ArgType
+	// when is when they are compared.
+	when bpf.WireReadWhen
+}
+
+// operands are those of the filters on what the hook's function is called with, or
+// has returned.
+func (h *Hook) operands(returned bool) operands {
+	if !returned {
+		return operands{reads: h.Reads[:len(h.Types)], types: h.Types}
+	}
+	return operands{
+		reads: []Read{h.Reads[h.Result.Read]}, types: []policy.ArgType{h.Result.Type}, when: bpf.WireReadWhenREAD_RESULT,
+	}
+}
+
 // addComputed adds a filter on something computed from arguments; ok is false for any
 // other.
-func (c *conjunction) addComputed(f policy.ArgFilter) (ok bool, err error) {
+func (c *conjunction) addComputed(f policy.ArgFilter, on operands) (ok bool, err error) {
 	switch f.Op {
 	case policy.OpSubString, policy.OpSubStringIgnCase:
-		c.addSubstrings(f)
+		c.addSubstrings(f, on)
 	case policy.OpFileType, policy.OpNotFileType:
-		read := c.hook.filterRead(computedOf(bpf.WireReadKindREAD_FILE_TYPE, c.hook.Reads[f.Arg]))
+		read := c.hook.filterRead(computedOf(bpf.WireReadKindREAD_FILE_TYPE, on.reads[f.Arg]))
 		c.addIntegers(read, f.Ranges, f.Op.Negated(), false)
 	case policy.OpCapabilitiesGained:
-		c.addGained(f)
+		c.addGained(f, on)
 	case policy.OpCelExpr:
-		return true, c.addExpressions(f)
+		return true, c.addExpressions(f, on)
 	default:
 		return false, nil
 	}
@@ -113,8 +132,8 @@ func (c *conjunction) addComputed(f policy.ArgFilter) (ok bool, err error) {
 }
 
 // addGained adds a filter on the capabilities that one set has and another has not.
-func (c *conjunction) addGained(f policy.ArgFilter) {
-	read := c.hook.filterRead(gainedRead(c.hook.Reads[f.Arg], c.hook.Reads[f.Old]))
+func (c *conjunction) addGained(f policy.ArgFilter, on operands) {
+	read := c.hook.filterRead(gainedRead(on.reads[f.Arg], on.reads[f.Old]))
 	if mask := f.Masks[0]; mask != math.MaxUint64 {
 		c.addMask(read, mask)
 		return
@@ -130,12 +149,12 @@ func gainedRead(current, old Read) Read {
 
 // addSubstrings adds a search. A rule has one for a dimension: for another one the
 // text is searched once more.
-func (c *conjunction) addSubstrings(f policy.ArgFilter) {
+func (c *conjunction) addSubstrings(f policy.ArgFilter, on operands) {
 	kind := bpf.WireReadKindREAD_SUBSTRING
 	if f.Op == policy.OpSubStringIgnCase {
 		kind = bpf.WireReadKindREAD_SUBSTRING_FOLDED
 	}
-	search := computedOf(kind, c.hook.Reads[f.Arg])
+	search := computedOf(kind, on.reads[f.Arg])
 	for ; ; search.Copy++ {
 		d := c.dim(c.hook.filterRead(search))
 		if d.substrings == nil || slices.Equal(d.substrings, f.Strings) {
@@ -147,9 +166,9 @@ func (c *conjunction) addSubstrings(f policy.ArgFilter) {
 
 // addExpressions adds a filter that holds when one of its expressions is true: they
 // are one program.
-func (c *conjunction) addExpressions(f policy.ArgFilter) error {
+func (c *conjunction) addExpressions(f policy.ArgFilter, on operands) error {
 	var first error
-	programs := f.Expressions(c.hook.Types, func(value int, reason string) {
+	programs := f.Expressions(on.types, func(value int, reason string) {
 		if first == nil {
 			first = fmt.Errorf("expression %d %s", value, reason)
 		}
@@ -165,7 +184,7 @@ func (c *conjunction) addExpressions(f policy.ArgFilter) error {
 	var args []int
 	operand := map[int]int{}
 	for _, arg := range any.Args() {
-		operand[arg] = slices.Index(c.hook.Reads, c.hook.Reads[arg])
+		operand[arg] = slices.Index(c.hook.Reads, on.reads[arg])
 		if !slices.Contains(args, operand[arg]) {
 			args = append(args, operand[arg])
 		}
@@ -180,7 +199,7 @@ func (c *conjunction) addExpressions(f policy.ArgFilter) error {
 	for i, arg := range args {
 		computed.Of[i] = c.hook.Reads[arg]
 	}
-	read := c.hook.filterRead(Read{Kind: bpf.WireReadKindREAD_EXPRESSION, From: computed})
+	read := c.hook.filterRead(Read{Kind: bpf.WireReadKindREAD_EXPRESSION, From: computed, When: on.when})
 	c.addIntegers(read, []policy.Range{{Lo: 1, Hi: 1}}, false, false)
 	c.dim(read).expression = any
 	return nil

@@ -24,14 +24,20 @@ type Value struct {
 	Unreadable bool
 }
 
-// Matches tells whether an event satisfies the rule, by plain comparison. values
-// are in the order of the hook's reads, of which those that are computed from others
-// are not looked at; enforce tells whether the rule's
+// Matches tells whether a call satisfies the rule as it is entered, by plain
+// comparison. values are in the order of the hook's reads, of which those that are
+// computed from others are not looked at; enforce tells whether the rule's
 // enforcement is in force: such a rule takes a value that cannot be read for a
 // match, so that hiding it gains nothing.
 func (r *Rule) Matches(hook *Hook, values []Value, enforce bool) bool {
+	return r.matches(hook, values, enforce, false)
+}
+
+// matches is Matches for the filters on what is read at one end of the call.
+func (r *Rule) matches(hook *Hook, values []Value, enforce, returned bool) bool {
 	return !slices.ContainsFunc(r.Filters, func(f Filter) bool {
-		return !f.matches(f.value(hook, values), hook.Reads[f.Read], enforce && r.Enforces())
+		return hook.Reads[f.Read].Returned() == returned &&
+			!f.matches(f.value(hook, values), hook.Reads[f.Read], enforce && r.Enforces())
 	})
 }
 
@@ -77,8 +83,8 @@ func (f *Filter) matchesString(s string) bool {
 	return slices.Contains(f.Strings, s) != f.Negated
 }
 
-// First is the index of the first rule of a hook that an event satisfies, the
-// one that acts, or -1.
+// First is the index of the first rule of a hook that a call satisfies as it is
+// entered, the one that acts, or -1.
 func (h *Hook) First(values []Value, enforce bool) int {
 	return slices.IndexFunc(h.Rules, func(r Rule) bool { return r.Matches(h, values, enforce) })
 }
@@ -97,11 +103,13 @@ func (f *Filter) value(hook *Hook, values []Value) Value {
 	case bpf.WireReadKindREAD_GAINED:
 		return Value{Number: of(0).Number &^ of(1).Number, Unreadable: of(0).Unreadable || of(1).Unreadable}
 	case bpf.WireReadKindREAD_EXPRESSION:
-		args := make([]uint64, len(hook.Types))
-		for i := range args {
-			args[i] = values[i].Number
+		var args []uint64
+		var unreadable []bool
+		for _, of := range hook.operands(read.Returned()).reads {
+			v := values[slices.Index(hook.Reads, of)]
+			args, unreadable = append(args, v.Number), append(unreadable, v.Unreadable)
 		}
-		v := Value{Unreadable: slices.ContainsFunc(f.Expression.Args(), func(arg int) bool { return values[arg].Unreadable })}
+		v := Value{Unreadable: slices.ContainsFunc(f.Expression.Args(), func(arg int) bool { return unreadable[arg] })}
 		if f.Expression.Evaluate(args) {
 			v.Number = 1
 		}

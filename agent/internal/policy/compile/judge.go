@@ -26,7 +26,19 @@ const (
 // mode of 0 is not known. The process's lineage is not judged.
 // missing are the reads that decide where the answer is Maybe.
 func (r *Rule) Judge(hook *Hook, values []Value, known []bool, enforce bool) (c Certainty, missing []int) {
+	return r.judge(hook, values, known, enforce, false)
+}
+
+// JudgeReturn is the same for MatchesReturn.
+func (r *Rule) JudgeReturn(hook *Hook, values []Value, known []bool, enforce bool) (c Certainty, missing []int) {
+	return r.judge(hook, values, known, enforce, true)
+}
+
+func (r *Rule) judge(hook *Hook, values []Value, known []bool, enforce, returned bool) (c Certainty, missing []int) {
 	for _, f := range r.Filters {
+		if hook.Reads[f.Read].Returned() != returned {
+			continue
+		}
 		unknown := f.unknown(hook, values, known)
 		if len(unknown) == 0 && !f.matches(f.value(hook, values), hook.Reads[f.Read], enforce && r.Enforces()) {
 			return No, nil

@@ -73,8 +73,9 @@ type Kernel interface {
 type Prototype struct {
 	Known  bool
 	Params []Param
-	// Void tells that nothing is returned.
-	Void bool
+	// Result is what is returned; Void tells that it is nothing.
+	Result Param
+	Void   bool
 	// Ambiguous: the kernel describes several functions of the name, and no program
 	// of a trampoline can be for one of them.
 	Ambiguous bool
@@ -99,6 +100,10 @@ type Registers struct {
 	Call, Compat []uint16
 	// Result is where a function's result is when it has returned.
 	Result uint16
+	// Stack is where the stack pointer is; Popped is what it is higher by after a
+	// function has returned than at its first instruction.
+	Stack  uint16
+	Popped uint8
 	// Named are those that policies name.
 	Named map[string]Register
 }

@@ -22,6 +22,10 @@ type place struct {
 	ResultOffset uint16
 	// words are the offsets of arguments.
 	words []uint16
+	// Frame is how calls are known again when they return, and returned what is known
+	// of what they return.
+	Frame    Frame
+	returned Prototype
 	// prototype is what is known of the arguments; fields are a tracepoint's.
 	prototype Prototype
 	fields    []Field
@@ -39,7 +43,7 @@ func placeOf(p *policy.Policy, h policy.Hook, k Kernel) (*place, error) {
 			return nil, err
 		}
 		at := &place{Site: Site{Kind: Tracepoint, Subsystem: h.Subsystem, Name: h.Event}, fields: fields}
-		if _, ok := at.Exit(); ok {
+		if len(at.ExitEvents()) > 0 {
 			at.ResultOffset = syscallExitResult
 		}
 		return at, nil
@@ -107,12 +111,12 @@ func overrides(h policy.Hook) bool {
 
 // functionPlace is where a hook on functions goes.
 func functionPlace(p *policy.Policy, h policy.Hook, k Kernel) (*place, error) {
-	var names []string
+	var names, found []string
 	var prototype Prototype
 	ambiguous := false
 	compats := map[bool]bool{}
 	for _, call := range h.Calls {
-		name, compat, found, err := function(h, call, k)
+		name, compat, of, err := function(h, call, k)
 		if errors.Is(err, ErrNoCall) && h.IgnoreMissing {
 			continue
 		}
@@ -120,8 +124,8 @@ func functionPlace(p *policy.Policy, h policy.Hook, k Kernel) (*place, error) {
 			return nil, err
 		}
 		compats[compat] = true
-		names = append(names, name)
-		prototype, ambiguous = found, ambiguous || found.Ambiguous
+		names, found = append(names, name), append(found, call)
+		prototype, ambiguous = of, ambiguous || of.Ambiguous
 	}
 	switch {
 	case len(names) == 0:
@@ -138,9 +142,16 @@ func functionPlace(p *policy.Policy, h policy.Hook, k Kernel) (*place, error) {
 	}
 	names = slices.Compact(names)
 	at := &place{Site: Site{Kind: kind, Name: strings.Join(names, ","), Syscall: h.Syscall}, prototype: prototype}
-	at.Multi = kind == Kprobe && len(names) > 1 && !p.Options.SingleKprobes && k.Can(CanKprobeMulti) == nil
+	at.Multi = kind == Kprobe && len(names) > 1 && !single(p, h) && k.Can(CanKprobeMulti) == nil
 	at.layout(k.Registers(), compats[true])
+	at.returning(found, compats[true], k)
 	return at, nil
+}
+
+// single tells whether each function needs a probe of its own. A return probe of many
+// does not tell which call it is that returns.
+func single(p *policy.Policy, h policy.Hook) bool {
+	return p.Options.SingleKprobes || h.Returns() && !h.Syscall
 }
 
 // function is the kernel's function that a call names.
@@ -161,6 +172,7 @@ func (at *place) layout(r Registers, compat bool) {
 	at.words = r.Args
 	if at.Kind.Trampoline() {
 		at.words = contextWords(max(len(at.prototype.Params), unknownParams))
+		at.ResultOffset = uint16(wordSize * len(at.prototype.Params))
 	} else {
 		first = r.Args[0]
 		at.ResultOffset = r.Result
@@ -169,6 +181,7 @@ func (at *place) layout(r Registers, compat bool) {
 		at.words = at.words[:len(at.prototype.Params)]
 	}
 	if !at.Syscall {
+		at.returned = at.prototype
 		return
 	}
 	// A system call's function has one argument: the registers.

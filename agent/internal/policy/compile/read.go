@@ -30,6 +30,9 @@ type Read struct {
 	Chain Chain
 	// Rest: bytes that there is no room for are sent apart.
 	Rest bool
+	// When it is read: what is not read as the site is entered is judged when the
+	// call returns. Of READ_RESULT there is no Offset.
+	When bpf.WireReadWhen
 	// Copy tells reads of the same value apart, where a rule asks for it more often
 	// than one dimension can answer.
 	Copy uint8
@@ -54,8 +57,14 @@ func (r Read) Buffer() bool {
 		r.Kind != bpf.WireReadKindREAD_BINARY || r.Kind == bpf.WireReadKindREAD_PARENT_BINARY_PATH
 }
 
-// User tells whether what is read is in the memory of the process.
+// Returned tells whether it is read when the call returns.
+func (r Read) Returned() bool { return r.When != bpf.WireReadWhenREAD_WHEN_ENTERED }
+
+// User tells whether what is read at the entry is in the memory of the process.
 func (r Read) User() bool {
+	if r.Returned() {
+		return false
+	}
 	switch r.Kind {
 	case bpf.WireReadKindREAD_USER_STRING, bpf.WireReadKindREAD_USER_SOCKADDR, bpf.WireReadKindREAD_USER_BYTES,
 		bpf.WireReadKindREAD_USER_SOCKADDR_UN, bpf.WireReadKindREAD_USER_VECTORS, bpf.WireReadKindREAD_USER_ARRAY,
@@ -108,12 +117,12 @@ func (r Read) Whole() Read {
 	case !r.part():
 		return r
 	}
-	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8, Chain: r.Chain}
+	return Read{Kind: bpf.WireReadKind(r.Size), Offset: r.Offset, Size: 8, Chain: r.Chain, When: r.When}
 }
 
 // partOf is the read of a part of what whole reads.
 func partOf(whole Read, kind bpf.WireReadKind) Read {
-	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind), Chain: whole.Chain}
+	return Read{Kind: kind, Offset: whole.Offset, Size: uint16(whole.Kind), Chain: whole.Chain, When: whole.When}
 }
 
 // unixFamily is the read of the family of a unix address.
@@ -145,7 +154,7 @@ func wordRead(offset uint16, arg policy.Arg, sizeOffset uint16, user bool) (Read
 		r.Size = sizeOffset
 	case t == policy.ArgCharBuf || t == policy.ArgIovec:
 		r.Rest = arg.MaxData
-		if r.Size = sizeOffset; arg.SizeArg == 0 {
+		if r.Size = sizeOffset; arg.SizeArg == 0 && !arg.ReturnCopy {
 			return r, fmt.Errorf("%s needs sizeArgIndex, the argument that holds its length", t)
 		}
 	}

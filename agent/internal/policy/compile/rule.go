@@ -94,10 +94,19 @@ type Rule struct {
 	// Remote is what the agent does to other hosts after a match when the policy
 	// enforces.
 	Remote []policy.Action
+	// Returns: the event waits for the function's return, of which filters on reads
+	// that are Returned decide. ReturnSignal and TrackReturn are done then, if they
+	// hold; see Signal.
+	Returns      bool
+	ReturnSignal uint8
+	// Track is done at the entry, whether or not the policy enforces.
+	Track, TrackReturn Track
 }
 
 // Enforces tells whether the rule acts on the process.
-func (r *Rule) Enforces() bool { return r.Signal != 0 || r.Overrides || r.Notifies || r.Noticed }
+func (r *Rule) Enforces() bool {
+	return r.Signal != 0 || r.ReturnSignal != 0 || r.Overrides || r.Notifies || r.Noticed
+}
 
 // Hook is one hook of a policy, ready for its site.
 type Hook struct {
@@ -106,6 +115,11 @@ type Hook struct {
 	// are: the same for all hooks of a site.
 	Indirect                 bool
 	RegsOffset, ResultOffset uint16
+	Frame                    Frame
+	// Returns: events are of the function's return. Result is what it returns; nil
+	// where nobody asked.
+	Returns bool
+	Result  *Result
 	// Missed: the kernel skips the site's program at times, see Kernel.Misses.
 	Missed bool
 	// Section and Index are the hook's place in the policy, Call what it names.
@@ -138,8 +152,8 @@ func (h *Hook) Guarantee() string {
 
 func (h *Hook) promise() string {
 	overrides := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Overrides || r.Noticed && h.Site.Kind.Denies() })
-	kills := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal == sigkill })
-	signals := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal != 0 })
+	kills := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal == sigkill || r.ReturnSignal == sigkill })
+	signals := slices.ContainsFunc(h.Rules, func(r Rule) bool { return r.Signal != 0 || r.ReturnSignal != 0 })
 	switch {
 	case overrides && kills:
 		return "prevented, and the process killed"
@@ -199,12 +213,12 @@ func Compile(p *policy.Policy, k Kernel) (*Policy, error) {
 	return compiled, nil
 }
 
-// apart gives each call of a list a hook of its own where calls are to fail: there
-// programs are for one function each.
+// apart gives each call of a list a hook of its own where calls are to fail, and in
+// fentries: there programs are for one function each.
 func apart(hooks []policy.Hook) []policy.Hook {
 	out := make([]policy.Hook, 0, len(hooks))
 	for _, h := range hooks {
-		if !overrides(h) || len(h.Calls) < 2 {
+		if !overrides(h) && h.Section != policy.Fentries || len(h.Calls) < 2 {
 			out = append(out, h)
 			continue
 		}
@@ -238,7 +252,7 @@ func compileHook(p *policy.Policy, h policy.Hook, k Kernel) (*Hook, error) {
 	}
 	hook := &Hook{
 		Site: at.Site, Indirect: at.Indirect, RegsOffset: at.RegsOffset, ResultOffset: at.ResultOffset,
-		Missed:  k.Misses(at.Kind),
+		Frame: at.Frame, Missed: k.Misses(at.Kind),
 		Section: h.Section, Index: h.Index, Call: callOf(h), Message: h.Message, Tags: h.Tags,
 	}
 	if err := hook.compileArgs(h, at, k); err != nil {
@@ -246,6 +260,14 @@ func compileHook(p *policy.Policy, h policy.Hook, k Kernel) (*Hook, error) {
 	}
 	if h, err = h.WithTypes(hook.Types); err != nil {
 		return nil, err
+	}
+	if err := hook.compileReturn(path, h, at, k); err != nil {
+		return nil, err
+	}
+	if hook.Result != nil {
+		if h, err = h.WithReturnType(hook.Result.Type); err != nil {
+			return nil, err
+		}
 	}
 	for i, s := range h.Selectors {
 		rule, err := compileSelector(fmt.Sprintf("%s.selectors[%d]", path, i), s, hook, k)
@@ -271,7 +293,7 @@ func callOf(h policy.Hook) string {
 
 func signals(h policy.Hook) bool {
 	return slices.ContainsFunc(h.Selectors, func(s policy.Selector) bool {
-		return slices.ContainsFunc(s.Actions, func(a policy.Action) bool {
+		return slices.ContainsFunc(slices.Concat(s.Actions, s.ReturnActions), func(a policy.Action) bool {
 			return a.Kind == policy.Sigkill || a.Kind == policy.Signal || a.Kind == policy.NotifyEnforcer && a.Signal != 0
 		})
 	})
@@ -334,6 +356,10 @@ func (at *place) read(arg policy.Arg, k Kernel) (Read, policy.ArgType, error) {
 		if arg.Type, err = at.autoType(arg.Index); err != nil {
 			return Read{}, arg.Type, err
 		}
+	}
+	if arg.ReturnCopy {
+		read, err := at.copied(arg, word)
+		return read, arg.Type, err
 	}
 	size, err := at.number(arg)
 	if err != nil {
@@ -434,7 +460,7 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 	var faults faults
 	for i, a := range s.Actions {
 		at := fmt.Sprintf("%s.matchActions[%d]", path, i)
-		if err := rule.addAction(a); err != nil {
+		if err := rule.addAction(a, hook); err != nil {
 			faults.add(at, err)
 		}
 		if err := k.Can(CanHashFile); a.Hash && err != nil {
@@ -464,5 +490,5 @@ func compileSelector(path string, s policy.Selector, hook *Hook, k Kernel) (*Rul
 	if rule.Filters, possible = c.filters(); !possible {
 		return nil, nil
 	}
-	return rule, nil
+	return rule, rule.addReturn(path, s, hook)
 }

@@ -68,6 +68,9 @@ type Site struct {
 	// Syscall: the functions are those of system calls, whose arguments are in
 	// registers that they are given.
 	Syscall bool
+	// Exits are the tracepoints, joined with commas, at which the system calls of the
+	// functions return; empty where return probes have to do.
+	Exits string
 }
 
 // Functions are the functions of a site that has some.
@@ -104,21 +107,23 @@ func (s Site) IsExec() bool {
 	return true
 }
 
-// Exit is the tracepoint's name when the call that a tracepoint enters returns,
-// and whether there is one.
-func (s Site) Exit() (event string, ok bool) {
+// ExitEvents are the tracepoints, of the subsystem "syscalls", at which the calls
+// that the site enters return; none where there is no tracepoint for that.
+func (s Site) ExitEvents() []string {
+	if s.Exits != "" {
+		return strings.Split(s.Exits, ",")
+	}
 	call, ok := strings.CutPrefix(s.Name, "sys_enter_")
 	if !ok || s.Kind != Tracepoint || s.Subsystem != syscalls {
-		return "", false
+		return nil
 	}
-	return "sys_exit_" + call, true
+	return []string{"sys_exit_" + call}
 }
 
 // Returns tells whether what cannot be read at the site's entry can be read again
 // when the call returns.
 func (s Site) Returns() bool {
-	_, exit := s.Exit()
-	return exit || s.Kind == Kprobe && s.Syscall
+	return s.Kind == Tracepoint && len(s.ExitEvents()) > 0 || s.Kind == Kprobe && s.Syscall
 }
 
 const syscalls = "syscalls"

@@ -189,6 +189,7 @@ func TestSites(t *testing.T) {
 		exit string
 		exec bool
 	}{
+		{compile.Site{Kind: compile.Kprobe, Name: "__x64_sys_a,__x64_sys_b", Exits: "sys_exit_a,sys_exit_b"}, "sys_exit_a,sys_exit_b", false},
 		{compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_enter_openat"}, "sys_exit_openat", false},
 		{compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_enter_execve"}, "sys_exit_execve", true},
 		{compile.Site{Kind: compile.Tracepoint, Subsystem: "syscalls", Name: "sys_enter_execveat"}, "sys_exit_execveat", true},
@@ -197,8 +198,8 @@ func TestSites(t *testing.T) {
 		{compile.Site{Kind: compile.Tracepoint, Subsystem: "sched", Name: "sys_enter_execve"}, "", false},
 		{compile.Site{Kind: compile.Tracepoint, Subsystem: "sched", Name: "sched_process_exec"}, "", true},
 	} {
-		if exit, ok := c.site.Exit(); exit != c.exit || ok != (c.exit != "") {
-			t.Errorf("%s: exit %q, %v", c.site, exit, ok)
+		if exit := strings.Join(c.site.ExitEvents(), ","); exit != c.exit {
+			t.Errorf("%s: exit %q", c.site, exit)
 		}
 		if exec := c.site.IsExec(); exec != c.exec {
 			t.Errorf("%s: exec: %v", c.site, exec)

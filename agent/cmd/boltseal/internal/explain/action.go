@@ -15,18 +15,20 @@ import (
 
 // actions are what is done when a selector matches.
 func actions(s policy.Selector, mode policy.Mode) []string {
-	var all []string
-	for _, a := range s.Actions {
+	all := actionsWords(s.Actions, mode)
+	if s.Posts() && !slices.ContainsFunc(s.Actions, func(a policy.Action) bool { return a.Kind == policy.Post }) {
+		all = append(all, "report it")
+	}
+	return all
+}
+
+func actionsWords(actions []policy.Action, mode policy.Mode) (all []string) {
+	for _, a := range actions {
 		text := actionWords(a)
 		if a.Kind.Enforces() && mode == policy.Monitor {
 			text += " (in mode enforce; only reported now)"
 		}
-		if text != "" {
-			all = append(all, text)
-		}
-	}
-	if s.Posts() && !slices.ContainsFunc(s.Actions, func(a policy.Action) bool { return a.Kind == policy.Post }) {
-		all = append(all, "report it")
+		all = append(all, text)
 	}
 	return all
 }
@@ -58,6 +60,10 @@ func actionWords(a policy.Action) string {
 		return "have the agent get the URL " + strconv.Quote(a.Target)
 	case policy.DNSLookup:
 		return "have the agent look the name " + strconv.Quote(a.Target) + " up"
+	case policy.TrackSock:
+		return "take what happens to " + sockWords(a.Sock) + " from now on for the process's doing"
+	case policy.UntrackSock:
+		return "take what happens to " + sockWords(a.Sock) + " for nobody's doing again"
 	}
 	return a.Kind.String()
 }

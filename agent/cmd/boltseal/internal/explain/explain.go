@@ -76,6 +76,10 @@ type Selector struct {
 	Conditions []string `json:"conditions"`
 	// Actions are done then.
 	Actions []string `json:"actions"`
+	// ReturnConditions must hold as well when the function returns, for a report and
+	// for ReturnActions; both are empty where the hook does not wait for that.
+	ReturnConditions []string `json:"return_conditions"`
+	ReturnActions    []string `json:"return_actions"`
 	// Never says that no event can satisfy all conditions.
 	Never bool `json:"never"`
 }
@@ -157,10 +161,13 @@ func (e *Explanation) addHook(p *policy.Policy, h policy.Hook, k Kernel) {
 	case len(hooks) == 0:
 		out.Absent = "left out: the kernel has none of what it names"
 	}
+	if h.ReturnArg != nil {
+		out.Reads = append(out.Reads, fmt.Sprintf("what it returns as %s", h.ReturnArg.Type))
+	}
 	for i, s := range h.Selectors {
-		out.Selectors = append(out.Selectors, Selector{
-			Label: s.Label, Conditions: conditions(p, s, h.Args, names), Actions: actions(s, p.Mode), Never: never(hooks, i),
-		})
+		rule := Selector{Label: s.Label, Conditions: conditions(p, s, h.Args, names), Actions: actions(s, p.Mode), Never: never(hooks, i)}
+		rule.ReturnConditions, rule.ReturnActions = returned(h, s, p.Mode)
+		out.Selectors = append(out.Selectors, rule)
 	}
 	for i := range hooks {
 		out.Mechanisms = appendNew(out.Mechanisms, mechanism(hooks[i].Site))

@@ -45,10 +45,10 @@ func TestFieldsAreExplained(t *testing.T) {
 		want string
 	}{
 		{policy.Policy{}, "Name Namespace Kind Mode Labels Annotations PodSelector ContainerSelector HostSelector NodeSelector Workloads Hooks Enforcers Generated EnforcerLists Options Warnings Text"},
-		{policy.Hook{}, "Section Index Subsystem Event Raw Calls List Syscall IgnoreMissing Args Message Tags Selectors"},
-		{policy.Arg{}, "Index Type Label SizeArg Source Resolve BTFType BTFModule MaxData Elements"},
-		{policy.Selector{}, "Args Data Binaries ParentBinaries PIDs Namespaces Capabilities NamespaceChanges CapabilityChanges Workload Label Actions"},
-		{policy.Action{}, "Kind Signal Error Target RateLimit RateScope KernelStack UserStack Hash"},
+		{policy.Hook{}, "Section Index Subsystem Event Raw Calls List Syscall IgnoreMissing Args Return ReturnArg Message Tags Selectors"},
+		{policy.Arg{}, "Index Type Label SizeArg Source Resolve BTFType BTFModule MaxData Elements ReturnCopy"},
+		{policy.Selector{}, "Args Data Binaries ParentBinaries PIDs Namespaces Capabilities NamespaceChanges CapabilityChanges Workload Label Actions ReturnArgs ReturnActions"},
+		{policy.Action{}, "Kind Signal Error Target RateLimit RateScope KernelStack UserStack Hash Sock"},
 		{policy.ArgFilter{}, "Arg Op Old Strings Masks Prefixes Ranges Lists Values"},
 		{policy.BinaryFilter{}, "Op Values FollowChildren"},
 		{policy.PIDFilter{}, "Negated Values FollowForks NamespacePID"},

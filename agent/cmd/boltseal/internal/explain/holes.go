@@ -55,7 +55,9 @@ func (o occasion) signalHoles(calls []syscall) []Hole {
 	var found []Hole
 	name, isSecurity := security(o.hook)
 	exec := slices.ContainsFunc(o.compiled, func(h compile.Hook) bool { return h.Site.IsExec() })
-	kills := o.rule(func(h compile.Hook, r compile.Rule) bool { return r.Signal == 9 && !r.Overrides })
+	kills := o.rule(func(h compile.Hook, r compile.Rule) bool {
+		return (r.Signal == 9 || r.ReturnSignal == 9) && !r.Overrides
+	})
 	if kills && !exec {
 		found = append(found, Hole{Name: "killed, not prevented", Text: "the process dies before it is back in its program, but the call that it made still runs to its end: " +
 			"a file opened with O_TRUNC is empty, a packet is sent"})
@@ -66,7 +68,7 @@ func (o occasion) signalHoles(calls []syscall) []Hole {
 	}
 	ignorable := func(n uint8) bool { return n != 0 && n != 9 && n != 19 }
 	if o.rule(func(_ compile.Hook, r compile.Rule) bool {
-		return ignorable(r.Signal) && !r.Overrides || ignorable(r.NoticeSignal) && r.NoticeError == 0
+		return (ignorable(r.Signal) || ignorable(r.ReturnSignal)) && !r.Overrides || ignorable(r.NoticeSignal) && r.NoticeError == 0
 	}) {
 		found = append(found, Hole{Name: "signals can be handled", Text: "a process can handle, block or ignore this signal, and the first process of a pid namespace does not get it unless it handles it"})
 	}

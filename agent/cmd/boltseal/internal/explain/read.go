@@ -81,6 +81,9 @@ func readWords(name string, a policy.Arg) string {
 	if a.MaxData {
 		text += fmt.Sprintf(", in events up to %d bytes of it", policy.MaxDataBytes)
 	}
+	if a.ReturnCopy {
+		text += ", as it is when the function returns"
+	}
 	return text
 }
 

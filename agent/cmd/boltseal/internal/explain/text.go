@@ -76,6 +76,12 @@ func (h *Hook) text(b *strings.Builder) {
 			item(b, name, "if "+join(s.Conditions, "and"))
 		}
 		item(b, "", "then "+join(s.Actions, "and"))
+		if len(s.ReturnConditions) > 0 {
+			item(b, "", "and when it returns, reported only if "+join(s.ReturnConditions, "and"))
+		}
+		if len(s.ReturnActions) > 0 {
+			item(b, "", "and then, when it returns, "+join(s.ReturnActions, "and"))
+		}
 		if s.Label != "" {
 			item(b, "", "counted as "+s.Label)
 		}

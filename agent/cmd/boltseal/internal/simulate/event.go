@@ -16,6 +16,8 @@ type record struct {
 	parent  *tetragon.Process
 	// args are the arguments, and after them the items of data.
 	args []*tetragon.KprobeArgument
+	// result is what the call returned; nil where the event does not tell.
+	result *tetragon.KprobeArgument
 	// policy is the one that recorded the event; empty for an exec.
 	policy string
 	// exec: the event is of a program that was executed, which no policy recorded.
@@ -46,7 +48,7 @@ func recordOfEvent(e *tetragon.GetEventsResponse) *record {
 	case *tetragon.GetEventsResponse_ProcessKprobe:
 		k := event.ProcessKprobe
 		args := slices.Concat(k.GetArgs(), k.GetData())
-		return &record{process: k.GetProcess(), parent: k.GetParent(), args: args, policy: k.GetPolicyName(), at: func(s compile.Site) bool {
+		return &record{process: k.GetProcess(), parent: k.GetParent(), args: args, result: k.GetReturn(), policy: k.GetPolicyName(), at: func(s compile.Site) bool {
 			switch s.Kind {
 			case compile.Kprobe, compile.KprobeOverride, compile.ModifyReturn, compile.Fentry:
 				return s.Name == k.GetFunctionName() || slices.Contains(s.Functions(), k.GetFunctionName())

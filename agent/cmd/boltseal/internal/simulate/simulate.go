@@ -137,6 +137,13 @@ func (s *Simulator) hook(p *compile.Policy, h *compile.Hook, r *record, recorder
 		if all.c == compile.No {
 			continue
 		}
+		does := rule
+		if rule.Returns {
+			does, missing = returns(rule, h, values, known, p.Mode)
+			for _, read := range missing {
+				all.missing = append(all.missing, reasons[read])
+			}
+		}
 		for _, reason := range all.missing {
 			if !slices.Contains(unknown, reason) {
 				unknown = append(unknown, reason)
@@ -146,7 +153,7 @@ func (s *Simulator) hook(p *compile.Policy, h *compile.Hook, r *record, recorder
 			Policy: p.Key(), Hook: fmt.Sprintf("spec.%s[%d]", h.Section, h.Index), Rule: rule.Selector,
 			Certain: len(unknown) == 0, Unknown: append([]string{}, unknown...),
 		}
-		o.Verdict, o.Detail = verdict(rule, p.Mode)
+		o.Verdict, o.Detail = verdict(does, p.Mode)
 		outcomes = append(outcomes, o)
 		if all.c == compile.Yes {
 			break
@@ -169,6 +176,18 @@ func (s *Simulator) lineages(rule *compile.Rule, site compile.Site, r *record) (
 	return all
 }
 
+// returns is what a rule that was chosen does by what the call returned: all of it,
+// or what it did as the call was entered. missing is what decides.
+func returns(r *compile.Rule, h *compile.Hook, values []compile.Value, known []bool, mode policy.Mode) (does *compile.Rule, missing []int) {
+	c, missing := r.JudgeReturn(h, values, known, mode == policy.Enforce)
+	if c != compile.No {
+		return r, missing
+	}
+	entered := *r
+	entered.Post, entered.ReturnSignal = false, 0
+	return &entered, nil
+}
+
 // values are those of a hook's reads, as far as the event has them; reasons name
 // those that it has not.
 func (s *Simulator) values(h *compile.Hook, r *record, recorder *compile.Hook) (values []compile.Value, known []bool, reasons []string) {
@@ -183,6 +202,9 @@ func (s *Simulator) values(h *compile.Hook, r *record, recorder *compile.Hook) (
 			arg = slices.Index(h.Reads[:len(h.Types)], read.Whole())
 		}
 		switch {
+		case i >= len(h.Types) && read.Returned():
+			values[i], known[i] = s.result(h, read, r, recorder)
+			reasons[i] = "what the call returned"
 		case arg >= 0:
 			values[i], known[i], reasons[i] = s.argument(h, arg, read, r, recorder)
 		default:
@@ -191,6 +213,20 @@ func (s *Simulator) values(h *compile.Hook, r *record, recorder *compile.Hook) (
 		}
 	}
 	return values, known, reasons
+}
+
+// result is the value of what the call returned, or of the part of it that is read.
+func (s *Simulator) result(h *compile.Hook, read compile.Read, r *record, recorder *compile.Hook) (v compile.Value, ok bool) {
+	read.Copy = 0
+	whole, t := h.Reads[h.Result.Read], h.Result.Type
+	switch {
+	case r.result == nil || recorder == nil || recorder.Result == nil || recorder.Result.Type != t || read.Whole() != whole:
+		return v, false
+	case read != whole:
+		return s.part(r.result, t, read.Kind)
+	}
+	v, ok = argument(r.result, t)
+	return v, ok && exact(v.String)
 }
 
 // argument is the value of a hook's argument, or of the part of it that is read.

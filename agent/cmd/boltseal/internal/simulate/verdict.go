@@ -34,11 +34,17 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 	if r.Signal == uint8(unix.SIGKILL) {
 		set(Killed, "killed")
 	}
+	if r.ReturnSignal == uint8(unix.SIGKILL) && r.Signal != r.ReturnSignal {
+		set(Killed, "killed as it returned")
+	}
 	if r.Overrides {
 		set(Denied, "denied with %s", result(r.Error))
 	}
 	if r.Signal != 0 && r.Signal != uint8(unix.SIGKILL) {
 		set(Signaled, "sent %s", signal(r.Signal))
+	}
+	if r.ReturnSignal != 0 && r.ReturnSignal != uint8(unix.SIGKILL) {
+		set(Signaled, "sent %s as it returned", signal(r.ReturnSignal))
 	}
 	if r.Notifies {
 		set(Notified, "left to the enforcers (%s, %s)", result(r.NoticeError), signal(r.NoticeSignal))

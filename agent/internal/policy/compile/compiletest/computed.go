@@ -180,7 +180,7 @@ func (s *Source) computedFilter(sel *policy.Selector, args []policy.Arg) {
 // Computed is a selector that asks for all that selectors of hooks that read Args can
 // compute.
 func (s *Source) Computed() policy.Selector {
-	sel := policy.Selector{Actions: []policy.Action{{Kind: policy.Post}}}
+	sel := policy.Selector{Actions: []policy.Action{{Kind: policy.Post}}, ReturnArgs: s.computedOfResult()}
 	for _, c := range s.computed {
 		sel.Args = append(sel.Args, c.filter(c.of))
 	}

@@ -116,6 +116,7 @@ func (k Kernel) Registers() compile.Registers {
 		Args: []uint16{112, 104, 96, 88, 72, 64}, Call: []uint16{112, 104, 96, 56, 72, 64},
 		Compat: []uint16{40, 88, 96, 104, 112, 32}, Result: 80,
 		Named: map[string]compile.Register{"rdi": {Offset: 112, Size: 8}, "edi": {Offset: 112, Size: 4}},
+		Stack: 152, Popped: 8,
 	}
 }
 
