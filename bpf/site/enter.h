@@ -150,14 +150,20 @@ static __always_inline void read_words(void *ctx, void *context, struct evaluati
 	}
 }
 
-/* Reads what the site reads; true when some of it is in user memory that cannot be read. */
-static __always_inline bool read_all(void *ctx, struct evaluation *e, struct site_record *r, __u32 level,
-				     enum reading reading, const char *exec_name)
+/*
+ * Reads what the site reads; true when some of it is in user memory that cannot be
+ * read. Its own function so that its stack is not below that of evaluations.
+ */
+static __noinline bool read_all(void *ctx, __u32 level, enum reading reading, const char *exec_name)
 {
+	struct evaluation *e = evaluation_get(level);
+	struct site_record *r = record_get(level);
 	void *context = ctx;
 	bool unreadable = false;
 	__u32 len, number;
 
+	if (!e || !r)
+		return false;
 	if (reading == READ_AT_ENTRY)
 		context = site_context(ctx);
 	else if (reading == READ_AT_EXEC)
@@ -239,7 +245,7 @@ static __always_inline void judge_return(__u32 level, __u64 ret)
 	read_results(level, ret);
 	evaluate_reads(e, r, level, true);
 	r->event.returned = 1;
-	act_on_matches(level, 1);
+	act_on_returns(level);
 	if (!e->posted_any)
 		return;
 	post_rests(r, level, r->event.h.slot, true);
@@ -271,7 +277,7 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 		return 0;
 	if (retry)
 		recall(e, r, retry);
-	unreadable = read_all(ctx, e, r, level, reading, exec_name);
+	unreadable = read_all(ctx, level, reading, exec_name);
 	/* What can be denied, here or by an enforcer, cannot be put off: when it returns it has been done. */
 	if (unreadable && reading == READ_AT_ENTRY && config.has_exit && !config.denies && !config.notifies && retry_later(e, r))
 		return 0;
@@ -289,7 +295,7 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 	r->event.site = config.id;
 	r->event.version = subject->version;
 	r->event.at_exit = reading != READ_AT_ENTRY;
-	act_on_matches(level, 0);
+	act_on_matches(level);
 	if (e->posted_any || (config.returns && e->pending_any)) {
 		take_stacks(ctx, e, r, reading == READ_AT_EXEC);
 		post_rests(r, level, subject->slot, false);
@@ -444,7 +450,7 @@ static __always_inline void site_foresee(void *ctx)
 	r = record_get(level);
 	if (e && r) {
 		aside_set(level, &subject);
-		read_all(ctx, e, r, level, READ_AT_ENTRY, NULL);
+		read_all(ctx, level, READ_AT_ENTRY, NULL);
 		e->matching = rules->rules;
 		e->enforce = rules->enforce;
 		evaluate_reads(e, r, level, false);

@@ -119,7 +119,6 @@ func TestStacksAndRatesOfReturns(t *testing.T) {
 	})
 	id := b.load(returning)
 	b.apply(Member{id, true})
-	b.act("/" + strings.Repeat("x/", 1500) + strings.Repeat("y", 300)) // which is another error
 	// The stacks stand behind the text, of which some is too long to be kept in its call.
 	for _, path := range []string{"", "/" + strings.Repeat("x/", 1500)} {
 		for i := range 2 {
