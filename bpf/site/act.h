@@ -190,7 +190,7 @@ __noinline int act_on_returned_rule(__u32 level, __u32 rule)
 }
 
 /* Carries out the rules that are left: of each hook only the first. */
-__noinline int act_on_matches(__u32 level, __u32 returned)
+__noinline int act_on_matches(__u32 level)
 {
 	struct evaluation *e = evaluation_get(level);
 	struct site_record *r = record_get(level);
@@ -198,34 +198,54 @@ __noinline int act_on_matches(__u32 level, __u32 returned)
 
 	if (!e || !r)
 		return -1;
-	if (!config.returns)
-		returned = 0; /* for the verifier, which walks both otherwise */
 	e->posted_any = 0;
 	e->last_group = 0;
+	e->denied = 0;
 	e->pending_any = 0;
 	e->stacks = 0;
-	if (!returned)
-		e->denied = 0;
 	for (int w = 0; w < RULE_WORDS; w++) {
-		r->event.posted.word[w] = 0;
-		r->event.silent.word[w] = 0;
-		r->event.return_signalled.word[w] = 0;
-		if (returned)
-			continue;
 		e->pending.word[w] = 0;
+		r->event.posted.word[w] = 0;
 		r->event.signalled.word[w] = 0;
 		r->event.overridden.word[w] = 0;
 		r->event.notified.word[w] = 0;
+		r->event.silent.word[w] = 0;
+		r->event.return_signalled.word[w] = 0;
 	}
 	for (__u32 w = 0; w < RULE_WORDS && w < config.words; w++) {
 		word = e->matching.word[w];
 		for (int i = 0; i < 64; i++) {
 			if (!word)
 				break;
-			if (returned)
-				act_on_returned_rule(level, w * 64 + lowest_bit(word));
-			else
-				act_on_rule(level, w * 64 + lowest_bit(word));
+			act_on_rule(level, w * 64 + lowest_bit(word));
+			word &= word - 1;
+		}
+	}
+	return 0;
+}
+
+/* The same of rules that were chosen at a call's entry, when it returns. */
+__noinline int act_on_returns(__u32 level)
+{
+	struct evaluation *e = evaluation_get(level);
+	struct site_record *r = record_get(level);
+	__u64 word;
+
+	if (!config.returns || !e || !r)
+		return -1;
+	e->posted_any = 0;
+	e->stacks = 0;
+	for (int w = 0; w < RULE_WORDS; w++) {
+		r->event.posted.word[w] = 0;
+		r->event.silent.word[w] = 0;
+		r->event.return_signalled.word[w] = 0;
+	}
+	for (__u32 w = 0; w < RULE_WORDS && w < config.words; w++) {
+		word = e->matching.word[w];
+		for (int i = 0; i < 64; i++) {
+			if (!word)
+				break;
+			act_on_returned_rule(level, w * 64 + lowest_bit(word));
 			word &= word - 1;
 		}
 	}

@@ -245,7 +245,7 @@ static __always_inline void judge_return(__u32 level, __u64 ret)
 	read_results(level, ret);
 	evaluate_reads(e, r, level, true);
 	r->event.returned = 1;
-	act_on_matches(level, 1);
+	act_on_returns(level);
 	if (!e->posted_any)
 		return;
 	post_rests(r, level, r->event.h.slot, true);
@@ -295,7 +295,7 @@ static __always_inline __s32 evaluate_at(void *ctx, struct set_rules *rules, con
 	r->event.site = config.id;
 	r->event.version = subject->version;
 	r->event.at_exit = reading != READ_AT_ENTRY;
-	act_on_matches(level, 0);
+	act_on_matches(level);
 	if (e->posted_any || (config.returns && e->pending_any)) {
 		take_stacks(ctx, e, r, reading == READ_AT_EXEC);
 		post_rests(r, level, subject->slot, false);

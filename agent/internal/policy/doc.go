@@ -101,8 +101,8 @@
 //
 // # Actions and where they are done
 //
-// Post, NoPost, Sigkill, Signal, TrackSock and UntrackSock are for all sections. Override is for kprobes,
-// with any error, and for lsmhooks, with an error from -4095 to -1: 0 would be
+// Post, NoPost, Sigkill, Signal, TrackSock and UntrackSock are for all sections.
+// Override is for kprobes, with any error, and for lsmhooks, with an error from -4095 to -1: 0 would be
 // what happens without the action, and is refused. NotifyEnforcer is for
 // tracepoints and kprobes of a policy that has enforcers; argError and argSig are
 // 0 where nothing is asked for, and one of them is not. CleanupEnforcerNotification
@@ -180,7 +180,9 @@
 // whether matchReturnActions are done, which are those for all sections, TrackSock
 // and UntrackSock. The index of a filter in matchReturnArgs is that of returnArg, or
 // 0. A NoPost of either list is one of the selector. A call that Override makes fail
-// has returned its error.
+// has returned its error. Stacks are those of the entry; a rate keeps back events, and
+// so counts those that there would be at the return. What is returned is read as it is:
+// there is no path from it. A returnArg without a type has that which the kernel tells.
 //
 // An argument with returnCopy, of type string or char_buf, is read when the function
 // returns; of a char_buf as many bytes as it returned, and no more than the argument
