@@ -69,11 +69,11 @@ func Columns() []Column {
 }
 
 // LongColumns are what takes hours in all: on each kernel every act by every
-// mechanism, and evaluations under changes for minutes.
+// mechanism, evaluations under changes for minutes, and the language at real hooks.
 func LongColumns() []Column {
 	parts := func(evaluations int) []Part {
 		churn := Part{Package: enginePackage, Run: "^TestChurn$", Args: []string{fmt.Sprintf("-boltseal.evaluations=%d", evaluations)}}
-		return []Part{verdictPart(), churn}
+		return []Part{verdictPart(), churn, languagePart(), {Package: "test/e2e", Run: "^TestScenarios$"}, {Package: describedPackage}}
 	}
 	columns := []Column{{Name: host, Parts: parts(10_000_000)}}
 	for _, k := range lab.Kernels() {
@@ -92,10 +92,7 @@ const (
 
 // lsmParts are the tests whose answer depends on lsm=.
 func lsmParts() []Part {
-	return []Part{
-		{Package: kernelPackage, Run: "^TestProbesMatchTruth$"}, {Package: mechanismPackage},
-		{Package: describedPackage, Run: "^TestRunningKernelIsDescribed$"},
-	}
+	return []Part{{Package: kernelPackage, Run: "^TestProbesMatchTruth$"}, {Package: mechanismPackage}}
 }
 
 // allParts are all tests that are run on a kernel. Emulation is ten times slower
@@ -109,19 +106,45 @@ func allParts() []Part {
 		{Package: "agent/internal/seal", Skip: "^" + otherFlavour + "$"},
 		{
 			Package: enginePackage,
-			Skip:    "^TestChurn$/^system_call|^(" + otherFlavour + "|TestEnforcersSignal|TestTooManyEnforcers|TestMissedExecIsMadeUpForAtSites|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestModeStorm|TestConformanceOfData|TestResolve|TestProgramIsReplacedWithoutGap)$",
-			// Of the types of arguments some whose structures kernels lay out differently.
-			Args: []string{"-boltseal.pairs=2000", "-boltseal.evaluations=20000", "-boltseal.types=" + labTypes},
+			Skip: "^TestChurn$/^system_call|^(" + otherFlavour + "|TestEnforcersSignal|TestTooManyEnforcers|TestMissedExecIsMadeUpForAtSites|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestModeStorm|TestConformanceOfData|TestResolve|TestProgramIsReplacedWithoutGap|" +
+				languageTests + ")$",
+			Args: []string{"-boltseal.pairs=2000", "-boltseal.evaluations=20000"},
 		},
 		// Each way in which the kernel comes to know a container; the forms of paths
 		// are read by the agent alone.
 		{Package: "test/e2e", Run: "^TestSealOrder$/^ways$/^(announced|hooked|announced_and_hooked|announced,_three_parents_that_are_not_there|" +
 			"hooked,_called_as_Docker_does|hooked,_the_scope_of_an_engine|hooked,_an_unknown_runtime)$"},
-		{Package: "test/e2e", Run: "^TestScenarios$"},
-		{Package: describedPackage},
 		{Package: runtimesPackage},
 	}
 }
+
+// languagePart is the language of policies at real hooks, each type and operator of it.
+// That takes an emulated machine a quarter of an hour.
+func languagePart() Part {
+	return Part{
+		Package: enginePackage, Run: "^(" + languageTests + ")$",
+		// Of the types of arguments some whose structures kernels lay out differently.
+		Args: []string{"-boltseal.types=" + labTypes},
+	}
+}
+
+// languageTests are those of it that are not run on every kernel each time.
+const languageTests = "TestArgumentsOfCallsAreComputed|TestBuffersAreReadAtTheReturn|TestBytesOfCalls|TestCapabilitiesOfTasks|" +
+	"TestCapabilitySets|TestChainsAreJudgedAlike|TestChangeIsKilled|TestChangesAreSinceExec|" +
+	"TestChildrenInAContainerAreFollowed|TestConformance|TestConformanceOfActions|TestConformanceOfSelectors|" +
+	"TestDataOfACallThatIsPutOff|TestDataOfFunctions|TestDenialByPath|TestDeniedCallsReturn|TestExpressionsOfOneSite|" +
+	"TestFieldsOfRecords|TestFilesAreHashed|TestFilesBeingOpenedAreHashed|TestFollowedAnew|TestForksAreFollowed|" +
+	"TestInstructionsAreTheSame|TestIterators|TestIteratorsInMemory|TestKernelAndGoComputeAlike|" +
+	"TestKernelAndGoJudgeReturnsAlike|TestKillAtTheReturn|TestLineagesThatDoNotFit|TestManyCallsReturn|TestNoRoomForOrigins|" +
+	"TestNoticesAreTakenBack|TestNumbersOfACallThatIsPutOff|TestOriginOfAMissedExec|TestOriginsOutliveTheirPolicy|" +
+	"TestParentsAreAskedFor|TestPathsFromRawTracepoints|TestPathsThatLeadNowhere|TestProgramsAreHashed|" +
+	"TestProgramsDoWhatRulesAsk|TestProgramsOfCalls|TestRateEnds|TestRateIsOfItsScope|TestRateIsOfTheValues|" +
+	"TestRateIsOfWhatChainsLeadTo|TestRateLeavesEnforcementAlone|TestRateLeavesRemoteActionsAlone|TestRatesForgetToMakeEvents|" +
+	"TestRestOfBytes|TestReturnsAreOfTheirCalls|TestReturnsInEachOther|TestRulesChangeDuringACall|TestRulesOfWorkloads|" +
+	"TestSetUpIsNoChange|TestStacksAndRatesOfReturns|TestStacksAtExit|TestStacksBehindLongStrings|TestStacksOfFunctions|" +
+	"TestStacksOfTracepoints|TestStructuresInMemory|TestStructuresOfFunctions|TestStructuresOfRawTracepoints|" +
+	"TestSystemCallsReturn|TestTaskEndsInACall|TestTextOfFunctions|TestTextsOfCallsAreSearched|TestTypesAtTheEndOfChains|" +
+	"TestTypesOfFilesAreKnown|TestUnixAddresses|TestVectorsOfFunctions|TestWhatFunctionsReturn"
 
 // labTypes are types of arguments that take two programs.
 const labTypes = "^(file|path|dentry|linux_binprm|kiocb|sock|skb|cred|net_device|user_namespace)$"
@@ -156,8 +179,9 @@ func programs() []string {
 	return []string{"agent/cmd/boltseald", "agent/cmd/boltseal", "hook", "nri-plugin", "test/actor"}
 }
 
-// columnTime bounds what a column takes; most take a tenth of it.
-const columnTime = 12 * time.Minute
+// columnTime bounds what a column takes; most take a tenth of it. Those of LongColumns
+// take most of it.
+const columnTime = 40 * time.Minute
 
 // Outcome is what came of a column.
 type Outcome struct {

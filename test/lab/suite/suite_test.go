@@ -170,6 +170,8 @@ func TestColumns(t *testing.T) {
 	packages := map[string]bool{}
 	for _, c := range Columns() {
 		names = append(names, c.Name)
+	}
+	for _, c := range slices.Concat(Columns(), LongColumns()) {
 		for _, p := range c.Parts {
 			packages[p.Package] = true
 		}

@@ -79,7 +79,12 @@ func churnRow(where string, some bool) row {
 
 // longRows are the promises that LongColumns are about.
 func longRows() []row {
-	return append(verdictRows(false), churnRow("system_call", false), churnRow("security_hook", false))
+	return append(verdictRows(false),
+		churnRow("system_call", false), churnRow("security_hook", false),
+		row{promise: "the language of policies, at real hooks", pkg: enginePackage},
+		row{promise: "the scenarios of the library", pkg: "test/e2e", test: "TestScenarios"},
+		row{promise: "the kernel is as described", pkg: describedPackage},
+	)
 }
 
 // unheard is the cell of what did not run.
