@@ -245,24 +245,34 @@ func siteConfig(s *site, shape shape) bpf.WireSiteConfig {
 		if s.name.Returns() && r.User() {
 			config.HasExit = 1
 		}
-		if (r.Kind == bpf.WireReadKindREAD_SOCK || r.Kind == bpf.WireReadKindREAD_SOCKET) && !r.Returned() && r.Chain == (compile.Chain{}) && config.SockKind == 0 {
+		if config.SockKind == 0 && isSock(r) {
 			config.SockKind, config.SockOffset = uint8(r.Kind), r.Offset
 		}
 	}
+	configParts(&config, shape.reads, buffers)
+	return config
+}
+
+// isSock tells whether a read is of a socket that is an argument itself.
+func isSock(r compile.Read) bool {
+	return (r.Kind == bpf.WireReadKindREAD_SOCK || r.Kind == bpf.WireReadKindREAD_SOCKET) && !r.Returned() && r.Chain == (compile.Chain{})
+}
+
+// configParts says where reads are that are of what others read.
+func configParts(config *bpf.WireSiteConfig, reads []compile.Read, buffers map[compile.Read]uint8) {
 	steps := 0
-	for i, r := range shape.reads {
+	for i, r := range reads {
 		if whole := r.Whole(); whole != r {
 			config.Read[i].String = buffers[whole]
 		}
 		switch r.Kind {
 		case bpf.WireReadKindREAD_GAINED:
-			config.Read[i].Offset, config.Read[i].Size = r.Operands(shape.reads)
+			config.Read[i].Offset, config.Read[i].Size = r.Operands(reads)
 		case bpf.WireReadKindREAD_EXPRESSION:
 			config.Read[i].Offset, config.Read[i].Size = uint16(steps), uint16(r.Steps())
 			steps += r.Steps()
 		}
 	}
-	return config
 }
 
 // expressionCode is the expressions of reads, one after the other.

@@ -181,9 +181,11 @@ func (h hook) actionError(action, v value, kind ActionKind) int32 {
 
 // hasPlace tells whether an action can be done where the hook is, and says why not.
 func (h hook) hasPlace(v value, kind ActionKind) bool {
-	switch {
-	case h.returning && (kind == Override || kind.notices()):
+	if h.returning && (kind == Override || kind.notices()) {
 		h.fault(v, "%s: the function has returned; in matchActions it comes in time", kind)
+		return false
+	}
+	switch {
 	case kind == Override && h.section == Tracepoints:
 		h.fault(v, "%s: a tracepoint only tells of an act and cannot stop it; %s and %s can", kind, LSMHooks, Kprobes)
 	case kind == Override && h.section == Fentries:

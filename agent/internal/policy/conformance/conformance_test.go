@@ -23,14 +23,18 @@ import (
 // parserSource is the source of the parser, of which no more is known by its own words.
 func parserSource(t *testing.T) []*ast.FuncDecl {
 	t.Helper()
-	packages, err := parser.ParseDir(token.NewFileSet(), "..", nil, parser.SkipObjectResolution)
-	if err != nil {
-		t.Fatal(err)
+	names, err := filepath.Glob("../*.go")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%q, %v", names, err)
 	}
 	var all []*ast.FuncDecl
-	for name, file := range packages["policy"].Files {
+	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
 		}
 		for _, d := range file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {

@@ -66,13 +66,17 @@ func (o occasion) signalHoles(calls []syscall) []Hole {
 	if kills && opens {
 		found = append(found, Hole{Name: "shared descriptors", Text: "a process that shares the table of descriptors (CLONE_FILES) can use what was opened, before or after the one that opened it is killed"})
 	}
-	ignorable := func(n uint8) bool { return n != 0 && n != 9 && n != 19 }
-	if o.rule(func(_ compile.Hook, r compile.Rule) bool {
-		return (ignorable(r.Signal) || ignorable(r.ReturnSignal)) && !r.Overrides || ignorable(r.NoticeSignal) && r.NoticeError == 0
-	}) {
+	if o.rule(func(_ compile.Hook, r compile.Rule) bool { return onlyIgnorable(r) }) {
 		found = append(found, Hole{Name: "signals can be handled", Text: "a process can handle, block or ignore this signal, and the first process of a pid namespace does not get it unless it handles it"})
 	}
 	return found
+}
+
+// onlyIgnorable tells whether a rule sends a signal that a process can ignore, and
+// does not make the call fail.
+func onlyIgnorable(r compile.Rule) bool {
+	ignorable := func(n uint8) bool { return n != 0 && n != 9 && n != 19 }
+	return (ignorable(r.Signal) || ignorable(r.ReturnSignal)) && !r.Overrides || ignorable(r.NoticeSignal) && r.NoticeError == 0
 }
 
 // hookHoles are those of what some hooks are about.

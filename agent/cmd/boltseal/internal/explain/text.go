@@ -63,28 +63,7 @@ func (h *Hook) text(b *strings.Builder) {
 		item(b, "reads", r)
 	}
 	for i, s := range h.Selectors {
-		name := fmt.Sprintf("rule %d", i)
-		switch {
-		case s.Never:
-			item(b, name, "never: no value satisfies "+join(s.Conditions, "and"))
-			continue
-		case len(s.Conditions) == 0 && i == 0:
-			item(b, name, "always")
-		case len(s.Conditions) == 0:
-			item(b, name, "otherwise")
-		default:
-			item(b, name, "if "+join(s.Conditions, "and"))
-		}
-		item(b, "", "then "+join(s.Actions, "and"))
-		if len(s.ReturnConditions) > 0 {
-			item(b, "", "and when it returns, reported only if "+join(s.ReturnConditions, "and"))
-		}
-		if len(s.ReturnActions) > 0 {
-			item(b, "", "and then, when it returns, "+join(s.ReturnActions, "and"))
-		}
-		if s.Label != "" {
-			item(b, "", "counted as "+s.Label)
-		}
+		s.text(b, i)
 	}
 	for _, m := range h.Mechanisms {
 		item(b, "by", m)
@@ -94,6 +73,32 @@ func (h *Hook) text(b *strings.Builder) {
 	}
 	if h.Absent != "" {
 		item(b, "by", "nothing: "+h.Absent)
+	}
+}
+
+// text writes a selector, the ith of its hook.
+func (s *Selector) text(b *strings.Builder, i int) {
+	name := fmt.Sprintf("rule %d", i)
+	switch {
+	case s.Never:
+		item(b, name, "never: no value satisfies "+join(s.Conditions, "and"))
+		return
+	case len(s.Conditions) == 0 && i == 0:
+		item(b, name, "always")
+	case len(s.Conditions) == 0:
+		item(b, name, "otherwise")
+	default:
+		item(b, name, "if "+join(s.Conditions, "and"))
+	}
+	item(b, "", "then "+join(s.Actions, "and"))
+	if len(s.ReturnConditions) > 0 {
+		item(b, "", "and when it returns, reported only if "+join(s.ReturnConditions, "and"))
+	}
+	if len(s.ReturnActions) > 0 {
+		item(b, "", "and then, when it returns, "+join(s.ReturnActions, "and"))
+	}
+	if s.Label != "" {
+		item(b, "", "counted as "+s.Label)
 	}
 }
 

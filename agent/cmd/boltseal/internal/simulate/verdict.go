@@ -14,10 +14,7 @@ import (
 
 // verdict is what a rule that matches does.
 func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
-	v = Ignored
-	if r.Post {
-		v = Reported
-	}
+	v = reports(r)
 	did := beside(r)
 	set := func(to Verdict, format string, args ...any) {
 		if !v.Enforces() {
@@ -31,34 +28,44 @@ func verdict(r *compile.Rule, mode policy.Mode) (v Verdict, detail string) {
 		}
 		return v, detail
 	}
-	if r.Signal == uint8(unix.SIGKILL) {
-		set(Killed, "killed")
-	}
-	if r.ReturnSignal == uint8(unix.SIGKILL) && r.Signal != r.ReturnSignal {
-		set(Killed, "killed as it returned")
-	}
-	if r.Overrides {
-		set(Denied, "denied with %s", result(r.Error))
-	}
-	if r.Signal != 0 && r.Signal != uint8(unix.SIGKILL) {
-		set(Signaled, "sent %s", signal(r.Signal))
-	}
-	if r.ReturnSignal != 0 && r.ReturnSignal != uint8(unix.SIGKILL) {
-		set(Signaled, "sent %s as it returned", signal(r.ReturnSignal))
-	}
-	if r.Notifies {
-		set(Notified, "left to the enforcers (%s, %s)", result(r.NoticeError), signal(r.NoticeSignal))
-	}
+	enforcement(r, set)
 	detail = strings.Join(did, " and ")
 	if mode == policy.Enforce {
 		return v, detail
 	}
 	// What only reports does nothing to the process.
-	v = Ignored
+	return reports(r), "mode monitor; in mode enforce " + detail
+}
+
+// reports is what a rule does that does nothing to the process.
+func reports(r *compile.Rule) Verdict {
 	if r.Post {
-		v = Reported
+		return Reported
 	}
-	return v, "mode monitor; in mode enforce " + detail
+	return Ignored
+}
+
+// enforcement says what a rule does to the process, the strongest first.
+func enforcement(r *compile.Rule, set func(to Verdict, format string, args ...any)) {
+	const kill = uint8(unix.SIGKILL)
+	if r.Signal == kill {
+		set(Killed, "killed")
+	}
+	if r.ReturnSignal == kill && r.Signal != kill {
+		set(Killed, "killed as it returned")
+	}
+	if r.Overrides {
+		set(Denied, "denied with %s", result(r.Error))
+	}
+	if r.Signal != 0 && r.Signal != kill {
+		set(Signaled, "sent %s", signal(r.Signal))
+	}
+	if r.ReturnSignal != 0 && r.ReturnSignal != kill {
+		set(Signaled, "sent %s as it returned", signal(r.ReturnSignal))
+	}
+	if r.Notifies {
+		set(Notified, "left to the enforcers (%s, %s)", result(r.NoticeError), signal(r.NoticeSignal))
+	}
 }
 
 // beside is what is done after a match but to the process: by the agent only where
