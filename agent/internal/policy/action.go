@@ -179,13 +179,16 @@ func (h hook) actionError(action, v value, kind ActionKind) int32 {
 	return 0
 }
 
+// tooLate tells whether an action would be done when there is nothing left to stop.
+func (h hook) tooLate(kind ActionKind) bool {
+	return h.returning && (kind == Override || kind.notices())
+}
+
 // hasPlace tells whether an action can be done where the hook is, and says why not.
 func (h hook) hasPlace(v value, kind ActionKind) bool {
-	if h.returning && (kind == Override || kind.notices()) {
-		h.fault(v, "%s: the function has returned; in matchActions it comes in time", kind)
-		return false
-	}
 	switch {
+	case h.tooLate(kind):
+		h.fault(v, "%s: the function has returned; in matchActions it comes in time", kind)
 	case kind == Override && h.section == Tracepoints:
 		h.fault(v, "%s: a tracepoint only tells of an act and cannot stop it; %s and %s can", kind, LSMHooks, Kprobes)
 	case kind == Override && h.section == Fentries:
