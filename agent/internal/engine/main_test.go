@@ -62,7 +62,10 @@ func TestMain(m *testing.M) {
 func TestWithoutTaskStorage(t *testing.T) {
 	kerneltest.WithoutTaskStorage(t, "TestChangesAreAtomic", "TestApplyWaits", "TestValuesThatDoNotFit",
 		"TestSetsThatDoNotFit", "TestLimitsOfSitesAndPolicies", "TestResolve", "TestGracePeriodsStandBetween",
-		"TestNoActIsLostWhenVersionsAreDeleted")
+		"TestNoActIsLostWhenVersionsAreDeleted",
+		// Values and how they are compared.
+		"TestConformance.*", "TestKernelAndGo.*", "TestChainsAreJudgedAlike", ".*InMemory", "TestStructures.*", "TestTypes.*",
+		"TestExpressions.*", "TestInstructions.*", "TestUnixAddresses", "TestBytesOfCalls", "TestFieldsOfRecords", "TestChurn", "TestModeStorm")
 }
 
 // actsOnDemand reads numbers from standard input and does the act, chroot of what
