@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -43,6 +44,13 @@ func main() {
 	}
 }
 
+// engine is the package whose tests compare the most: with the race detector they
+// take five times as long. It is run with it where something goes on at once.
+const (
+	engine     = summary.Module + "/agent/internal/engine"
+	concurrent = "^(TestChurn|TestModeStorm|TestChangesAreAtomic|TestApplyWaits|TestRulesChangeDuringACall|TestNoActIsLostWhenVersionsAreDeleted)$"
+)
+
 // run runs all tests and reports whether each of them passed or was rightly skipped.
 func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 	strict, err := decideStrict(w)
@@ -59,7 +67,14 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 		fmt.Fprintln(w, "race detector: not used, because gcc is missing (Debian packages gcc, libc6-dev)")
 	}
 	s := summary.New()
-	for _, phase := range [][]string{append(race, inner...), append([]string{"-count=1", "-p=1"}, outer...)} {
+	inner = slices.DeleteFunc(inner, func(pkg string) bool { return pkg == engine })
+	phases := [][]string{
+		append(race[:len(race):len(race)], inner...), {"-count=1", engine}, append([]string{"-count=1", "-p=1"}, outer...),
+	}
+	if len(args) == 0 {
+		phases = append(phases, append(race[:len(race):len(race)], "-run", concurrent, engine))
+	}
+	for _, phase := range phases {
 		if err := test(ctx, w, s, append(args[:len(args):len(args)], phase...)); err != nil {
 			return false, err
 		}
