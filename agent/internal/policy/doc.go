@@ -184,9 +184,9 @@
 // so counts those that there would be at the return. What is returned is read as it is:
 // there is no path from it. A returnArg without a type has that which the kernel tells.
 //
-// An argument with returnCopy, of type string or char_buf, is read when the function
-// returns; of a char_buf as many bytes as it returned, and no more than the argument
-// that sizeArgIndex names says. Such a hook waits for the return also without
+// An argument with returnCopy, of type string, int32_arr or char_buf, is read when the
+// function returns; of a char_buf as many bytes as it returned, and no more than the
+// argument that sizeArgIndex names says. Such a hook waits for the return also without
 // "return: true". Filters on the return are of matchReturnArgs alone.
 //
 // # Owners of sockets

@@ -125,8 +125,10 @@ func (d *decoder) returnCopy(v value, h *Hook, a Arg) {
 	switch {
 	case h.Section != Kprobes && h.Section != Fentries:
 		d.fault(v, "%s have no return: returnCopy is for %s and %s", h.Section, Kprobes, Fentries)
-	case a.Type != ArgString && a.Type != ArgCharBuf:
-		d.fault(v, "%s does not change until the function returns: returnCopy is for %s and %s", a.Type, ArgString, ArgCharBuf)
+	case a.Type != ArgString && a.Type != ArgCharBuf && a.Type != ArgInt32Array:
+		d.fault(v, "%s does not change until the function returns: returnCopy is for %s, %s and %s", a.Type, ArgString, ArgCharBuf, ArgInt32Array)
+	case a.MaxData:
+		d.fault(v, "is for the first bytes, and maxData for more of what there is at the entry: leave one of them out")
 	case a.Resolve != "":
 		d.fault(v, "is for what the argument itself points to: leave resolve out")
 	}

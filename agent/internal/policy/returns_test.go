@@ -138,7 +138,8 @@ func TestReturnFaults(t *testing.T) {
 			name: "filter on a copy", text: kprobe("args: [{index: 0, type: string, returnCopy: true}], selectors: [{matchArgs: [{index: 0, operator: Equal, values: [x]}]}]"),
 			path: at + ".selectors[0].matchArgs[0]", line: 7, reason: "write the argument a second time without returnCopy",
 		},
-		{name: "copy of a number", text: kprobe("args: [{index: 0, type: int, returnCopy: true}]"), path: at + ".args[0].returnCopy", line: 7, reason: "returnCopy is for string and char_buf"},
+		{name: "copy of a number", text: kprobe("args: [{index: 0, type: int, returnCopy: true}]"), path: at + ".args[0].returnCopy", line: 7, reason: "returnCopy is for string, char_buf and int32_arr"},
+		{name: "copy of more", text: kprobe("args: [{index: 0, type: char_buf, sizeArgIndex: 2, maxData: true, returnCopy: true}]"), path: at + ".args[0].returnCopy", line: 7, reason: "leave one of them out"},
 		{name: "copy at a tracepoint", text: hookWith("    - {index: 1, type: string, returnCopy: true}\n"), path: "spec.tracepoints[0].args[4].returnCopy", line: 14, reason: "tracepoints have no return"},
 	} {
 		t.Run(c.name, c.run)
