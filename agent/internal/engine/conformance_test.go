@@ -281,7 +281,7 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	runtime.KeepAlive(s)
-	report(t, types, operators, shown, refused)
+	report(t, "", types, operators, shown, refused)
 }
 
 // shows has the filters about a site's arguments judged.
@@ -334,12 +334,16 @@ func (j *judges) refuses(of argument, op conformance.Operator) error {
 		// What it is of is known when the kernel is.
 		_, err = compile.Compile(p, j.kernel)
 	}
+	return refusedFor(err, "spec.tracepoints[0].selectors[0].matchArgs[0].", op)
+}
+
+// refusedFor is nil for the error that refuses the operator of a filter.
+func refusedFor(err error, filter string, op conformance.Operator) error {
 	faults := policy.Faults(err)
 	if len(faults) != 1 {
 		return fmt.Errorf("not refused by one fault: %v", err)
 	}
-	at, want := faults[0].Path, "spec.tracepoints[0].selectors[0].matchArgs[0]."
-	if at != want+"operator" && (at != want+"values[0]" || op.Operands != "cel") {
+	if at := faults[0].Path; at != filter+"operator" && (at != filter+"values[0]" || op.Operands != "cel") {
 		return fmt.Errorf("the fault is at %s: %w", at, faults[0])
 	}
 	return nil
@@ -347,7 +351,7 @@ func (j *judges) refuses(of argument, op conformance.Operator) error {
 
 // report prints the table: "+-" where a filter that holds and one that does not were
 // judged by both, and refused operators by their number.
-func report(t *testing.T, types []conformance.Type, operators []conformance.Operator, shown shown, refused map[[2]string]bool) {
+func report(t *testing.T, what string, types []conformance.Type, operators []conformance.Operator, shown shown, refused map[[2]string]bool) {
 	t.Helper()
 	hold, fail := 0, 0
 	for _, typ := range types {
@@ -364,8 +368,8 @@ func report(t *testing.T, types []conformance.Type, operators []conformance.Oper
 				line += " " + op.Name
 			}
 		}
-		testenv.Report(t, "conformance: %s -> %s:%s; %d refused", typ, typ.Field, line, without)
+		testenv.Report(t, "conformance: %s%s -> %s:%s; %d refused", what, typ, typ.Field, line, without)
 	}
-	testenv.Report(t, "conformance: %d types x %d operators: %d shown, by %d filters that hold and %d that do not; %d refused; none empty",
-		len(types), len(operators), len(shown), hold, fail, len(refused))
+	testenv.Report(t, "conformance: %s%d types x %d operators: %d shown, by %d filters that hold and %d that do not; %d refused; none empty",
+		what, len(types), len(operators), len(shown), hold, fail, len(refused))
 }

@@ -115,11 +115,17 @@ type verdict struct{ plain, kernel bool }
 // load compiles a policy and puts it in force, alone.
 func (j *judges) load(t *testing.T, text string, of trial) PolicyID {
 	t.Helper()
+	return j.loadFor(t, j.kernel, text, of)
+}
+
+// loadFor is load for a kernel.
+func (j *judges) loadFor(t *testing.T, k compile.Kernel, text string, of trial) PolicyID {
+	t.Helper()
 	p, err := policy.Parse([]byte(text))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	compiled, err := compile.Compile(p, j.kernel)
+	compiled, err := compile.Compile(p, k)
 	if err != nil {
 		t.Fatal(err)
 	}

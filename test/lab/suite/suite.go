@@ -131,7 +131,7 @@ func languagePart() Part {
 // languageTests are those of it that are not run on every kernel each time.
 const languageTests = "TestArgumentsOfCallsAreComputed|TestBuffersAreReadAtTheReturn|TestBytesOfCalls|TestCapabilitiesOfTasks|" +
 	"TestCapabilitySets|TestChainsAreJudgedAlike|TestChangeIsKilled|TestChangesAreSinceExec|" +
-	"TestChildrenInAContainerAreFollowed|TestConformance|TestConformanceOfActions|TestConformanceOfSelectors|" +
+	"TestChildrenInAContainerAreFollowed|TestConformance|TestConformanceOfActions|TestConformanceOfReturns|TestConformanceOfSelectors|" +
 	"TestDataOfACallThatIsPutOff|TestDataOfFunctions|TestDenialByPath|TestDeniedCallsReturn|TestExpressionsOfOneSite|" +
 	"TestFieldsOfRecords|TestFilesAreHashed|TestFilesBeingOpenedAreHashed|TestFollowedAnew|TestForksAreFollowed|" +
 	"TestInstructionsAreTheSame|TestIterators|TestIteratorsInMemory|TestKernelAndGoComputeAlike|" +
