@@ -145,16 +145,34 @@ func alone(p *policy.Policy, h policy.Hook, k Kernel) ([]compile.Hook, error) {
 	return compiled.Hooks, nil
 }
 
+// typed is the hook with the types that the kernel tells. Without hooks it is
+// refused or left out, and the kernel tells nothing.
+func typed(h policy.Hook, hooks []compile.Hook) policy.Hook {
+	if len(hooks) == 0 {
+		return h
+	}
+	if with, err := h.WithTypes(hooks[0].Types); err == nil {
+		h = with
+	}
+	if result := hooks[0].Result; result != nil {
+		if with, err := h.WithReturnType(result.Type); err == nil {
+			h = with
+		}
+	}
+	return h
+}
+
 func (e *Explanation) addHook(p *policy.Policy, h policy.Hook, k Kernel) {
 	out := Hook{
 		Path: h.Path(), When: when(h), Message: h.Message, Tags: append([]string{}, h.Tags...),
 		Reads: []string{}, Selectors: []Selector{}, Mechanisms: []string{}, Guarantees: []string{}, Holes: []string{},
 	}
+	hooks, err := alone(p, h, k)
+	h = typed(h, hooks)
 	names := argNames(h, k)
 	for i, a := range h.Args {
 		out.Reads = append(out.Reads, readWords(names[i], a))
 	}
-	hooks, err := alone(p, h, k)
 	switch {
 	case err != nil:
 		out.Absent = "this kernel refuses it"
