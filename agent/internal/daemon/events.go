@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/boltseal/boltseal/agent/internal/control"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/enrich"
@@ -153,11 +151,12 @@ func (e *events) handle(ev event.Event) {
 func (e *events) Stream(
 	ctx context.Context, r *tetragon.GetEventsRequest, subscribed func() error, send func(*tetragon.GetEventsResponse) error,
 ) error {
-	passes, err := compileRequest(r)
+	options, err := compileRequest(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", server.ErrFilter, err)
 	}
-	sub, err := e.hub.Subscribe(ctx, passes, e.queue)
+	options.Queue = e.queue
+	sub, err := e.hub.Subscribe(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -165,49 +164,39 @@ func (e *events) Stream(
 	if err := subscribed(); err != nil {
 		return err
 	}
-	told := uint64(0)
-	for {
-		next, err := sub.Next(ctx)
-		if errors.Is(err, export.ErrClosed) || ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if lost := sub.Lost(); lost > told {
-			if err := send(e.lost(lost - told)); err != nil {
-				return err
-			}
-			told = lost
-		}
-		if err := send(next); err != nil {
-			return err
-		}
-	}
-}
-
-// lost tells a subscriber how many events it was too slow for.
-func (e *events) lost(n uint64) *tetragon.GetEventsResponse {
-	return &tetragon.GetEventsResponse{
-		NodeName: e.node, Time: timestamppb.Now(),
-		Event: &tetragon.GetEventsResponse_RateLimitInfo{RateLimitInfo: &tetragon.RateLimitInfo{NumberOfDroppedProcessEvents: n}},
-	}
+	return sub.Stream(ctx, send)
 }
 
 // compileRequest refuses what this version does not do.
-func compileRequest(r *tetragon.GetEventsRequest) (export.Filter, error) {
-	if r.GetAggregationOptions() != nil {
-		return nil, errors.New("aggregation_options: not supported by this version")
-	}
+func compileRequest(r *tetragon.GetEventsRequest) (export.Options, error) {
 	if unknown := r.ProtoReflect().GetUnknown(); len(unknown) > 0 {
-		return nil, errors.New("fields that this version does not know")
+		return export.Options{}, errors.New("fields that this version does not know")
 	}
-	if len(r.GetFieldFilters()) > 0 {
+	aggregation, err := export.NewAggregation(r.GetAggregationOptions())
+	if err != nil {
+		return export.Options{}, fmt.Errorf("aggregation_options.%w", err)
+	}
+	v, err := compileView(r.GetAllowList(), r.GetDenyList(), r.GetFieldFilters())
+	if err != nil {
+		return export.Options{}, err
+	}
+	return export.Options{Name: "GetEvents", View: v, Aggregation: aggregation}, nil
+}
+
+// view is a filter as export asks for it.
+type view struct{ *filter.Filter }
+
+// Project is the event itself.
+func (view) Project(e *tetragon.GetEventsResponse) *tetragon.GetEventsResponse { return e }
+
+// compileView is what a subscriber gets of events.
+func compileView(allow, deny []*tetragon.Filter, fields []*tetragon.FieldFilter) (export.View, error) {
+	if len(fields) > 0 {
 		return nil, errors.New("field_filters: not supported by this version")
 	}
-	f, err := filter.Compile(r.GetAllowList(), r.GetDenyList())
+	f, err := filter.Compile(allow, deny)
 	if err != nil {
 		return nil, err
 	}
-	return f.Passes, nil
+	return view{f}, nil
 }
