@@ -37,8 +37,8 @@ type Origin struct {
 	Labels map[string]string
 }
 
-// missing tells that n events are missing.
-func (o Origin) missing(n uint64) *tetragon.GetEventsResponse {
+// Missing tells that n events are missing.
+func (o Origin) Missing(n uint64) *tetragon.GetEventsResponse {
 	return &tetragon.GetEventsResponse{
 		NodeName: o.Node, ClusterName: o.Cluster, NodeLabels: o.Labels, Time: timestamppb.Now(),
 		Event: &tetragon.GetEventsResponse_RateLimitInfo{RateLimitInfo: &tetragon.RateLimitInfo{NumberOfDroppedProcessEvents: n}},

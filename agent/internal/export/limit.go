@@ -74,5 +74,5 @@ func (l *limiter) event(ctx context.Context, until time.Time) (*tetragon.GetEven
 func (l *limiter) tell() *tetragon.GetEventsResponse {
 	n := l.dropped
 	l.dropped = 0
-	return l.origin.missing(n)
+	return l.origin.Missing(n)
 }

@@ -109,7 +109,7 @@ func (q *queue) next(ctx context.Context, until time.Time) (*tetragon.GetEventsR
 				return nil, errTime
 			}
 		case lost > 0:
-			return q.origin.missing(lost), nil
+			return q.origin.Missing(lost), nil
 		case closed:
 			return nil, ErrClosed
 		default:
