@@ -13,7 +13,6 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/enrich"
 	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/agent/internal/export"
-	"github.com/boltseal/boltseal/agent/internal/filter"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
@@ -34,7 +33,6 @@ type events struct {
 	hub      export.Hub
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
-	node   string
 	queue  int
 	log    *slog.Logger
 }
@@ -45,13 +43,15 @@ func newEvents(a *agent) (*events, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &events{reader: r, control: a.control, node: a.node, queue: a.config.EventQueue, log: log}
+	labels := nodeLabels(a.config.NodeLabels, a.node)
+	e := &events{reader: r, control: a.control, queue: a.config.EventQueue, log: log}
+	e.hub.Origin = export.Origin{Node: a.node, Cluster: a.config.ClusterName, Labels: labels}
 	if a.remote != nil {
 		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
 	}
 	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
 	e.enricher, err = enrich.New(enrich.Options{
-		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
+		Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
 		BootTime: kernel.BootTime,
 		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
 	})
@@ -181,22 +181,4 @@ func compileRequest(r *tetragon.GetEventsRequest) (export.Options, error) {
 		return export.Options{}, err
 	}
 	return export.Options{Name: "GetEvents", View: v, Aggregation: aggregation}, nil
-}
-
-// view is a filter as export asks for it.
-type view struct{ *filter.Filter }
-
-// Project is the event itself.
-func (view) Project(e *tetragon.GetEventsResponse) *tetragon.GetEventsResponse { return e }
-
-// compileView is what a subscriber gets of events.
-func compileView(allow, deny []*tetragon.Filter, fields []*tetragon.FieldFilter) (export.View, error) {
-	if len(fields) > 0 {
-		return nil, errors.New("field_filters: not supported by this version")
-	}
-	f, err := filter.Compile(allow, deny)
-	if err != nil {
-		return nil, err
-	}
-	return view{f}, nil
 }

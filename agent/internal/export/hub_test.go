@@ -25,7 +25,7 @@ func event(n int) *tetragon.GetEventsResponse {
 type wants func(*tetragon.GetEventsResponse) bool
 
 func (w wants) Passes(e *tetragon.GetEventsResponse) bool { return w(e) }
-func (wants) Project(e *tetragon.GetEventsResponse) *tetragon.GetEventsResponse {
+func (wants) Fields(e *tetragon.GetEventsResponse) *tetragon.GetEventsResponse {
 	return e
 }
 

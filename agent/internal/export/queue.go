@@ -127,7 +127,7 @@ func (q *queue) project(e *tetragon.GetEventsResponse) *tetragon.GetEventsRespon
 			q.count(&q.filtered)
 			return nil
 		}
-		e = q.view.Project(e)
+		e = q.view.Fields(e)
 	}
 	q.count(&q.sent)
 	return e

@@ -16,9 +16,9 @@ import (
 type View interface {
 	// Passes tells whether the subscriber wants an event, which it must not modify.
 	Passes(*tetragon.GetEventsResponse) bool
-	// Project is what the subscriber gets of an event that passes: the event itself,
+	// Fields is what the subscriber gets of an event that passes: the event itself,
 	// or another that shares with it what it likes and modifies nothing of it.
-	Project(*tetragon.GetEventsResponse) *tetragon.GetEventsResponse
+	Fields(*tetragon.GetEventsResponse) *tetragon.GetEventsResponse
 }
 
 // Options are those of a subscription; the zero Options are for every event.
