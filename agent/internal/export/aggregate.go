@@ -20,8 +20,9 @@ const (
 	// DefaultBuffer is how many different events are counted at once.
 	DefaultBuffer = 10_000
 
-	// MaxWindow and MaxBuffer bound how long events, and how many, are held back.
+	// MaxWindow is the longest that a client can have events held back.
 	MaxWindow = time.Hour
+	// MaxBuffer is the most of them that it can.
 	MaxBuffer = 1 << 20
 )
 

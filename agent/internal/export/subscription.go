@@ -110,14 +110,14 @@ func (s *Subscription) Next(ctx context.Context) (*tetragon.GetEventsResponse, e
 // which is no error, or send fails.
 func (s *Subscription) Stream(ctx context.Context, send func(*tetragon.GetEventsResponse) error) error {
 	for {
-		e, err := s.Next(ctx)
-		if errors.Is(err, ErrClosed) || ctx.Err() != nil {
+		switch e, err := s.Next(ctx); {
+		case err == nil:
+			if err := send(e); err != nil {
+				return err
+			}
+		case errors.Is(err, ErrClosed), errors.Is(err, ctx.Err()):
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := send(e); err != nil {
+		default:
 			return err
 		}
 	}
