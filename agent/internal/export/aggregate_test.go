@@ -123,6 +123,61 @@ func TestWindowEndsUnderLoad(t *testing.T) {
 	})
 }
 
+// TestLateEventsAreOfTheNextWindow: who reads late finds them waiting.
+func TestLateEventsAreOfTheNextWindow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var h Hub
+		s := aggregated(t, &h, 10*time.Second, 100)
+		publish(&h, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if e, err := s.Next(ctx); err == nil {
+			t.Errorf("%v before the end of the window", e)
+		}
+		<-time.After(10 * time.Second)
+		publish(&h, 1, 1)
+		h.Close()
+		if got := counts(t, s); got != "1×1 1×2" {
+			t.Errorf("%s", got)
+		}
+	})
+}
+
+// steady is a source that has an event each second, all equal.
+type steady struct{}
+
+func (steady) next(context.Context, time.Time) (*tetragon.GetEventsResponse, error) {
+	<-time.After(time.Second)
+	return event(1), nil
+}
+
+// TestWaitsAreBoundedUnderLoad: also while events keep coming that are counted or
+// filtered.
+func TestWaitsAreBoundedUnderLoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var h Hub
+		defer h.Close()
+		unwanted := subscribe(t, &h, wants(func(*tetragon.GetEventsResponse) bool {
+			<-time.After(time.Second)
+			return false
+		}), 0)
+		for n := range 100 {
+			h.Publish(event(n))
+		}
+		for name, from := range map[string]source{
+			"counted": newAggregator(steady{}, Aggregation{Window: time.Hour, Buffer: 9}), "filtered": unwanted.queue,
+		} {
+			begin := time.Now()
+			e, err := from.next(t.Context(), begin.Add(5*time.Second))
+			if past := time.Since(begin); !errors.Is(err, errTime) || past != 5*time.Second {
+				t.Errorf("%s: %v, %v after %v", name, e, err, past)
+			}
+		}
+	})
+}
+
 func TestFullBufferIsFlushedEarly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
