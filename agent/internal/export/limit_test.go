@@ -3,9 +3,12 @@
 package export
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
 func limited(t *testing.T, h *Hub, n int, o Options) *Subscription {
@@ -99,4 +102,29 @@ func TestLossIsNotLimited(t *testing.T) {
 	if got := counts(t, s); got != "1 -1 -1" {
 		t.Errorf("%s", got)
 	}
+}
+
+// late is a source whose events come when they come, whatever it was asked for.
+type late []time.Duration
+
+func (l *late) next(context.Context, time.Time) (*tetragon.GetEventsResponse, error) {
+	if len(*l) == 0 {
+		return nil, ErrClosed
+	}
+	<-time.After((*l)[0])
+	*l = (*l)[1:]
+	return event(len(*l)), nil
+}
+
+// TestLimitTellsBeforeALateEvent: one that came after the minute had ended.
+func TestLimitTellsBeforeALateEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter{from: &late{0, 0, 90 * time.Second, 0}, perMinute: 1}
+		for _, want := range []string{"3", "-1", "1", "-1"} {
+			if e, err := l.next(t.Context(), time.Time{}); err != nil || name(e) != want {
+				t.Errorf("%v, %v; want %s", e, err, want)
+			}
+		}
+	})
 }
