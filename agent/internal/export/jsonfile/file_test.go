@@ -238,7 +238,9 @@ func TestPackingThatWasCutShort(t *testing.T) {
 	}
 	o := options(filepath.Join(dir, "e"))
 	o.Compress = true
-	open(t, o)
+	var log bytes.Buffer
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	f := open(t, o)
 	eventually(t, "all is packed", func() bool {
 		left, err := filepath.Glob(filepath.Join(dir, old+"?"))
 		return err == nil && len(left) == 0
@@ -246,6 +248,9 @@ func TestPackingThatWasCutShort(t *testing.T) {
 	all := files(t, dir)
 	if len(all) != 3 || all[old+"0.gz"] != "first\n" || all[old+"1.gz"] != "second\n" {
 		t.Errorf("files: %v", all)
+	}
+	if err := f.Close(); err != nil || log.Len() > 0 {
+		t.Errorf("%v; log:\n%s", err, log.String())
 	}
 }
 
