@@ -72,7 +72,7 @@ func block(t *testing.T, mark string) string {
 // TestReadmeBlocksAreTested: a block that nobody runs is wrong sooner or later.
 func TestReadmeBlocksAreTested(t *testing.T) {
 	t.Parallel()
-	known := []string{"run by .ci/run", "also run by .ci/run", "given to podman by test/runtimes", "run in order", "run until interrupted", "run without an agent", "merged into a bundle that is run", "checked", "also checked"}
+	known := []string{"run by .ci/run", "also run by .ci/run", "given to podman by test/runtimes", "run in order", "run until interrupted", "run without an agent", "merged into a bundle that is run", "checked", "also checked", "given to an agent by TestExports"}
 	for mark := range readme(t) {
 		if !slices.Contains(known, mark) && !strings.HasPrefix(mark, "not run: ") {
 			t.Errorf("README.md has a block that is %q; tests know: %s", mark, strings.Join(known, ", "))

@@ -70,7 +70,7 @@ func touching() []string {
 	return []string{
 		"agent/internal/kernel", "agent/internal/cgroup", "agent/internal/seal", "agent/internal/engine",
 		"agent/internal/attach", "agent/internal/reader", "agent/internal/stack", "agent/internal/store",
-		"agent/internal/policydir", "agent/internal/remote",
+		"agent/internal/policydir", "agent/internal/remote", "agent/internal/export/jsonfile",
 	}
 }
 

@@ -62,10 +62,31 @@ type Config struct {
 	// ExposeStackAddresses: stacks in events have addresses, which tell where the
 	// kernel and programs are in memory.
 	ExposeStackAddresses bool `yaml:"expose-stack-addresses"`
+	// ClusterName is the cluster's name in events; empty = none.
+	ClusterName string `yaml:"cluster-name"`
+
+	// ExportFilename is the file that events are written to; empty = none. It and the
+	// settings after it are those of one Export, by the names that operators know.
+	ExportFilename              string        `yaml:"export-filename"`
+	ExportFileMaxSizeMB         int           `yaml:"export-file-max-size-mb"`
+	ExportFileRotationInterval  time.Duration `yaml:"export-file-rotation-interval"`
+	ExportFileMaxBackups        int           `yaml:"export-file-max-backups"`
+	ExportFileCompress          bool          `yaml:"export-file-compress"`
+	ExportFilePerm              string        `yaml:"export-file-perm"`
+	ExportRateLimit             int           `yaml:"export-rate-limit"`
+	ExportAllowlist             string        `yaml:"export-allowlist"`
+	ExportDenylist              string        `yaml:"export-denylist"`
+	ExportFieldFilters          string        `yaml:"export-field-filters"`
+	EnableExportAggregation     bool          `yaml:"enable-export-aggregation"`
+	ExportAggregationWindowSize time.Duration `yaml:"export-aggregation-window-size"`
+	ExportAggregationBufferSize int           `yaml:"export-aggregation-buffer-size"`
+	// Exports are more files; they have no flag.
+	Exports []Export `yaml:"exports"`
 }
 
 // Default is the configuration of an agent that is told nothing.
 func Default() Config {
+	export := defaultExport()
 	return Config{
 		ServerAddress:  "unix:///run/boltseal/boltseal.sock",
 		LogLevel:       "info",
@@ -79,6 +100,10 @@ func Default() Config {
 		RemovedGrace:   30 * time.Second,
 		ProcessCache:   65_536,
 		EventQueue:     10_000,
+
+		ExportFileMaxSizeMB: export.MaxSizeMB, ExportFileMaxBackups: export.MaxBackups, ExportFilePerm: export.Permissions,
+		ExportRateLimit:             export.RateLimit,
+		ExportAggregationWindowSize: export.Aggregation.WindowSize, ExportAggregationBufferSize: export.Aggregation.BufferSize,
 	}
 }
 

@@ -70,6 +70,37 @@ removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
 expose-stack-addresses: true
+cluster-name: cluster
+export-filename: /events.json
+export-file-max-size-mb: 11
+export-file-rotation-interval: 1h
+export-file-max-backups: 0
+export-file-compress: true
+export-file-perm: 0640
+export-rate-limit: 0
+export-allowlist: '{"pid":[1]}'
+export-denylist: '{"pid":[2]}'
+export-field-filters: '{"fields":"process"}'
+enable-export-aggregation: true
+export-aggregation-window-size: 2s
+export-aggregation-buffer-size: 3
+exports: ` + allExports
+
+// allExports are two exports, one of which leaves all out that it can.
+const allExports = `
+- file: /least.json
+- name: other
+  file: /other.json
+  max-size-mb: 1
+  rotation-interval: 24h
+  max-backups: 0
+  compress: true
+  permissions: 0644
+  rate-limit: 0
+  allow-list: a
+  deny-list: d
+  field-filters: f
+  aggregation: {window-size: 1m}
 `
 
 func TestFile(t *testing.T) {
@@ -83,9 +114,19 @@ func TestFile(t *testing.T) {
 		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
-		ExposeStackAddresses: true,
+		ExposeStackAddresses: true, ClusterName: "cluster",
+		ExportFilename: "/events.json", ExportFileMaxSizeMB: 11, ExportFileRotationInterval: time.Hour, ExportFileCompress: true,
+		ExportFilePerm: "0640", ExportAllowlist: `{"pid":[1]}`, ExportDenylist: `{"pid":[2]}`, ExportFieldFilters: `{"fields":"process"}`,
+		EnableExportAggregation: true, ExportAggregationWindowSize: 2 * time.Second, ExportAggregationBufferSize: 3,
+		Exports: []Export{
+			{File: "/least.json", MaxSizeMB: 10, MaxBackups: 5, Permissions: "600", RateLimit: -1},
+			{
+				Name: "other", File: "/other.json", MaxSizeMB: 1, RotationInterval: 24 * time.Hour, Compress: true, Permissions: "0644",
+				AllowList: "a", DenyList: "d", FieldFilters: "f", Aggregation: &ExportAggregation{time.Minute, 10_000},
+			},
+		},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Export{})); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)
 	}
 	if got.SocketPath() != "/run/other.sock" || Default().SocketPath() != "/run/boltseal/boltseal.sock" || got.Level() != slog.LevelDebug {
@@ -100,7 +141,8 @@ func TestEveryFieldHasFlagAndKey(t *testing.T) {
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	Register(flags)
 	for field := range reflect.TypeFor[Config]().Fields() {
-		if key := field.Tag.Get("yaml"); key == "" || flags.Lookup(key) == nil {
+		// The list of exports is the one that has none; each of its settings has.
+		if key := field.Tag.Get("yaml"); key != "exports" && (key == "" || flags.Lookup(key) == nil) {
 			t.Errorf("field %s has the key %q and no flag of that name", field.Name, key)
 		}
 		if !strings.Contains(allSettings, field.Tag.Get("yaml")+": ") {
@@ -135,16 +177,22 @@ func TestFlagsOverrideFile(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"log-levels: info\nring: 1\n":               "line 1: unknown key log-levels\nline 2: unknown key ring",
-		"max-containers: many\n":                    "line 1: cannot unmarshal",
-		"log-level: info\nlog-level: debug\n":       `line 2: mapping key "log-level" already defined at line 1`,
-		"log-level: info\n---\nlog-level: debug\n":  "more than one YAML document",
-		"- log-level\n":                             "line 1: cannot unmarshal",
-		"log-level: [\n":                            "yaml: line",
-		"log-level: loud\n":                         `invalid configuration: log-level: "loud" is none of debug, info, warn, error`,
-		"# " + strings.Repeat("x", maxFileBytes):    "more than 1048576 bytes",
-		"removed-grace: soon\n":                     "line 1: cannot unmarshal",
-		"runtime-names: &a [x, *a]\nspool-dir: a\n": "yaml: ",
+		"log-levels: info\nring: 1\n":                "line 1: unknown key log-levels\nline 2: unknown key ring",
+		"max-containers: many\n":                     "line 1: cannot unmarshal",
+		"exports:\n- file: /a\n  rate: 1\n":          "line 3: unknown key rate",
+		"exports: [{file: /a, max-size-mb: big}]\n":  "line 1: cannot unmarshal",
+		"exports: [{file: /a, aggregation: []}]\n":   "line 1: cannot unmarshal",
+		"exports: [{file: /a, aggregation: {x: 1}}]": "line 1: unknown key x",
+		"exports: {}\n":                              "line 1: cannot unmarshal",
+		"exports: [1]\n":                             "line 1: cannot unmarshal",
+		"log-level: info\nlog-level: debug\n":        `line 2: mapping key "log-level" already defined at line 1`,
+		"log-level: info\n---\nlog-level: debug\n":   "more than one YAML document",
+		"- log-level\n":                              "line 1: cannot unmarshal",
+		"log-level: [\n":                             "yaml: line",
+		"log-level: loud\n":                          `invalid configuration: log-level: "loud" is none of debug, info, warn, error`,
+		"# " + strings.Repeat("x", maxFileBytes):     "more than 1048576 bytes",
+		"removed-grace: soon\n":                      "line 1: cannot unmarshal",
+		"runtime-names: &a [x, *a]\nspool-dir: a\n":  "yaml: ",
 	} {
 		c, err := load(t, text, noEnv)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -212,6 +260,32 @@ func TestValidate(t *testing.T) {
 		{"removed-grace", func(c *Config) { c.RemovedGrace = 2 * time.Hour }},
 		{"process-cache", func(c *Config) { c.ProcessCache = 0 }},
 		{"event-queue", func(c *Config) { c.EventQueue = -1 }},
+		{"cluster-name", func(c *Config) { c.ClusterName = "a\n" }},
+		{"export-filename", func(c *Config) { c.ExportFilename = "events.json" }},
+		{"export-file-max-size-mb", func(c *Config) { c.ExportFileMaxSizeMB = 0 }},
+		{"export-file-rotation-interval", func(c *Config) { c.ExportFileRotationInterval = time.Millisecond }},
+		{"export-file-max-backups", func(c *Config) { c.ExportFileMaxBackups = -1 }},
+		{"export-file-perm", func(c *Config) { c.ExportFilePerm = "rw" }},
+		{"export-file-perm", func(c *Config) { c.ExportFilePerm = "1777" }},
+		{"export-rate-limit", func(c *Config) { c.ExportRateLimit = -2 }},
+		{"export-aggregation-window-size", func(c *Config) { c.ExportAggregationWindowSize = 0 }},
+		{"export-aggregation-buffer-size", func(c *Config) { c.ExportAggregationBufferSize = 1<<20 + 1 }},
+		{"exports[0].file", func(c *Config) { c.Exports = []Export{export(func(e *Export) { e.File = "" })} }},
+		{"exports[0].name", func(c *Config) { c.Exports = []Export{export(func(e *Export) { e.Name = "a b" })} }},
+		{"exports[0].max-size-mb", func(c *Config) { c.Exports = []Export{export(func(e *Export) { e.MaxSizeMB = -1 })} }},
+		{"exports[0].aggregation.window-size", func(c *Config) {
+			c.Exports = []Export{export(func(e *Export) { e.Aggregation = &ExportAggregation{BufferSize: 1} })}
+		}},
+		{"exports[1].permissions", func(c *Config) {
+			c.Exports = []Export{export(func(*Export) {}), export(func(e *Export) { e.File, e.Permissions = "/b", "8" })}
+		}},
+		{"exports[1].file", func(c *Config) {
+			c.Exports = []Export{export(func(*Export) {}), export(func(e *Export) { e.Name, e.File = "b", "//a" })}
+		}},
+		{"exports[1].name", func(c *Config) {
+			c.ExportFilename = "/c"
+			c.Exports = []Export{export(func(*Export) {}), export(func(e *Export) { e.Name, e.File = "export", "/b" })}
+		}},
 	} {
 		config := Default()
 		c.change(&config)
@@ -221,7 +295,52 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	var all Config
-	if err := all.Validate(); strings.Count(err.Error(), "\n") != 7 {
+	if err := all.Validate(); strings.Count(err.Error(), "\n") != 11 {
 		t.Errorf("faults of the zero configuration: %v", err)
+	}
+}
+
+// export is a valid export but for a change.
+func export(change func(*Export)) Export {
+	e := defaultExport()
+	e.File = "/a"
+	change(&e)
+	return e
+}
+
+func TestAllExports(t *testing.T) {
+	t.Parallel()
+	c, err := load(t, allSettings, noEnv, "--export-rate-limit=7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := c.AllExports()
+	if len(all) != 3 || all[0].Name != "export" || all[1].Name != "/least.json" || all[2].Name != "other" {
+		t.Fatalf("%+v", all)
+	}
+	want := Export{
+		Name: "export", File: "/events.json", MaxSizeMB: 11, RotationInterval: time.Hour, Compress: true, Permissions: "0640", RateLimit: 7,
+		AllowList: `{"pid":[1]}`, DenyList: `{"pid":[2]}`, FieldFilters: `{"fields":"process"}`, Aggregation: &ExportAggregation{2 * time.Second, 3},
+	}
+	if diff := cmp.Diff(want, all[0], cmp.AllowUnexported(Export{})); diff != "" {
+		t.Error("the export of the flags (-want +got):\n", diff)
+	}
+	if all[1].Aggregation != nil || len(Default().AllExports()) != 0 {
+		t.Errorf("%+v; by default %v", all[1], Default().AllExports())
+	}
+	if perm, err := all[0].Perm(); err != nil || perm != 0o640 {
+		t.Errorf("permissions %v, %v", perm, err)
+	}
+	// Every setting has a key in both forms.
+	for field := range reflect.TypeFor[Export]().Fields() {
+		setting := field.Tag.Get("yaml")
+		if setting == "" {
+			continue
+		}
+		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		Register(flags)
+		if flags.Lookup(all[0].Key(setting)) == nil || all[2].Key(setting) != "exports[1]."+setting {
+			t.Errorf("keys of %s: %s, %s", setting, all[0].Key(setting), all[2].Key(setting))
+		}
 	}
 }

@@ -52,6 +52,25 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
+	flags.StringVar(&c.ClusterName, "cluster-name", c.ClusterName, "name of the cluster in events")
+	bindExport(flags, c)
+}
+
+// bindExport adds the flags of the one file of events that they can name.
+func bindExport(flags *pflag.FlagSet, c *Config) {
+	flags.StringVar(&c.ExportFilename, "export-filename", c.ExportFilename, "file to write events to, one JSON object a line; more of them: the key exports of the configuration file")
+	flags.IntVar(&c.ExportFileMaxSizeMB, "export-file-max-size-mb", c.ExportFileMaxSizeMB, "size in MB at which the file is rotated")
+	flags.DurationVar(&c.ExportFileRotationInterval, "export-file-rotation-interval", c.ExportFileRotationInterval, "age at which the file is rotated; 0: at none")
+	flags.IntVar(&c.ExportFileMaxBackups, "export-file-max-backups", c.ExportFileMaxBackups, "old files to keep; 0: all")
+	flags.BoolVar(&c.ExportFileCompress, "export-file-compress", c.ExportFileCompress, "pack old files with gzip")
+	flags.StringVar(&c.ExportFilePerm, "export-file-perm", c.ExportFilePerm, "permissions of the files, octal")
+	flags.IntVar(&c.ExportRateLimit, "export-rate-limit", c.ExportRateLimit, "most events written in a minute; -1: all, 0: none")
+	flags.StringVar(&c.ExportAllowlist, "export-allowlist", c.ExportAllowlist, "filters of events to write, JSON objects (default: all events)")
+	flags.StringVar(&c.ExportDenylist, "export-denylist", c.ExportDenylist, "filters of events not to write, JSON objects")
+	flags.StringVar(&c.ExportFieldFilters, "export-field-filters", c.ExportFieldFilters, "filters of the fields to write, JSON objects")
+	flags.BoolVar(&c.EnableExportAggregation, "enable-export-aggregation", c.EnableExportAggregation, "write events once that are equal but for their time, with their number")
+	flags.DurationVar(&c.ExportAggregationWindowSize, "export-aggregation-window-size", c.ExportAggregationWindowSize, "how long equal events are counted together")
+	flags.IntVar(&c.ExportAggregationBufferSize, "export-aggregation-buffer-size", c.ExportAggregationBufferSize, "different events that are counted at once")
 }
 
 // Load puts the configuration together and validates it. The flags are those of
@@ -112,7 +131,7 @@ func (c *Config) decode(text []byte) error {
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
 		return errors.New("more than one YAML document")
 	}
-	return nil
+	return c.completeExports(text)
 }
 
 // readable has the YAML package's faults, all of them, without its Go words.
@@ -123,7 +142,7 @@ func readable(err error) error {
 	}
 	faults := make([]error, len(typed.Errors))
 	for i, text := range typed.Errors {
-		if before, ok := strings.CutSuffix(text, " not found in type config.Config"); ok {
+		if before, _, ok := strings.Cut(text, " not found in type config."); ok {
 			text = strings.Replace(before, ": field ", ": unknown key ", 1)
 		}
 		faults[i] = errors.New(text)

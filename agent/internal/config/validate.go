@@ -61,7 +61,8 @@ func (c Config) Validate() error {
 	check("removed-grace", between(c.RemovedGrace, 0, maxGrace))
 	check("process-cache", between(c.ProcessCache, 1, maxProcesses))
 	check("event-queue", between(c.EventQueue, 1, maxQueue))
-	return errors.Join(faults...)
+	check("cluster-name", nodeName(c.ClusterName))
+	return errors.Join(append(faults, c.exportFaults()...)...)
 }
 
 func socket(address string) string {

@@ -52,6 +52,7 @@ type agent struct {
 	registry *container.Registry
 	control  *control.Controller
 	events   *events
+	exports  *exports
 	spool    *spool
 	// remote carries remote actions out, nil where none are allowed.
 	remote *remote.Requests
@@ -75,6 +76,8 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 	defer listener.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.events.run(ctx) })
+	a.exports.started = true
+	group.Go(func() error { return a.exports.run(ctx) })
 	group.Go(func() error { return a.control.Run(ctx) })
 	if err := a.load(); err != nil {
 		return errors.Join(err, a.stop(group))
@@ -89,7 +92,7 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 	list, probes := features(a.features)
 	s := server.New(server.Options{
 		Version: version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
-		Control: a.control, Containers: a.registry, Events: a.events, Kernel: a.seals, Sites: a.engine.Sites,
+		Control: a.control, Containers: a.registry, Events: a.events, EventLog: a.exports, Kernel: a.seals, Sites: a.engine.Sites,
 		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Log: log.With("component", "server"),
 	})
 	group.Go(func() error { return s.Serve(listener) })
@@ -193,7 +196,10 @@ func (a *agent) open(ctx context.Context) (err error) {
 	if dir := a.config.PolicyDir; dir != "" {
 		a.policies = policydir.New(dir, a.fixed, a.log.With("component", "policies"))
 	}
-	a.events, err = newEvents(a)
+	if a.events, err = newEvents(a); err != nil {
+		return err
+	}
+	a.exports, err = openExports(&a.events.hub, a.config.AllExports(), a.config.EventQueue, a.log.With("component", "exports"))
 	return err
 }
 
@@ -228,6 +234,9 @@ func (a *agent) announce() error {
 // close closes what was opened, in reverse.
 func (a *agent) close() error {
 	var errs []error
+	if a.exports != nil {
+		errs = append(errs, a.exports.close())
+	}
 	if a.events != nil {
 		errs = append(errs, a.events.close())
 	}

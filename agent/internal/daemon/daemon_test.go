@@ -144,9 +144,9 @@ func TestFixedPolicies(t *testing.T) {
 func TestCompileRequestRefusesWhatItDoesNotDo(t *testing.T) {
 	t.Parallel()
 	for name, r := range map[string]*tetragon.GetEventsRequest{
-		"aggregation_options": {AggregationOptions: &tetragon.AggregationOptions{}},
-		"field_filters":       {FieldFilters: []*tetragon.FieldFilter{{}}},
-		"binary_regex":        {AllowList: []*tetragon.Filter{{BinaryRegex: []string{"("}}}},
+		"aggregation_options.channel_buffer_size": {AggregationOptions: &tetragon.AggregationOptions{ChannelBufferSize: 1 << 40}},
+		"field_filters": {FieldFilters: []*tetragon.FieldFilter{{}}},
+		"binary_regex":  {AllowList: []*tetragon.Filter{{BinaryRegex: []string{"("}}}},
 	} {
 		if _, err := compileRequest(r); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
@@ -157,7 +157,11 @@ func TestCompileRequestRefusesWhatItDoesNotDo(t *testing.T) {
 	if _, err := compileRequest(newer); err == nil {
 		t.Error("a field of a newer client is passed over")
 	}
-	if passes, err := compileRequest(&tetragon.GetEventsRequest{}); err != nil || !passes(&tetragon.GetEventsResponse{}) {
-		t.Errorf("empty request: %v", err)
+	if o, err := compileRequest(&tetragon.GetEventsRequest{}); err != nil || !o.View.Passes(&tetragon.GetEventsResponse{}) || o.Aggregation != nil {
+		t.Errorf("empty request: %v, %v", o, err)
+	}
+	o, err := compileRequest(&tetragon.GetEventsRequest{AggregationOptions: &tetragon.AggregationOptions{ChannelBufferSize: 9}})
+	if err != nil || o.Aggregation == nil || o.Aggregation.Buffer != 9 {
+		t.Errorf("aggregation: %v, %v", o, err)
 	}
 }

@@ -8,14 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
-
 	"github.com/boltseal/boltseal/agent/internal/control"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/enrich"
 	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/agent/internal/export"
-	"github.com/boltseal/boltseal/agent/internal/filter"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
@@ -36,7 +33,6 @@ type events struct {
 	hub      export.Hub
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
-	node   string
 	queue  int
 	log    *slog.Logger
 }
@@ -47,13 +43,15 @@ func newEvents(a *agent) (*events, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &events{reader: r, control: a.control, node: a.node, queue: a.config.EventQueue, log: log}
+	labels := nodeLabels(a.config.NodeLabels, a.node)
+	e := &events{reader: r, control: a.control, queue: a.config.EventQueue, log: log}
+	e.hub.Origin = export.Origin{Node: a.node, Cluster: a.config.ClusterName, Labels: labels}
 	if a.remote != nil {
 		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
 	}
 	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
 	e.enricher, err = enrich.New(enrich.Options{
-		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
+		Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
 		BootTime: kernel.BootTime,
 		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
 	})
@@ -153,11 +151,12 @@ func (e *events) handle(ev event.Event) {
 func (e *events) Stream(
 	ctx context.Context, r *tetragon.GetEventsRequest, subscribed func() error, send func(*tetragon.GetEventsResponse) error,
 ) error {
-	passes, err := compileRequest(r)
+	options, err := compileRequest(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", server.ErrFilter, err)
 	}
-	sub, err := e.hub.Subscribe(ctx, passes, e.queue)
+	options.Queue = e.queue
+	sub, err := e.hub.Subscribe(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -165,49 +164,21 @@ func (e *events) Stream(
 	if err := subscribed(); err != nil {
 		return err
 	}
-	told := uint64(0)
-	for {
-		next, err := sub.Next(ctx)
-		if errors.Is(err, export.ErrClosed) || ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if lost := sub.Lost(); lost > told {
-			if err := send(e.lost(lost - told)); err != nil {
-				return err
-			}
-			told = lost
-		}
-		if err := send(next); err != nil {
-			return err
-		}
-	}
-}
-
-// lost tells a subscriber how many events it was too slow for.
-func (e *events) lost(n uint64) *tetragon.GetEventsResponse {
-	return &tetragon.GetEventsResponse{
-		NodeName: e.node, Time: timestamppb.Now(),
-		Event: &tetragon.GetEventsResponse_RateLimitInfo{RateLimitInfo: &tetragon.RateLimitInfo{NumberOfDroppedProcessEvents: n}},
-	}
+	return sub.Stream(ctx, send)
 }
 
 // compileRequest refuses what this version does not do.
-func compileRequest(r *tetragon.GetEventsRequest) (export.Filter, error) {
-	if r.GetAggregationOptions() != nil {
-		return nil, errors.New("aggregation_options: not supported by this version")
-	}
+func compileRequest(r *tetragon.GetEventsRequest) (export.Options, error) {
 	if unknown := r.ProtoReflect().GetUnknown(); len(unknown) > 0 {
-		return nil, errors.New("fields that this version does not know")
+		return export.Options{}, errors.New("fields that this version does not know")
 	}
-	if len(r.GetFieldFilters()) > 0 {
-		return nil, errors.New("field_filters: not supported by this version")
-	}
-	f, err := filter.Compile(r.GetAllowList(), r.GetDenyList())
+	aggregation, err := export.NewAggregation(r.GetAggregationOptions())
 	if err != nil {
-		return nil, err
+		return export.Options{}, fmt.Errorf("aggregation_options.%w", err)
 	}
-	return f.Passes, nil
+	v, err := compileView(r.GetAllowList(), r.GetDenyList(), r.GetFieldFilters())
+	if err != nil {
+		return export.Options{}, err
+	}
+	return export.Options{Name: "GetEvents", View: v, Aggregation: aggregation}, nil
 }

@@ -41,10 +41,14 @@ type Sink interface {
 	Publish(*tetragon.GetEventsResponse)
 }
 
-// Options configures an Enricher. All fields are needed.
+// Options configures an Enricher. All fields are needed, but for those of the cluster.
 type Options struct {
 	// Node is the node's name in messages.
 	Node string
+	// Cluster and NodeLabels are in all messages, when there are any. The labels are
+	// shared and must not be modified.
+	Cluster    string
+	NodeLabels map[string]string
 	// Processes is the cache that is fed.
 	Processes  *process.Cache
 	Containers Containers
@@ -168,6 +172,7 @@ func (e *Enricher) publishExit(of *event.Exit, p *process.Process) {
 
 func (e *Enricher) publish(h *event.Header, m *tetragon.GetEventsResponse) {
 	m.NodeName, m.Time = e.Node, e.time(h.Ktime)
+	m.ClusterName, m.NodeLabels = e.Cluster, e.NodeLabels
 	e.Sink.Publish(m)
 }
 

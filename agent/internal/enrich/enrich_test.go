@@ -317,3 +317,13 @@ func BenchmarkHandle(b *testing.B) {
 		b.Error("unresolved rules")
 	}
 }
+
+func TestClusterIsInMessages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Cluster, w.NodeLabels = "c", map[string]string{"zone": "a"}
+	w.Handle(&event.Exec{Header: head(101*second, 100, 0, 9), Parent: childOf(1), Binary: "/bin/true"})
+	if m := w.sink.take(t); len(m) != 1 || m[0].ClusterName != "c" || m[0].NodeLabels["zone"] != "a" || m[0].NodeName != "node" {
+		t.Errorf("%v", m)
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
@@ -28,14 +30,31 @@ const (
 	MaxSubscribers = 128
 )
 
-// Filter tells whether a subscriber wants an event, which it must not modify.
-type Filter func(*tetragon.GetEventsResponse) bool
+// Origin is what the events of a hub say of where they are from.
+type Origin struct {
+	Node, Cluster string
+	// Labels are those of the node. They are shared and must not be modified.
+	Labels map[string]string
+}
+
+// Missing tells that n events are missing.
+func (o Origin) Missing(n uint64) *tetragon.GetEventsResponse {
+	return &tetragon.GetEventsResponse{
+		NodeName: o.Node, ClusterName: o.Cluster, NodeLabels: o.Labels, Time: timestamppb.Now(),
+		Event: &tetragon.GetEventsResponse_RateLimitInfo{RateLimitInfo: &tetragon.RateLimitInfo{NumberOfDroppedProcessEvents: n}},
+	}
+}
 
 // Hub fans events out. The zero Hub is ready for use; it is safe for concurrent
 // use and must not be copied.
 type Hub struct {
+	// Origin is that of the events that tell of others that are missing. It is set
+	// before the first subscription.
+	Origin Origin
+
 	mu          sync.Mutex // of changes of subscribers
 	closed      bool
+	last        uint64 // id
 	subscribers atomic.Pointer[[]*Subscription]
 }
 
@@ -50,29 +69,19 @@ func (h *Hub) list() []*Subscription {
 	return nil
 }
 
-// Publish hands an event to all subscribers and never blocks. The event must not
-// be modified any more, by anybody: all subscribers get the same one.
+// Publish hands an event to all subscribers and waits for none of them. The event
+// must not be modified any more, by anybody: all subscribers get the same one.
 func (h *Hub) Publish(e *tetragon.GetEventsResponse) {
 	for _, s := range h.list() {
-		select {
-		case s.queue <- e:
-		default:
-			s.lost.Add(1)
-		}
+		s.queue.offer(e)
 	}
 }
 
 // Subscribe begins a subscription to what is published from now on. It ends with
-// the context or with Close, one of which has to come. A nil filter wants
-// everything. queue is the number of events that can wait; 0: DefaultQueue. The
-// error is ErrTooMany, or ErrClosed after the hub was closed.
-func (h *Hub) Subscribe(ctx context.Context, filter Filter, queue int) (*Subscription, error) {
-	if queue <= 0 {
-		queue = DefaultQueue
-	}
-	s := &Subscription{
-		hub: h, filter: filter, queue: make(chan *tetragon.GetEventsResponse, queue), done: make(chan struct{}),
-	}
+// the context or with Close, one of which has to come. The error is ErrTooMany, or
+// ErrClosed after the hub was closed.
+func (h *Hub) Subscribe(ctx context.Context, o Options) (*Subscription, error) {
+	s := newSubscription(h, o)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	list := h.list()
@@ -82,10 +91,22 @@ func (h *Hub) Subscribe(ctx context.Context, filter Filter, queue int) (*Subscri
 	case len(list) >= MaxSubscribers:
 		return nil, fmt.Errorf("subscribe: %w: the limit is %d", ErrTooMany, MaxSubscribers)
 	}
+	h.last++
+	s.id = h.last
 	list = append(slices.Clone(list), s) // Publish may be walking through the old one
 	h.subscribers.Store(&list)
 	s.stop = context.AfterFunc(ctx, s.end)
 	return s, nil
+}
+
+// Subscribers are the numbers of all subscribers, the oldest first.
+func (h *Hub) Subscribers() []Stats {
+	list := h.list()
+	all := make([]Stats, len(list))
+	for i, s := range list {
+		all[i] = s.Stats()
+	}
+	return all
 }
 
 // Close ends all subscriptions; what waits in their queues can still be read.
@@ -108,66 +129,4 @@ func (h *Hub) remove(s *Subscription) {
 		list = slices.Delete(slices.Clone(list), n, n+1)
 		h.subscribers.Store(&list)
 	}
-}
-
-// Subscription is one subscriber's queue. It is safe for concurrent use.
-type Subscription struct {
-	hub    *Hub
-	filter Filter
-	queue  chan *tetragon.GetEventsResponse
-	lost   atomic.Uint64
-	once   sync.Once
-	done   chan struct{}
-	stop   func() bool
-}
-
-// Next waits for the next event that the filter wants. Events must not be
-// modified. The error is the context's, or ErrClosed once the subscription has
-// ended and its queue is empty.
-func (s *Subscription) Next(ctx context.Context) (*tetragon.GetEventsResponse, error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		e, err := s.receive(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if s.filter == nil || s.filter(e) {
-			return e, nil
-		}
-	}
-}
-
-func (s *Subscription) receive(ctx context.Context) (*tetragon.GetEventsResponse, error) {
-	select {
-	case e := <-s.queue: // also when the subscription has ended
-		return e, nil
-	default:
-	}
-	select {
-	case e := <-s.queue:
-		return e, nil
-	case <-s.done:
-		return nil, ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// Lost is how many events found the queue full since the subscription began. The
-// filter did not see them: some of them it might not have wanted.
-func (s *Subscription) Lost() uint64 { return s.lost.Load() }
-
-// Close ends the subscription. It can be called more than once.
-func (s *Subscription) Close() {
-	s.stop()
-	s.end()
-}
-
-func (s *Subscription) end() {
-	s.once.Do(func() {
-		s.hub.remove(s)
-		close(s.done)
-	})
 }

@@ -21,9 +21,17 @@ func event(n int) *tetragon.GetEventsResponse {
 	return &tetragon.GetEventsResponse{NodeName: strconv.Itoa(n)}
 }
 
-func subscribe(t *testing.T, h *Hub, filter Filter, queue int) *Subscription {
+// wants is a view of whole events.
+type wants func(*tetragon.GetEventsResponse) bool
+
+func (w wants) Passes(e *tetragon.GetEventsResponse) bool { return w(e) }
+func (wants) Fields(e *tetragon.GetEventsResponse) *tetragon.GetEventsResponse {
+	return e
+}
+
+func subscribe(t *testing.T, h *Hub, view View, queue int) *Subscription {
 	t.Helper()
-	s, err := h.Subscribe(t.Context(), filter, queue)
+	s, err := h.Subscribe(t.Context(), Options{View: view, Queue: queue})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +49,16 @@ func next(t *testing.T, s *Subscription) *tetragon.GetEventsResponse {
 	}
 	return e
 }
+
+// missing checks that the next event tells of n that are missing.
+func missing(t *testing.T, s *Subscription, n uint64) {
+	t.Helper()
+	if e := next(t, s); e.GetRateLimitInfo().GetNumberOfDroppedProcessEvents() != n {
+		t.Errorf("%v does not tell that %d events are missing", e, n)
+	}
+}
+
+func lost(s *Subscription) uint64 { return s.Stats().Lost }
 
 // end checks that nothing waits in a subscription that has ended.
 func end(t *testing.T, s *Subscription) {
@@ -65,8 +83,8 @@ func TestEverySubscriberGetsEveryEventInOrder(t *testing.T) {
 			t.Fatalf("event %d is %v and %v", n, x, y)
 		}
 	}
-	if a.Lost()+b.Lost() != 0 {
-		t.Errorf("lost %d and %d", a.Lost(), b.Lost())
+	if lost(a)+lost(b) != 0 {
+		t.Errorf("lost %d and %d", lost(a), lost(b))
 	}
 }
 
@@ -89,9 +107,10 @@ func TestSlowSubscriberLosesItsOwnEventsOnly(t *testing.T) {
 			t.Fatalf("event %d is %v", n, e)
 		}
 	}
+	missing(t, slow, 90)
 	end(t, slow)
-	if fast.Lost() != 0 || slow.Lost() != 90 {
-		t.Errorf("lost %d and %d, not 0 and 90", fast.Lost(), slow.Lost())
+	if lost(fast) != 0 || lost(slow) != 90 {
+		t.Errorf("lost %d and %d, not 0 and 90", lost(fast), lost(slow))
 	}
 }
 
@@ -103,8 +122,8 @@ func TestDefaultQueue(t *testing.T) {
 	for n := range DefaultQueue + 3 {
 		h.Publish(event(n))
 	}
-	if s.Lost() != 3 {
-		t.Errorf("lost %d", s.Lost())
+	if lost(s) != 3 {
+		t.Errorf("lost %d", lost(s))
 	}
 }
 
@@ -112,7 +131,7 @@ func TestFilterRunsWhereItIsRead(t *testing.T) {
 	t.Parallel()
 	var h Hub
 	calls := 0
-	s := subscribe(t, &h, func(e *tetragon.GetEventsResponse) bool { calls++; return e.NodeName == "7" }, 0)
+	s := subscribe(t, &h, wants(func(e *tetragon.GetEventsResponse) bool { calls++; return e.NodeName == "7" }), 0)
 	for n := range 10 {
 		h.Publish(event(n))
 	}
@@ -148,7 +167,7 @@ func TestSubscriptionEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	var h Hub
 	ctx, cancel := context.WithCancel(t.Context())
-	s, err := h.Subscribe(ctx, nil, 0)
+	s, err := h.Subscribe(ctx, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +178,7 @@ func TestSubscriptionEndsWithItsContext(t *testing.T) {
 	if h.Active() {
 		t.Error("still subscribed")
 	}
-	if s, err := h.Subscribe(ctx, nil, 0); err == nil {
+	if s, err := h.Subscribe(ctx, Options{}); err == nil {
 		end(t, s)
 	}
 }
@@ -168,7 +187,7 @@ func TestNextEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	var h Hub
 	defer h.Close()
-	s := subscribe(t, &h, func(*tetragon.GetEventsResponse) bool { return false }, 0)
+	s := subscribe(t, &h, wants(func(*tetragon.GetEventsResponse) bool { return false }), 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error)
 	go func() {
@@ -199,7 +218,7 @@ func TestCloseWakesReaders(t *testing.T) {
 	if err := <-result; !errors.Is(err, ErrClosed) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := h.Subscribe(t.Context(), nil, 0); !errors.Is(err, ErrClosed) {
+	if _, err := h.Subscribe(t.Context(), Options{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("subscribe after close: error %v", err)
 	}
 	h.Publish(event(0))
@@ -213,7 +232,7 @@ func TestSubscribersAreLimited(t *testing.T) {
 	for range MaxSubscribers {
 		last = subscribe(t, &h, nil, 1)
 	}
-	if _, err := h.Subscribe(t.Context(), nil, 1); !errors.Is(err, ErrTooMany) {
+	if _, err := h.Subscribe(t.Context(), Options{Queue: 1}); !errors.Is(err, ErrTooMany) {
 		t.Errorf("error %v", err)
 	}
 	last.Close()
@@ -227,13 +246,19 @@ func TestNothingIsLostUncounted(t *testing.T) {
 	const publishers, each = 4, 5000
 	var h Hub
 	s := subscribe(t, &h, nil, 64)
-	var read, readers, writers = uint64(0), sync.WaitGroup{}, sync.WaitGroup{}
+	var read, told uint64
+	var readers, writers sync.WaitGroup
 	readers.Go(func() {
 		for {
-			if _, err := s.Next(t.Context()); err != nil {
+			e, err := s.Next(t.Context())
+			if err != nil {
 				return
 			}
-			read++
+			if n := e.GetRateLimitInfo().GetNumberOfDroppedProcessEvents(); n > 0 {
+				told += n
+			} else {
+				read++
+			}
 		}
 	})
 	for range publishers {
@@ -247,7 +272,7 @@ func TestNothingIsLostUncounted(t *testing.T) {
 		writers.Go(func() {
 			for range 500 {
 				ctx, cancel := context.WithCancel(t.Context())
-				s, err := h.Subscribe(ctx, nil, 4)
+				s, err := h.Subscribe(ctx, Options{Queue: 4})
 				if err != nil {
 					t.Error(err)
 				} else if h.Active() {
@@ -261,8 +286,8 @@ func TestNothingIsLostUncounted(t *testing.T) {
 	writers.Wait()
 	h.Close()
 	readers.Wait()
-	if read+s.Lost() != publishers*each {
-		t.Errorf("%d read and %d lost of %d", read, s.Lost(), publishers*each)
+	if read+told != publishers*each || told != lost(s) {
+		t.Errorf("%d read, %d lost and %d told as lost of %d", read, lost(s), told, publishers*each)
 	}
 	if h.Active() {
 		t.Error("a subscriber is left")
@@ -275,7 +300,7 @@ func BenchmarkPublish(b *testing.B) {
 			var h Hub
 			var readers sync.WaitGroup
 			for range subscribers {
-				s, err := h.Subscribe(b.Context(), nil, 0)
+				s, err := h.Subscribe(b.Context(), Options{})
 				if err != nil {
 					b.Fatal(err)
 				}

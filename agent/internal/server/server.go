@@ -85,6 +85,7 @@ type Options struct {
 	Control    Control
 	Containers *container.Registry
 	Events     Events
+	EventLog   EventLog
 	Kernel     Kernel
 	// PolicyFaults lists the files of policies that are not in force as they are; nil:
 	// none are watched.
@@ -101,6 +102,7 @@ type Options struct {
 // Server serves the API.
 type Server struct {
 	tetragon.UnimplementedFineGuidanceSensorsServer
+	tetragon.UnimplementedEventLogServiceServer
 	boltseal.UnimplementedBoltsealServer
 	Options
 	grpc *grpc.Server
@@ -122,6 +124,7 @@ func New(o Options) *Server {
 		grpc.ChainUnaryInterceptor(s.logChanges),
 	)
 	tetragon.RegisterFineGuidanceSensorsServer(s.grpc, s)
+	tetragon.RegisterEventLogServiceServer(s.grpc, s)
 	boltseal.RegisterBoltsealServer(s.grpc, s)
 	return s
 }
@@ -224,11 +227,11 @@ func failure(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, control.ErrInvalid), errors.Is(err, ErrFilter):
+	case errors.Is(err, control.ErrInvalid), errors.Is(err, ErrFilter), errors.Is(err, ErrEventLog):
 		code = codes.InvalidArgument
 	case errors.Is(err, control.ErrNotFound):
 		code = codes.NotFound
-	case errors.Is(err, control.ErrOwned):
+	case errors.Is(err, control.ErrOwned), errors.Is(err, ErrNoEventLog):
 		code = codes.FailedPrecondition
 	case errors.Is(err, control.ErrRefused), errors.Is(err, seal.ErrOtherContainer):
 		code = codes.PermissionDenied

@@ -74,12 +74,18 @@ func (f *fake) Errors() (counts [bpf.WireKernelErrorKERR_MAX]uint64, err error) 
 
 func serve(t *testing.T, f *fake, registry *container.Registry) *grpc.ClientConn {
 	t.Helper()
-	s := New(Options{
-		Version: "v1", Control: f, Kernel: f, Containers: registry, Log: slog.New(slog.DiscardHandler),
+	return serveOptions(t, Options{
+		Version: "v1", Control: f, Kernel: f, Containers: registry,
 		Sites:    func() []engine.SiteInfo { return []engine.SiteInfo{{Name: "a/b", Rules: 1, Programs: 2, Missed: 3}} },
 		Features: []Feature{{Name: "yes"}, {Name: "no", Err: errors.New("too old"), Known: true}, {Name: "maybe", Err: errors.New("?")}},
 		Probes:   map[string]bool{"signal": true, "lsm": false},
 	})
+}
+
+func serveOptions(t *testing.T, o Options) *grpc.ClientConn {
+	t.Helper()
+	o.Log = slog.New(slog.DiscardHandler)
+	s := New(o)
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := Listen(t.Context(), socket)
 	if err != nil {

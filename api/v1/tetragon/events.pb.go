@@ -936,13 +936,8 @@ func (x *ProcessThrottle) GetCgroup() string {
 // An event.
 type GetEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of the node where it happened.
-	NodeName string `protobuf:"bytes,1000,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
-	// When it happened.
-	Time            *timestamppb.Timestamp `protobuf:"bytes,1001,opt,name=time,proto3" json:"time,omitempty"`
-	AggregationInfo *AggregationInfo       `protobuf:"bytes,1002,opt,name=aggregation_info,json=aggregationInfo,proto3" json:"aggregation_info,omitempty"`
-	ClusterName     string                 `protobuf:"bytes,1003,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
-	NodeLabels      map[string]string      `protobuf:"bytes,1004,rep,name=node_labels,json=nodeLabels,proto3" json:"node_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// First, so that it is the first in JSON, as clients are used to.
+	//
 	// Types that are valid to be assigned to Event:
 	//
 	//	*GetEventsResponse_ProcessExec
@@ -956,9 +951,16 @@ type GetEventsResponse struct {
 	//	*GetEventsResponse_ProcessUsdt
 	//	*GetEventsResponse_Test
 	//	*GetEventsResponse_RateLimitInfo
-	Event         isGetEventsResponse_Event `protobuf_oneof:"event"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Event isGetEventsResponse_Event `protobuf_oneof:"event"`
+	// Of the node where it happened.
+	NodeName string `protobuf:"bytes,1000,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// When it happened.
+	Time            *timestamppb.Timestamp `protobuf:"bytes,1001,opt,name=time,proto3" json:"time,omitempty"`
+	AggregationInfo *AggregationInfo       `protobuf:"bytes,1002,opt,name=aggregation_info,json=aggregationInfo,proto3" json:"aggregation_info,omitempty"`
+	ClusterName     string                 `protobuf:"bytes,1003,opt,name=cluster_name,json=clusterName,proto3" json:"cluster_name,omitempty"`
+	NodeLabels      map[string]string      `protobuf:"bytes,1004,rep,name=node_labels,json=nodeLabels,proto3" json:"node_labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetEventsResponse) Reset() {
@@ -989,41 +991,6 @@ func (x *GetEventsResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use GetEventsResponse.ProtoReflect.Descriptor instead.
 func (*GetEventsResponse) Descriptor() ([]byte, []int) {
 	return file_tetragon_events_proto_rawDescGZIP(), []int{10}
-}
-
-func (x *GetEventsResponse) GetNodeName() string {
-	if x != nil {
-		return x.NodeName
-	}
-	return ""
-}
-
-func (x *GetEventsResponse) GetTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Time
-	}
-	return nil
-}
-
-func (x *GetEventsResponse) GetAggregationInfo() *AggregationInfo {
-	if x != nil {
-		return x.AggregationInfo
-	}
-	return nil
-}
-
-func (x *GetEventsResponse) GetClusterName() string {
-	if x != nil {
-		return x.ClusterName
-	}
-	return ""
-}
-
-func (x *GetEventsResponse) GetNodeLabels() map[string]string {
-	if x != nil {
-		return x.NodeLabels
-	}
-	return nil
 }
 
 func (x *GetEventsResponse) GetEvent() isGetEventsResponse_Event {
@@ -1128,6 +1095,41 @@ func (x *GetEventsResponse) GetRateLimitInfo() *RateLimitInfo {
 		if x, ok := x.Event.(*GetEventsResponse_RateLimitInfo); ok {
 			return x.RateLimitInfo
 		}
+	}
+	return nil
+}
+
+func (x *GetEventsResponse) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *GetEventsResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *GetEventsResponse) GetAggregationInfo() *AggregationInfo {
+	if x != nil {
+		return x.AggregationInfo
+	}
+	return nil
+}
+
+func (x *GetEventsResponse) GetClusterName() string {
+	if x != nil {
+		return x.ClusterName
+	}
+	return ""
+}
+
+func (x *GetEventsResponse) GetNodeLabels() map[string]string {
+	if x != nil {
+		return x.NodeLabels
 	}
 	return nil
 }
@@ -1264,13 +1266,7 @@ const file_tetragon_events_proto_rawDesc = "" +
 	"\x0fProcessThrottle\x12*\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x16.tetragon.ThrottleTypeR\x04type\x12\x16\n" +
 	"\x06cgroup\x18\x02 \x01(\tR\x06cgroup\"\xac\b\n" +
-	"\x11GetEventsResponse\x12\x1c\n" +
-	"\tnode_name\x18\xe8\a \x01(\tR\bnodeName\x12/\n" +
-	"\x04time\x18\xe9\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12E\n" +
-	"\x10aggregation_info\x18\xea\a \x01(\v2\x19.tetragon.AggregationInfoR\x0faggregationInfo\x12\"\n" +
-	"\fcluster_name\x18\xeb\a \x01(\tR\vclusterName\x12M\n" +
-	"\vnode_labels\x18\xec\a \x03(\v2+.tetragon.GetEventsResponse.NodeLabelsEntryR\n" +
-	"nodeLabels\x12:\n" +
+	"\x11GetEventsResponse\x12:\n" +
 	"\fprocess_exec\x18\x01 \x01(\v2\x15.tetragon.ProcessExecH\x00R\vprocessExec\x12:\n" +
 	"\fprocess_exit\x18\x05 \x01(\v2\x15.tetragon.ProcessExitH\x00R\vprocessExit\x12@\n" +
 	"\x0eprocess_kprobe\x18\t \x01(\v2\x17.tetragon.ProcessKprobeH\x00R\rprocessKprobe\x12L\n" +
@@ -1283,7 +1279,13 @@ const file_tetragon_events_proto_rawDesc = "" +
 	"processLsm\x12:\n" +
 	"\fprocess_usdt\x18\x1d \x01(\v2\x15.tetragon.ProcessUsdtH\x00R\vprocessUsdt\x12&\n" +
 	"\x04test\x18\xc0\xb8\x02 \x01(\v2\x0e.tetragon.TestH\x00R\x04test\x12C\n" +
-	"\x0frate_limit_info\x18\xc1\xb8\x02 \x01(\v2\x17.tetragon.RateLimitInfoH\x00R\rrateLimitInfo\x1a=\n" +
+	"\x0frate_limit_info\x18\xc1\xb8\x02 \x01(\v2\x17.tetragon.RateLimitInfoH\x00R\rrateLimitInfo\x12\x1c\n" +
+	"\tnode_name\x18\xe8\a \x01(\tR\bnodeName\x12/\n" +
+	"\x04time\x18\xe9\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12E\n" +
+	"\x10aggregation_info\x18\xea\a \x01(\v2\x19.tetragon.AggregationInfoR\x0faggregationInfo\x12\"\n" +
+	"\fcluster_name\x18\xeb\a \x01(\tR\vclusterName\x12M\n" +
+	"\vnode_labels\x18\xec\a \x03(\v2+.tetragon.GetEventsResponse.NodeLabelsEntryR\n" +
+	"nodeLabels\x1a=\n" +
 	"\x0fNodeLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
@@ -1345,16 +1347,16 @@ var file_tetragon_events_proto_goTypes = []any{
 	(CapabilitiesType)(0),         // 16: tetragon.CapabilitiesType
 	(*fieldmaskpb.FieldMask)(nil), // 17: google.protobuf.FieldMask
 	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*ProcessExec)(nil),           // 20: tetragon.ProcessExec
-	(*ProcessExit)(nil),           // 21: tetragon.ProcessExit
-	(*ProcessKprobe)(nil),         // 22: tetragon.ProcessKprobe
-	(*ProcessTracepoint)(nil),     // 23: tetragon.ProcessTracepoint
-	(*ProcessLoader)(nil),         // 24: tetragon.ProcessLoader
-	(*ProcessUprobe)(nil),         // 25: tetragon.ProcessUprobe
-	(*ProcessLsm)(nil),            // 26: tetragon.ProcessLsm
-	(*ProcessUsdt)(nil),           // 27: tetragon.ProcessUsdt
-	(*Test)(nil),                  // 28: tetragon.Test
+	(*ProcessExec)(nil),           // 19: tetragon.ProcessExec
+	(*ProcessExit)(nil),           // 20: tetragon.ProcessExit
+	(*ProcessKprobe)(nil),         // 21: tetragon.ProcessKprobe
+	(*ProcessTracepoint)(nil),     // 22: tetragon.ProcessTracepoint
+	(*ProcessLoader)(nil),         // 23: tetragon.ProcessLoader
+	(*ProcessUprobe)(nil),         // 24: tetragon.ProcessUprobe
+	(*ProcessLsm)(nil),            // 25: tetragon.ProcessLsm
+	(*ProcessUsdt)(nil),           // 26: tetragon.ProcessUsdt
+	(*Test)(nil),                  // 27: tetragon.Test
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
 }
 var file_tetragon_events_proto_depIdxs = []int32{
 	15, // 0: tetragon.Filter.health_check:type_name -> google.protobuf.BoolValue
@@ -1379,20 +1381,20 @@ var file_tetragon_events_proto_depIdxs = []int32{
 	7,  // 19: tetragon.GetEventsRequest.field_filters:type_name -> tetragon.FieldFilter
 	18, // 20: tetragon.AggregationOptions.window_size:type_name -> google.protobuf.Duration
 	2,  // 21: tetragon.ProcessThrottle.type:type_name -> tetragon.ThrottleType
-	19, // 22: tetragon.GetEventsResponse.time:type_name -> google.protobuf.Timestamp
-	10, // 23: tetragon.GetEventsResponse.aggregation_info:type_name -> tetragon.AggregationInfo
-	14, // 24: tetragon.GetEventsResponse.node_labels:type_name -> tetragon.GetEventsResponse.NodeLabelsEntry
-	20, // 25: tetragon.GetEventsResponse.process_exec:type_name -> tetragon.ProcessExec
-	21, // 26: tetragon.GetEventsResponse.process_exit:type_name -> tetragon.ProcessExit
-	22, // 27: tetragon.GetEventsResponse.process_kprobe:type_name -> tetragon.ProcessKprobe
-	23, // 28: tetragon.GetEventsResponse.process_tracepoint:type_name -> tetragon.ProcessTracepoint
-	24, // 29: tetragon.GetEventsResponse.process_loader:type_name -> tetragon.ProcessLoader
-	25, // 30: tetragon.GetEventsResponse.process_uprobe:type_name -> tetragon.ProcessUprobe
-	12, // 31: tetragon.GetEventsResponse.process_throttle:type_name -> tetragon.ProcessThrottle
-	26, // 32: tetragon.GetEventsResponse.process_lsm:type_name -> tetragon.ProcessLsm
-	27, // 33: tetragon.GetEventsResponse.process_usdt:type_name -> tetragon.ProcessUsdt
-	28, // 34: tetragon.GetEventsResponse.test:type_name -> tetragon.Test
-	11, // 35: tetragon.GetEventsResponse.rate_limit_info:type_name -> tetragon.RateLimitInfo
+	19, // 22: tetragon.GetEventsResponse.process_exec:type_name -> tetragon.ProcessExec
+	20, // 23: tetragon.GetEventsResponse.process_exit:type_name -> tetragon.ProcessExit
+	21, // 24: tetragon.GetEventsResponse.process_kprobe:type_name -> tetragon.ProcessKprobe
+	22, // 25: tetragon.GetEventsResponse.process_tracepoint:type_name -> tetragon.ProcessTracepoint
+	23, // 26: tetragon.GetEventsResponse.process_loader:type_name -> tetragon.ProcessLoader
+	24, // 27: tetragon.GetEventsResponse.process_uprobe:type_name -> tetragon.ProcessUprobe
+	12, // 28: tetragon.GetEventsResponse.process_throttle:type_name -> tetragon.ProcessThrottle
+	25, // 29: tetragon.GetEventsResponse.process_lsm:type_name -> tetragon.ProcessLsm
+	26, // 30: tetragon.GetEventsResponse.process_usdt:type_name -> tetragon.ProcessUsdt
+	27, // 31: tetragon.GetEventsResponse.test:type_name -> tetragon.Test
+	11, // 32: tetragon.GetEventsResponse.rate_limit_info:type_name -> tetragon.RateLimitInfo
+	28, // 33: tetragon.GetEventsResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 34: tetragon.GetEventsResponse.aggregation_info:type_name -> tetragon.AggregationInfo
+	14, // 35: tetragon.GetEventsResponse.node_labels:type_name -> tetragon.GetEventsResponse.NodeLabelsEntry
 	36, // [36:36] is the sub-list for method output_type
 	36, // [36:36] is the sub-list for method input_type
 	36, // [36:36] is the sub-list for extension type_name
