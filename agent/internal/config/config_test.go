@@ -70,6 +70,9 @@ removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
 expose-stack-addresses: true
+health-server-address: 127.0.0.1:6789
+enable-reflection: true
+pprof-address: unix:///run/pprof.sock
 `
 
 func TestFile(t *testing.T) {
@@ -84,6 +87,7 @@ func TestFile(t *testing.T) {
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
 		ExposeStackAddresses: true,
+		HealthServerAddress:  "127.0.0.1:6789", EnableReflection: true, PprofAddress: "unix:///run/pprof.sock",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)

@@ -52,6 +52,40 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
+	flags.StringVar(&c.HealthServerAddress, "health-server-address", c.HealthServerAddress, "unix socket or loopback HOST:PORT of grpc.health.v1 beside the API's socket (default: none)")
+	flags.BoolVar(&c.EnableReflection, "enable-reflection", c.EnableReflection, "let clients ask for the services and methods of the API")
+	flags.StringVar(&c.PprofAddress, "pprof-address", c.PprofAddress, "unix socket or loopback HOST:PORT of profiles of the agent (default: none)")
+}
+
+// Settings is the configuration by the names of its settings: each a bool, an int64, a
+// time.Duration, a string or a []string.
+func (c Config) Settings() map[string]any {
+	flags := pflag.NewFlagSet("config", pflag.ContinueOnError)
+	bind(flags, &c)
+	all := map[string]any{}
+	flags.VisitAll(func(f *pflag.Flag) {
+		var err error
+		switch kind := f.Value.Type(); kind {
+		case "bool":
+			all[f.Name], err = flags.GetBool(f.Name)
+		case "int":
+			var n int
+			n, err = flags.GetInt(f.Name)
+			all[f.Name] = int64(n)
+		case "duration":
+			all[f.Name], err = flags.GetDuration(f.Name)
+		default:
+			if list, ok := f.Value.(pflag.SliceValue); ok {
+				all[f.Name] = list.GetSlice()
+				return
+			}
+			all[f.Name] = f.Value.String()
+		}
+		if err != nil { // of another type than the flag says
+			all[f.Name] = f.Value.String()
+		}
+	})
+	return all
 }
 
 // Load puts the configuration together and validates it. The flags are those of
