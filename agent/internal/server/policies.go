@@ -100,8 +100,16 @@ func (s *Server) configure(ctx context.Context, domain, namespace, name string, 
 	if err := s.Control.ConfigurePolicy(namespace, name, enable, mode); err != nil {
 		return err
 	}
-	s.Log.Info("policy configured", "policy", name, "namespace", namespace, "enable", enable, "mode", mode, "caller", callerOf(ctx))
+	s.Log.Info("policy configured", "policy", name, "namespace", namespace, "enable", given(enable), "mode", given(mode), "caller", callerOf(ctx))
 	return nil
+}
+
+// given is what a request says, for the log; "unchanged" when it says nothing.
+func given[T any](value *T) any {
+	if value == nil {
+		return "unchanged"
+	}
+	return *value
 }
 
 func modeOf(m tetragon.TracingPolicyMode) (policy.Mode, bool) {
