@@ -46,6 +46,7 @@ func layers() map[string]int {
 		"agent/internal/remote":    3,
 		"agent/internal/seal":      3,
 		"agent/internal/stack":     3,
+		"agent/internal/stacktree": 3,
 		"agent/internal/store":     3,
 
 		// What decides, over the siblings that do; then the edge, which

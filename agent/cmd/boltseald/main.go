@@ -58,8 +58,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	log := logger(c, stderr)
-	if err := daemon.Run(ctx, c, version, log); err != nil {
+	level := &slog.LevelVar{}
+	level.Set(c.Level())
+	log := logger(c, level, stderr)
+	if err := daemon.Run(ctx, c, version, log, level); err != nil {
 		log.Error("stopped", "error", err)
 		return exitFailed
 	}
@@ -71,8 +73,8 @@ func usage(stderr io.Writer, err error) int {
 	return exitUsage
 }
 
-func logger(c config.Config, to io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level()}
+func logger(c config.Config, level slog.Leveler, to io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(to, options))
 	}

@@ -82,6 +82,14 @@ type Config struct {
 	ExportAggregationBufferSize int           `yaml:"export-aggregation-buffer-size"`
 	// Exports are more files; they have no flag.
 	Exports []Export `yaml:"exports"`
+	// HealthServerAddress is where grpc.health.v1 is answered beside the API's socket:
+	// unix:///path, or HOST:PORT of loopback; empty = nowhere.
+	HealthServerAddress string `yaml:"health-server-address"`
+	// EnableReflection: the API tells which services and methods it has.
+	EnableReflection bool `yaml:"enable-reflection"`
+	// PprofAddress is where profiles of the agent can be had over HTTP: unix:///path,
+	// or HOST:PORT of loopback, where all users of this host may; empty = nowhere.
+	PprofAddress string `yaml:"pprof-address"`
 }
 
 // Default is the configuration of an agent that is told nothing.

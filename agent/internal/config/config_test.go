@@ -101,6 +101,9 @@ const allExports = `
   deny-list: d
   field-filters: f
   aggregation: {window-size: 1m}
+health-server-address: 127.0.0.1:6789
+enable-reflection: true
+pprof-address: unix:///run/pprof.sock
 `
 
 func TestFile(t *testing.T) {
@@ -125,6 +128,7 @@ func TestFile(t *testing.T) {
 				AllowList: "a", DenyList: "d", FieldFilters: "f", Aggregation: &ExportAggregation{time.Minute, 10_000},
 			},
 		},
+		HealthServerAddress: "127.0.0.1:6789", EnableReflection: true, PprofAddress: "unix:///run/pprof.sock",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Export{})); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)

@@ -71,6 +71,40 @@ func bindExport(flags *pflag.FlagSet, c *Config) {
 	flags.BoolVar(&c.EnableExportAggregation, "enable-export-aggregation", c.EnableExportAggregation, "write events once that are equal but for their time, with their number")
 	flags.DurationVar(&c.ExportAggregationWindowSize, "export-aggregation-window-size", c.ExportAggregationWindowSize, "how long equal events are counted together")
 	flags.IntVar(&c.ExportAggregationBufferSize, "export-aggregation-buffer-size", c.ExportAggregationBufferSize, "different events that are counted at once")
+	flags.StringVar(&c.HealthServerAddress, "health-server-address", c.HealthServerAddress, "unix socket or loopback HOST:PORT of grpc.health.v1 beside the API's socket (default: none)")
+	flags.BoolVar(&c.EnableReflection, "enable-reflection", c.EnableReflection, "let clients ask for the services and methods of the API")
+	flags.StringVar(&c.PprofAddress, "pprof-address", c.PprofAddress, "unix socket or loopback HOST:PORT of profiles of the agent (default: none)")
+}
+
+// Settings is the configuration by the names of its settings: each a bool, an int64, a
+// time.Duration, a string or a []string.
+func (c Config) Settings() map[string]any {
+	flags := pflag.NewFlagSet("config", pflag.ContinueOnError)
+	bind(flags, &c)
+	all := map[string]any{}
+	flags.VisitAll(func(f *pflag.Flag) {
+		var err error
+		switch kind := f.Value.Type(); kind {
+		case "bool":
+			all[f.Name], err = flags.GetBool(f.Name)
+		case "int":
+			var n int
+			n, err = flags.GetInt(f.Name)
+			all[f.Name] = int64(n)
+		case "duration":
+			all[f.Name], err = flags.GetDuration(f.Name)
+		default:
+			if list, ok := f.Value.(pflag.SliceValue); ok {
+				all[f.Name] = list.GetSlice()
+				return
+			}
+			all[f.Name] = f.Value.String()
+		}
+		if err != nil { // of another type than the flag says
+			all[f.Name] = f.Value.String()
+		}
+	})
+	return all
 }
 
 // Load puts the configuration together and validates it. The flags are those of

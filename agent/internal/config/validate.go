@@ -5,8 +5,11 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -62,7 +65,30 @@ func (c Config) Validate() error {
 	check("process-cache", between(c.ProcessCache, 1, maxProcesses))
 	check("event-queue", between(c.EventQueue, 1, maxQueue))
 	check("cluster-name", nodeName(c.ClusterName))
+	check("health-server-address", localAddress(c.HealthServerAddress))
+	check("pprof-address", localAddress(c.PprofAddress))
 	return errors.Join(append(faults, c.exportFaults()...)...)
+}
+
+// localAddress is of a listener that only this machine reaches, or empty.
+func localAddress(address string) string {
+	if address == "" {
+		return ""
+	}
+	if strings.HasPrefix(address, unixScheme) {
+		return socket(address)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Sprintf("%q is neither unix:///path nor HOST:PORT", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Sprintf("%q is no port", port)
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return fmt.Sprintf("%q is not of loopback: write localhost, 127.0.0.1 or [::1]", host)
+	}
+	return ""
 }
 
 func socket(address string) string {

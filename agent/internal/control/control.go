@@ -86,6 +86,9 @@ type Options struct {
 	// Remote are the actions to other hosts that the operator allows; policies with
 	// others are refused.
 	Remote []policy.ActionKind
+	// Deleted is told the key of a policy that is out of force and was deleted; nil:
+	// nobody. It must not call the controller.
+	Deleted func(key string)
 }
 
 // Controller holds policies and containers together. It is safe for concurrent

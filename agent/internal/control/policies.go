@@ -137,6 +137,11 @@ func (c *Controller) exchange(changes ...change) error {
 		return err
 	}
 	c.sets.keep(used)
+	for _, ch := range changes {
+		if ch.next == nil && c.Deleted != nil {
+			c.Deleted(ch.key)
+		}
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/boltseal/boltseal/agent/internal/enrich"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
@@ -11,14 +12,23 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/stack"
 )
 
-// stacks names functions for the enricher.
-type stacks struct{ symbols *stack.Symbols }
+// stacks names functions for the enricher and for trees of stacks.
+type stacks struct {
+	symbols *stack.Symbols
+	mu      sync.Mutex // of the kernel's symbols
+}
+
+func (s *stacks) kernel(addresses []uint64) []stack.Frame {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.symbols.Kernel(addresses)
+}
 
 // Kernel is enrich.Stacks.
-func (s stacks) Kernel(addresses []uint64) []enrich.Frame { return frames(s.symbols.Kernel(addresses)) }
+func (s *stacks) Kernel(addresses []uint64) []enrich.Frame { return frames(s.kernel(addresses)) }
 
 // User is enrich.Stacks.
-func (s stacks) User(pid uint32, start uint64, addresses []uint64) []enrich.Frame {
+func (s *stacks) User(pid uint32, start uint64, addresses []uint64) []enrich.Frame {
 	return frames(s.symbols.User(pid, start, addresses))
 }
 

@@ -28,6 +28,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/remote"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/agent/internal/server"
+	"github.com/boltseal/boltseal/agent/internal/stacktree"
 )
 
 // expectFor is how long an announced container may take to be made: an image
@@ -41,8 +42,11 @@ const bootedMarker = "booted"
 // agent is the parts of a running agent.
 type agent struct {
 	config   config.Config
+	version  string
 	log      *slog.Logger
+	level    *slog.LevelVar
 	started  time.Time
+	health   *server.Health
 	node     string
 	cgroups  cgroup.Root
 	points   *attach.Points
@@ -53,6 +57,7 @@ type agent struct {
 	control  *control.Controller
 	events   *events
 	exports  *exports
+	trees    *stacktree.Trees
 	spool    *spool
 	// remote carries remote actions out, nil where none are allowed.
 	remote *remote.Requests
@@ -62,9 +67,19 @@ type agent struct {
 	policies *policydir.Directory
 }
 
-// Run runs the agent until the context ends. Enforcement ends with it.
-func Run(ctx context.Context, c config.Config, version string, log *slog.Logger) (err error) {
-	a := &agent{config: c, log: log, started: time.Now()}
+// Run runs the agent until the context ends. Enforcement ends with it. Level is that
+// of the log, which clients may change.
+func Run(ctx context.Context, c config.Config, version string, log *slog.Logger, level *slog.LevelVar) (err error) {
+	a := &agent{
+		config: c, version: version, log: log, level: level, started: time.Now(),
+		health: server.NewHealth(), trees: &stacktree.Trees{},
+	}
+	// It answers as long as there is anything to tell of.
+	endHealth, err := a.serveHealth(ctx)
+	if err != nil {
+		return err
+	}
+	defer endHealth()
 	defer func() { err = errors.Join(err, a.close()) }()
 	if err := a.open(ctx); err != nil {
 		return err
@@ -75,11 +90,12 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 	}
 	defer listener.Close()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.events.run(ctx) })
+	defer context.AfterFunc(ctx, a.health.Stopping)()
+	group.Go(func() error { return a.vital(a.events.run(ctx)) })
 	a.exports.started = true
 	group.Go(func() error { return a.exports.run(ctx) })
-	group.Go(func() error { return a.control.Run(ctx) })
-	if err := a.load(); err != nil {
+	group.Go(func() error { return a.vital(a.control.Run(ctx)) })
+	if err := errors.Join(a.load(), a.serveProfiles(ctx, group)); err != nil {
 		return errors.Join(err, a.stop(group))
 	}
 	group.Go(func() error { return a.spool.run(ctx) })
@@ -89,23 +105,76 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 	if a.remote != nil {
 		group.Go(func() error { return a.remote.Run(ctx) })
 	}
-	list, probes := features(a.features)
-	s := server.New(server.Options{
-		Version: version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
-		Control: a.control, Containers: a.registry, Events: a.events, EventLog: a.exports, Kernel: a.seals, Sites: a.engine.Sites,
-		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Log: log.With("component", "server"),
-	})
+	s := a.server()
 	group.Go(func() error { return s.Serve(listener) })
 	group.Go(func() error {
 		<-ctx.Done()
+		a.health.Stopping()
 		s.Stop()
 		return nil
 	})
+	a.health.Ready()
 	if err := a.announce(); err != nil {
 		log.Warn("tell hooks that the agent has been up", "error", err)
 	}
 	log.Info("ready", "socket", c.SocketPath(), "version", version)
 	return group.Wait()
+}
+
+// vital has the agent's health tell that a part has failed without which it ends.
+func (a *agent) vital(err error) error {
+	if err != nil {
+		a.health.Fail(err)
+	}
+	return err
+}
+
+func (a *agent) server() *server.Server {
+	list, probes := features(a.features)
+	return server.New(server.Options{
+		Version: a.version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
+		Control: a.control, Containers: a.registry, Events: a.events, EventLog: a.exports, Kernel: a.seals, Sites: a.engine.Sites,
+		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Processes: a.events, Stacks: a.events.trees,
+		Settings: a.config.Settings(), Health: a.health, Reflection: a.config.EnableReflection,
+		Log: a.log.With("component", "server"), Level: a.level,
+	})
+}
+
+// serveHealth answers for the agent's health at the address that is for it alone, if
+// there is one, until it is told to end.
+func (a *agent) serveHealth(ctx context.Context) (end func(), err error) {
+	if a.config.HealthServerAddress == "" {
+		return func() {}, nil
+	}
+	l, err := server.ListenLocal(ctx, a.config.HealthServerAddress)
+	if err != nil {
+		return nil, fmt.Errorf("health server: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := a.health.Serve(ctx, l); err != nil {
+			a.log.Error("health server", "error", err)
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}, nil
+}
+
+// serveProfiles does so at the configured address, if there is one.
+func (a *agent) serveProfiles(ctx context.Context, group *errgroup.Group) error {
+	if a.config.PprofAddress == "" {
+		return nil
+	}
+	l, err := server.ListenLocal(ctx, a.config.PprofAddress)
+	if err != nil {
+		return fmt.Errorf("profiles: %w", err)
+	}
+	group.Go(func() error { return serveProfiles(ctx, l) })
+	return nil
 }
 
 // stop ends what has been started when the rest could not be.
@@ -184,6 +253,7 @@ func (a *agent) open(ctx context.Context) (err error) {
 		Log: a.log.With("component", "control"), CgroupPrefixes: a.config.CgroupPrefixes,
 		ExpectFor: expectFor, RemovedGrace: a.config.RemovedGrace,
 		NodeLabels: nodeLabels(a.config.NodeLabels, a.node), Remote: allowedRemote(a.config),
+		Deleted: a.trees.Forget,
 	})
 	if len(a.control.Remote) > 0 {
 		a.remote = remote.New(a.control.Enforces, a.log.With("component", "remote"))

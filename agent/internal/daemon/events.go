@@ -33,8 +33,13 @@ type events struct {
 	hub      export.Hub
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
-	queue  int
-	log    *slog.Logger
+	// trees counts the kernel's stacks of events.
+	trees *stackTrees
+	// describe makes an enricher of its own, for messages of the present moment.
+	describe  func() (*enrich.Enricher, error)
+	processes *process.Cache
+	queue     int
+	log       *slog.Logger
 }
 
 func newEvents(a *agent) (*events, error) {
@@ -49,12 +54,18 @@ func newEvents(a *agent) (*events, error) {
 	if a.remote != nil {
 		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
 	}
-	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
-	e.enricher, err = enrich.New(enrich.Options{
-		Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
-		BootTime: kernel.BootTime,
-		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
-	})
+	e.processes = process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
+	named := &stacks{symbols: stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})}
+	e.trees = &stackTrees{
+		trees: a.trees, resolve: a.engine.Resolve, process: e.processes.Get, name: named.kernel, known: map[ruleBit]string{},
+	}
+	e.describe = func() (*enrich.Enricher, error) {
+		return enrich.New(enrich.Options{
+			Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels, Processes: e.processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
+			BootTime: kernel.BootTime, Stacks: named,
+		})
+	}
+	e.enricher, err = e.describe()
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -63,7 +74,7 @@ func newEvents(a *agent) (*events, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	processes.Load(running)
+	e.processes.Load(running)
 	return e, nil
 }
 
@@ -142,6 +153,7 @@ func (e *events) handle(ev event.Event) {
 		e.control.Unsealed(ev.Tgid, ev.Header.Slot)
 	}
 	e.enricher.Handle(ev)
+	e.trees.handle(ev)
 	if e.remote != nil {
 		e.remote.handle(ev)
 	}

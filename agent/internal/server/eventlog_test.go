@@ -44,7 +44,7 @@ func (e *eventLog) ChangeRotation(change func(*EventLogRotation)) error {
 func TestEventLog(t *testing.T) {
 	needRoot(t)
 	log := &eventLog{EventLogRotation: EventLogRotation{MaxSizeMB: 10, Interval: time.Hour, MaxBackups: 5}}
-	client := tetragon.NewEventLogServiceClient(serveOptions(t, Options{EventLog: log, Containers: container.New(0)}))
+	client := tetragon.NewEventLogServiceClient(serveWith(t, &fake{}, Options{EventLog: log, Containers: container.New(0)}))
 	get := func() string {
 		t.Helper()
 		r, err := client.GetEventLogParams(t.Context(), &tetragon.GetEventLogParamsRequest{})

@@ -5,14 +5,20 @@ package server
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -26,17 +32,13 @@ func (s *Server) GetVersion(context.Context, *tetragon.GetVersionRequest) (*tetr
 	return &tetragon.GetVersionResponse{Version: s.Version}, nil
 }
 
-// GetHealth answers as long as the agent serves.
-func (s *Server) GetHealth(context.Context, *tetragon.GetHealthStatusRequest) (*tetragon.GetHealthStatusResponse, error) {
-	return &tetragon.GetHealthStatusResponse{HealthStatus: []*tetragon.HealthStatus{{
-		Event:   tetragon.HealthStatusType_HEALTH_STATUS_TYPE_STATUS,
-		Status:  tetragon.HealthStatusResult_HEALTH_STATUS_RUNNING,
-		Details: "running",
-	}}}, nil
+// ListDomains lists the one domain that all policies are in, whatever way they came.
+func (s *Server) ListDomains(context.Context, *tetragon.ListDomainsRequest) (*tetragon.ListDomainsResponse, error) {
+	return &tetragon.ListDomainsResponse{Domains: []string{domainGRPC}}, nil
 }
 
-// GetInfo tells the build and what the kernel can do, by the names that clients
-// know.
+// GetInfo tells the build, the settings, and what the kernel can do by the names that
+// clients know.
 func (s *Server) GetInfo(context.Context, *tetragon.GetInfoRequest) (*tetragon.GetInfoResponse, error) {
 	response := &tetragon.GetInfoResponse{Version: s.Version, Name: "boltseal", Build: buildInfo()}
 	for _, name := range slices.Sorted(maps.Keys(s.Probes)) {
@@ -44,7 +46,39 @@ func (s *Server) GetInfo(context.Context, *tetragon.GetInfoRequest) (*tetragon.G
 			Name: name, Enabled: wrapperspb.Bool(s.Probes[name]),
 		})
 	}
+	for _, key := range slices.Sorted(maps.Keys(s.Settings)) {
+		value, err := setting(s.Settings[key])
+		if err != nil {
+			return nil, failure(fmt.Errorf("setting %s: %w", key, err))
+		}
+		response.Conf = append(response.Conf, &tetragon.GetInfoResponse_ConfVal{Key: key, Value: value})
+	}
 	return response, nil
+}
+
+// setting is a value of the configuration in the message that protobuf has for its
+// kind.
+func setting(value any) (*anypb.Any, error) {
+	var m proto.Message
+	switch v := value.(type) {
+	case bool:
+		m = wrapperspb.Bool(v)
+	case int64:
+		m = wrapperspb.Int64(v)
+	case string:
+		m = wrapperspb.String(strings.ToValidUTF8(v, "\uFFFD"))
+	case time.Duration:
+		m = durationpb.New(v)
+	case []string:
+		list := &structpb.ListValue{}
+		for _, one := range v {
+			list.Values = append(list.Values, structpb.NewStringValue(strings.ToValidUTF8(one, "\uFFFD")))
+		}
+		m = list
+	default:
+		return nil, fmt.Errorf("a %T has no message", value)
+	}
+	return anypb.New(m)
 }
 
 func buildInfo() *tetragon.GetInfoResponse_BuildInfo {

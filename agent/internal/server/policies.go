@@ -18,7 +18,7 @@ import (
 
 // AddTracingPolicy puts a policy in force; one with its name is replaced in one
 // step.
-func (s *Server) AddTracingPolicy(_ context.Context, r *tetragon.AddTracingPolicyRequest) (*tetragon.AddTracingPolicyResponse, error) {
+func (s *Server) AddTracingPolicy(ctx context.Context, r *tetragon.AddTracingPolicyRequest) (*tetragon.AddTracingPolicyResponse, error) {
 	if err := noDomain(r.GetDomain()); err != nil {
 		return nil, failure(err)
 	}
@@ -26,7 +26,7 @@ func (s *Server) AddTracingPolicy(_ context.Context, r *tetragon.AddTracingPolic
 	if err != nil {
 		return nil, failure(err)
 	}
-	s.Log.Info("policy added", "policy", p.Key(), "mode", p.Mode.String())
+	s.Log.Info("policy added", "policy", p.Key(), "mode", p.Mode.String(), "caller", callerOf(ctx))
 	return &tetragon.AddTracingPolicyResponse{}, nil
 }
 
@@ -42,28 +42,35 @@ func noDomain(domain string) error {
 const domainGRPC = "grpc"
 
 // DeleteTracingPolicy takes a policy out of force.
-func (s *Server) DeleteTracingPolicy(_ context.Context, r *tetragon.DeleteTracingPolicyRequest) (*tetragon.DeleteTracingPolicyResponse, error) {
-	if err := noDomain(r.GetDomain()); err != nil {
+func (s *Server) DeleteTracingPolicy(ctx context.Context, r *tetragon.DeleteTracingPolicyRequest) (*tetragon.DeleteTracingPolicyResponse, error) {
+	if err := s.delete(ctx, r.GetDomain(), r.GetNamespace(), r.GetName()); err != nil {
 		return nil, failure(err)
 	}
-	if err := s.Control.DeletePolicy(r.GetNamespace(), r.GetName()); err != nil {
-		return nil, failure(err)
-	}
-	s.Log.Info("policy deleted", "policy", r.GetName(), "namespace", r.GetNamespace())
 	return &tetragon.DeleteTracingPolicyResponse{}, nil
 }
 
+func (s *Server) delete(ctx context.Context, domain, namespace, name string) error {
+	if err := noDomain(domain); err != nil {
+		return err
+	}
+	if err := s.Control.DeletePolicy(namespace, name); err != nil {
+		return err
+	}
+	s.Log.Info("policy deleted", "policy", name, "namespace", namespace, "caller", callerOf(ctx))
+	return nil
+}
+
 // EnableTracingPolicy enables a policy that was disabled.
-func (s *Server) EnableTracingPolicy(_ context.Context, r *tetragon.EnableTracingPolicyRequest) (*tetragon.EnableTracingPolicyResponse, error) {
-	if err := s.configure(r.GetDomain(), r.GetNamespace(), r.GetName(), new(true), nil); err != nil {
+func (s *Server) EnableTracingPolicy(ctx context.Context, r *tetragon.EnableTracingPolicyRequest) (*tetragon.EnableTracingPolicyResponse, error) {
+	if err := s.configure(ctx, r.GetDomain(), r.GetNamespace(), r.GetName(), new(true), nil); err != nil {
 		return nil, failure(err)
 	}
 	return &tetragon.EnableTracingPolicyResponse{}, nil
 }
 
 // DisableTracingPolicy keeps a policy loaded and out of force.
-func (s *Server) DisableTracingPolicy(_ context.Context, r *tetragon.DisableTracingPolicyRequest) (*tetragon.DisableTracingPolicyResponse, error) {
-	if err := s.configure(r.GetDomain(), r.GetNamespace(), r.GetName(), new(false), nil); err != nil {
+func (s *Server) DisableTracingPolicy(ctx context.Context, r *tetragon.DisableTracingPolicyRequest) (*tetragon.DisableTracingPolicyResponse, error) {
+	if err := s.configure(ctx, r.GetDomain(), r.GetNamespace(), r.GetName(), new(false), nil); err != nil {
 		return nil, failure(err)
 	}
 	return &tetragon.DisableTracingPolicyResponse{}, nil
@@ -71,7 +78,7 @@ func (s *Server) DisableTracingPolicy(_ context.Context, r *tetragon.DisableTrac
 
 // ConfigureTracingPolicy enables, disables or changes the mode of a policy, both
 // in one step.
-func (s *Server) ConfigureTracingPolicy(_ context.Context, r *tetragon.ConfigureTracingPolicyRequest) (*tetragon.ConfigureTracingPolicyResponse, error) {
+func (s *Server) ConfigureTracingPolicy(ctx context.Context, r *tetragon.ConfigureTracingPolicyRequest) (*tetragon.ConfigureTracingPolicyResponse, error) {
 	var mode *policy.Mode
 	if r.Mode != nil {
 		m, ok := modeOf(r.GetMode())
@@ -80,21 +87,29 @@ func (s *Server) ConfigureTracingPolicy(_ context.Context, r *tetragon.Configure
 		}
 		mode = &m
 	}
-	if err := s.configure(r.GetDomain(), r.GetNamespace(), r.GetName(), r.Enable, mode); err != nil {
+	if err := s.configure(ctx, r.GetDomain(), r.GetNamespace(), r.GetName(), r.Enable, mode); err != nil {
 		return nil, failure(err)
 	}
 	return &tetragon.ConfigureTracingPolicyResponse{}, nil
 }
 
-func (s *Server) configure(domain, namespace, name string, enable *bool, mode *policy.Mode) error {
+func (s *Server) configure(ctx context.Context, domain, namespace, name string, enable *bool, mode *policy.Mode) error {
 	if err := noDomain(domain); err != nil {
 		return err
 	}
 	if err := s.Control.ConfigurePolicy(namespace, name, enable, mode); err != nil {
 		return err
 	}
-	s.Log.Info("policy configured", "policy", name, "namespace", namespace, "enable", enable, "mode", mode)
+	s.Log.Info("policy configured", "policy", name, "namespace", namespace, "enable", given(enable), "mode", given(mode), "caller", callerOf(ctx))
 	return nil
+}
+
+// given is what a request says, for the log; "unchanged" when it says nothing.
+func given[T any](value *T) any {
+	if value == nil {
+		return "unchanged"
+	}
+	return *value
 }
 
 func modeOf(m tetragon.TracingPolicyMode) (policy.Mode, bool) {

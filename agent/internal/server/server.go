@@ -5,17 +5,15 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
+	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
 	"github.com/boltseal/boltseal/agent/internal/container"
@@ -45,10 +43,15 @@ type Control interface {
 type Events interface {
 	Stream(ctx context.Context, request *tetragon.GetEventsRequest,
 		subscribed func() error, send func(*tetragon.GetEventsResponse) error) error
+	// Test sends an event of the type TEST to all subscribers that want it.
+	Test(*tetragon.Test)
 }
 
 // ErrFilter says that a request for events cannot be served as it stands.
 var ErrFilter = errors.New("invalid request for events")
+
+// errFixed says that a sensor cannot be changed by its name.
+var errFixed = errors.New("refused")
 
 // Kernel is what the kernel side can be asked.
 type Kernel interface {
@@ -96,7 +99,18 @@ type Options struct {
 	// clients of the compatible API know; both were asked once at start.
 	Features []Feature
 	Probes   map[string]bool
-	Log      *slog.Logger
+	// Processes is the cache of processes, Stacks the trees of the kernel's stacks.
+	Processes Processes
+	Stacks    Stacks
+	// Settings is the configuration by the names of its settings: bool, int64, string,
+	// time.Duration and []string. There are no secrets in it.
+	Settings map[string]any
+	Health   *Health
+	// Reflection: clients can ask which services and methods there are.
+	Reflection bool
+	Log        *slog.Logger
+	// Level is that of Log, which clients can change.
+	Level *slog.LevelVar
 }
 
 // Server serves the API.
@@ -106,6 +120,8 @@ type Server struct {
 	boltseal.UnimplementedBoltsealServer
 	Options
 	grpc *grpc.Server
+	// levelMu is held while Level is changed.
+	levelMu sync.Mutex
 }
 
 // limits of one request: a policy may have 10 MiB of text.
@@ -119,6 +135,7 @@ const (
 func New(o Options) *Server {
 	s := &Server{Options: o}
 	s.grpc = grpc.NewServer(
+		grpc.Creds(byPeer{}),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ChainUnaryInterceptor(s.logChanges),
@@ -126,41 +143,11 @@ func New(o Options) *Server {
 	tetragon.RegisterFineGuidanceSensorsServer(s.grpc, s)
 	tetragon.RegisterEventLogServiceServer(s.grpc, s)
 	boltseal.RegisterBoltsealServer(s.grpc, s)
+	healthpb.RegisterHealthServer(s.grpc, s.Health.grpc)
+	if s.Reflection {
+		reflection.Register(s.grpc)
+	}
 	return s
-}
-
-// Listen makes the socket, root's alone. One that a dead agent left is replaced;
-// one that somebody listens on, or a file that is no socket, is an error.
-func Listen(ctx context.Context, path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return nil, fmt.Errorf("make directory of socket: %w", err)
-	}
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return nil, fmt.Errorf("look at socket: %w", err)
-	case info.Mode().Type() != fs.ModeSocket:
-		return nil, fmt.Errorf("socket %s: there is a file that is no socket", path)
-	default:
-		dialer := net.Dialer{Timeout: time.Second}
-		if conn, err := dialer.DialContext(ctx, "unix", path); err == nil {
-			conn.Close()
-			return nil, fmt.Errorf("socket %s: another agent listens on it", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("remove old socket: %w", err)
-		}
-	}
-	// Nobody may connect between bind and chmod.
-	old := unix.Umask(0o177)
-	defer unix.Umask(old)
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", path, err)
-	}
-	return listener, nil
 }
 
 // Serve answers calls until Stop.
@@ -171,43 +158,6 @@ func (s *Server) Serve(l net.Listener) error {
 // Stop ends all calls.
 func (s *Server) Stop() { s.grpc.Stop() }
 
-// rootOnly accepts connections of root.
-type rootOnly struct {
-	net.Listener
-	log *slog.Logger
-}
-
-// Accept is the next connection of root; others are closed.
-func (l rootOnly) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		cred, err := peer(conn)
-		if err == nil && cred.Uid == 0 {
-			return conn, nil
-		}
-		l.log.Warn("refused connection", "peer", cred, "error", err)
-		conn.Close()
-	}
-}
-
-func peer(conn net.Conn) (cred *unix.Ucred, err error) {
-	unixConn, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil, fmt.Errorf("connection is %T, not a unix socket", conn)
-	}
-	raw, err := unixConn.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	controlErr := raw.Control(func(fd uintptr) {
-		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	return cred, errors.Join(err, controlErr)
-}
-
 // logChanges writes down who changed what.
 func (s *Server) logChanges(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	start := time.Now()
@@ -216,7 +166,7 @@ func (s *Server) logChanges(ctx context.Context, request any, info *grpc.UnarySe
 	if err != nil {
 		level = slog.LevelWarn
 	}
-	s.Log.Log(ctx, level, "call", "method", info.FullMethod, "took", time.Since(start), "error", err)
+	s.Log.Log(ctx, level, "call", "method", info.FullMethod, "took", time.Since(start), "caller", callerOf(ctx), "error", err)
 	return response, err
 }
 
@@ -231,7 +181,7 @@ func failure(err error) error {
 		code = codes.InvalidArgument
 	case errors.Is(err, control.ErrNotFound):
 		code = codes.NotFound
-	case errors.Is(err, control.ErrOwned), errors.Is(err, ErrNoEventLog):
+	case errors.Is(err, control.ErrOwned), errors.Is(err, errFixed), errors.Is(err, ErrNoEventLog):
 		code = codes.FailedPrecondition
 	case errors.Is(err, control.ErrRefused), errors.Is(err, seal.ErrOtherContainer):
 		code = codes.PermissionDenied

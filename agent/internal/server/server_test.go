@@ -3,12 +3,15 @@
 package server
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -37,19 +40,31 @@ type fake struct {
 	admitted control.Admission
 	slot     bpf.WireSlot
 	sealedBy bpf.WireSealedBy
+	// policies are what is listed; one if nil. changed and deleted name what was.
+	policies         []control.PolicyStatus
+	changed, deleted string
+	entries          []ProcessEntry
+	tests            []*tetragon.Test
 }
 
 func (f *fake) AddPolicy(yaml []byte) (*policy.Policy, error) {
 	f.yaml = string(yaml)
 	return &policy.Policy{Name: "p", Mode: policy.Enforce}, f.fail
 }
-func (f *fake) DeletePolicy(string, string) error { return f.fail }
-func (f *fake) ConfigurePolicy(_, _ string, enable *bool, mode *policy.Mode) error {
-	f.enable, f.mode = enable, mode
+func (f *fake) DeletePolicy(namespace, name string) error {
+	f.deleted = namespace + "/" + name
+	return f.fail
+}
+
+func (f *fake) ConfigurePolicy(namespace, name string, enable *bool, mode *policy.Mode) error {
+	f.changed, f.enable, f.mode = namespace+"/"+name, enable, mode
 	return f.fail
 }
 
 func (f *fake) Policies() ([]control.PolicyStatus, error) {
+	if f.policies != nil {
+		return f.policies, f.fail
+	}
 	return []control.PolicyStatus{{
 		ID: 3, Policy: &policy.Policy{Name: "p", Namespace: "n", Mode: policy.Monitor}, Enabled: true,
 		Counters: engine.Counters{Post: 1, NoPost: 2, Signal: 3, MonitorSignal: 4, Override: 5, MonitorOverride: 6}, KernelMemory: 5, Sites: []string{"a/b"},
@@ -72,20 +87,43 @@ func (f *fake) Errors() (counts [bpf.WireKernelErrorKERR_MAX]uint64, err error) 
 	return counts, f.fail
 }
 
+// Stream ends at once, having been subscribed.
+func (f *fake) Stream(_ context.Context, _ *tetragon.GetEventsRequest, subscribed func() error, _ func(*tetragon.GetEventsResponse) error) error {
+	return errors.Join(subscribed(), f.fail)
+}
+func (f *fake) Test(e *tetragon.Test)         { f.tests = append(f.tests, e) }
+func (f *fake) Dump() ([]ProcessEntry, error) { return slices.Clone(f.entries), f.fail }
+func (f *fake) Tree(key string) *tetragon.StackTraceNode {
+	return &tetragon.StackTraceNode{Count: 1, Labels: []*tetragon.StackTraceLabel{{Key: key, Count: 1}}}
+}
+
 func serve(t *testing.T, f *fake, registry *container.Registry) *grpc.ClientConn {
 	t.Helper()
-	return serveOptions(t, Options{
-		Version: "v1", Control: f, Kernel: f, Containers: registry,
+	return serveWith(t, f, Options{Containers: registry})
+}
+
+// serveWith serves with some of the options; the others are the fake's.
+func serveWith(t *testing.T, f *fake, o Options) *grpc.ClientConn {
+	t.Helper()
+	if o.Health == nil {
+		o.Health = NewHealth()
+		o.Health.Ready()
+	}
+	if o.Level == nil {
+		o.Level = &slog.LevelVar{}
+	}
+	return serveAll(t, New(Options{
+		Version: "v1", Control: f, Kernel: f, Containers: o.Containers, EventLog: o.EventLog, Log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
+		Events: f, Processes: f, Stacks: f, Settings: o.Settings, Health: o.Health, Reflection: o.Reflection, Level: o.Level,
 		Sites:    func() []engine.SiteInfo { return []engine.SiteInfo{{Name: "a/b", Rules: 1, Programs: 2, Missed: 3}} },
 		Features: []Feature{{Name: "yes"}, {Name: "no", Err: errors.New("too old"), Known: true}, {Name: "maybe", Err: errors.New("?")}},
 		Probes:   map[string]bool{"signal": true, "lsm": false},
-	})
+	}))
 }
 
-func serveOptions(t *testing.T, o Options) *grpc.ClientConn {
+// serveAll serves until the test ends.
+func serveAll(t *testing.T, s *Server) *grpc.ClientConn {
 	t.Helper()
-	o.Log = slog.New(slog.DiscardHandler)
-	s := New(o)
 	socket := filepath.Join(t.TempDir(), "s")
 	listener, err := Listen(t.Context(), socket)
 	if err != nil {
@@ -210,9 +248,6 @@ func TestPolicyCalls(t *testing.T) {
 	want.Enabled = true //nolint:staticcheck // deprecated, and still read by clients
 	if err != nil || len(list.GetPolicies()) != 1 || !proto.Equal(list.GetPolicies()[0], want) {
 		t.Errorf("list: %v, %v", err, list)
-	}
-	if _, err := client.ListSensors(t.Context(), &tetragon.ListSensorsRequest{}); status.Code(err) != codes.Unimplemented { //nolint:staticcheck // deprecated
-		t.Errorf("method of a later version: %v, want Unimplemented", err)
 	}
 }
 

@@ -37,8 +37,8 @@ type Options struct {
 	Addresses bool
 }
 
-// Symbols names the functions of stacks. Kernel and User are for one goroutine at
-// a time.
+// Symbols names the functions of stacks. Kernel is for one goroutine at a time, and
+// so is User; the two may be called at the same time.
 type Symbols struct {
 	options Options
 	kernel  kernelTable

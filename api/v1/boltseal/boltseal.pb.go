@@ -893,6 +893,112 @@ func (x *GetStatusResponse) GetEventsLost() uint64 {
 	return 0
 }
 
+// Asks for an event with these arguments.
+type EmitTestEventRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Arg0          uint64                 `protobuf:"varint,1,opt,name=arg0,proto3" json:"arg0,omitempty"`
+	Arg1          uint64                 `protobuf:"varint,2,opt,name=arg1,proto3" json:"arg1,omitempty"`
+	Arg2          uint64                 `protobuf:"varint,3,opt,name=arg2,proto3" json:"arg2,omitempty"`
+	Arg3          uint64                 `protobuf:"varint,4,opt,name=arg3,proto3" json:"arg3,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmitTestEventRequest) Reset() {
+	*x = EmitTestEventRequest{}
+	mi := &file_boltseal_boltseal_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmitTestEventRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmitTestEventRequest) ProtoMessage() {}
+
+func (x *EmitTestEventRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_boltseal_boltseal_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmitTestEventRequest.ProtoReflect.Descriptor instead.
+func (*EmitTestEventRequest) Descriptor() ([]byte, []int) {
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *EmitTestEventRequest) GetArg0() uint64 {
+	if x != nil {
+		return x.Arg0
+	}
+	return 0
+}
+
+func (x *EmitTestEventRequest) GetArg1() uint64 {
+	if x != nil {
+		return x.Arg1
+	}
+	return 0
+}
+
+func (x *EmitTestEventRequest) GetArg2() uint64 {
+	if x != nil {
+		return x.Arg2
+	}
+	return 0
+}
+
+func (x *EmitTestEventRequest) GetArg3() uint64 {
+	if x != nil {
+		return x.Arg3
+	}
+	return 0
+}
+
+// The event is in the queues of those who are subscribed.
+type EmitTestEventResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmitTestEventResponse) Reset() {
+	*x = EmitTestEventResponse{}
+	mi := &file_boltseal_boltseal_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmitTestEventResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmitTestEventResponse) ProtoMessage() {}
+
+func (x *EmitTestEventResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_boltseal_boltseal_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmitTestEventResponse.ProtoReflect.Descriptor instead.
+func (*EmitTestEventResponse) Descriptor() ([]byte, []int) {
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{9}
+}
+
 var File_boltseal_boltseal_proto protoreflect.FileDescriptor
 
 const file_boltseal_boltseal_proto_rawDesc = "" +
@@ -978,7 +1084,13 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x11KernelErrorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01B\x0e\n" +
-	"\f_events_lost*\xbe\x01\n" +
+	"\f_events_lost\"f\n" +
+	"\x14EmitTestEventRequest\x12\x12\n" +
+	"\x04arg0\x18\x01 \x01(\x04R\x04arg0\x12\x12\n" +
+	"\x04arg1\x18\x02 \x01(\x04R\x04arg1\x12\x12\n" +
+	"\x04arg2\x18\x03 \x01(\x04R\x04arg2\x12\x12\n" +
+	"\x04arg3\x18\x04 \x01(\x04R\x04arg3\"\x17\n" +
+	"\x15EmitTestEventResponse*\xbe\x01\n" +
 	"\x0eContainerState\x12\x1f\n" +
 	"\x1bCONTAINER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONTAINER_STATE_EXPECTED\x10\x01\x12\x1a\n" +
@@ -996,10 +1108,11 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x19FEATURE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17FEATURE_STATE_AVAILABLE\x10\x01\x12\x1d\n" +
 	"\x19FEATURE_STATE_UNSUPPORTED\x10\x02\x12\x19\n" +
-	"\x15FEATURE_STATE_UNKNOWN\x10\x032\xb5\x01\n" +
+	"\x15FEATURE_STATE_UNKNOWN\x10\x032\x8f\x02\n" +
 	"\bBoltseal\x12[\n" +
 	"\x0eListContainers\x12\".boltseal.v1.ListContainersRequest\x1a#.boltseal.v1.ListContainersResponse\"\x00\x12L\n" +
-	"\tGetStatus\x12\x1d.boltseal.v1.GetStatusRequest\x1a\x1e.boltseal.v1.GetStatusResponse\"\x00B.Z,github.com/boltseal/boltseal/api/v1/boltsealb\x06proto3"
+	"\tGetStatus\x12\x1d.boltseal.v1.GetStatusRequest\x1a\x1e.boltseal.v1.GetStatusResponse\"\x00\x12X\n" +
+	"\rEmitTestEvent\x12!.boltseal.v1.EmitTestEventRequest\x1a\".boltseal.v1.EmitTestEventResponse\"\x00B.Z,github.com/boltseal/boltseal/api/v1/boltsealb\x06proto3"
 
 var (
 	file_boltseal_boltseal_proto_rawDescOnce sync.Once
@@ -1014,7 +1127,7 @@ func file_boltseal_boltseal_proto_rawDescGZIP() []byte {
 }
 
 var file_boltseal_boltseal_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_boltseal_boltseal_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_boltseal_boltseal_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_boltseal_boltseal_proto_goTypes = []any{
 	(ContainerState)(0),            // 0: boltseal.v1.ContainerState
 	(SealedBy)(0),                  // 1: boltseal.v1.SealedBy
@@ -1027,31 +1140,35 @@ var file_boltseal_boltseal_proto_goTypes = []any{
 	(*Feature)(nil),                // 8: boltseal.v1.Feature
 	(*Site)(nil),                   // 9: boltseal.v1.Site
 	(*GetStatusResponse)(nil),      // 10: boltseal.v1.GetStatusResponse
-	nil,                            // 11: boltseal.v1.Pod.LabelsEntry
-	nil,                            // 12: boltseal.v1.Container.LabelsEntry
-	nil,                            // 13: boltseal.v1.Container.AnnotationsEntry
-	nil,                            // 14: boltseal.v1.GetStatusResponse.KernelErrorsEntry
-	(*timestamppb.Timestamp)(nil),  // 15: google.protobuf.Timestamp
+	(*EmitTestEventRequest)(nil),   // 11: boltseal.v1.EmitTestEventRequest
+	(*EmitTestEventResponse)(nil),  // 12: boltseal.v1.EmitTestEventResponse
+	nil,                            // 13: boltseal.v1.Pod.LabelsEntry
+	nil,                            // 14: boltseal.v1.Container.LabelsEntry
+	nil,                            // 15: boltseal.v1.Container.AnnotationsEntry
+	nil,                            // 16: boltseal.v1.GetStatusResponse.KernelErrorsEntry
+	(*timestamppb.Timestamp)(nil),  // 17: google.protobuf.Timestamp
 }
 var file_boltseal_boltseal_proto_depIdxs = []int32{
 	6,  // 0: boltseal.v1.ListContainersResponse.containers:type_name -> boltseal.v1.Container
-	11, // 1: boltseal.v1.Pod.labels:type_name -> boltseal.v1.Pod.LabelsEntry
+	13, // 1: boltseal.v1.Pod.labels:type_name -> boltseal.v1.Pod.LabelsEntry
 	0,  // 2: boltseal.v1.Container.state:type_name -> boltseal.v1.ContainerState
-	12, // 3: boltseal.v1.Container.labels:type_name -> boltseal.v1.Container.LabelsEntry
-	13, // 4: boltseal.v1.Container.annotations:type_name -> boltseal.v1.Container.AnnotationsEntry
+	14, // 3: boltseal.v1.Container.labels:type_name -> boltseal.v1.Container.LabelsEntry
+	15, // 4: boltseal.v1.Container.annotations:type_name -> boltseal.v1.Container.AnnotationsEntry
 	5,  // 5: boltseal.v1.Container.pod:type_name -> boltseal.v1.Pod
 	1,  // 6: boltseal.v1.Container.sealed_by:type_name -> boltseal.v1.SealedBy
 	2,  // 7: boltseal.v1.Feature.state:type_name -> boltseal.v1.FeatureState
-	15, // 8: boltseal.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	17, // 8: boltseal.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
 	8,  // 9: boltseal.v1.GetStatusResponse.features:type_name -> boltseal.v1.Feature
-	14, // 10: boltseal.v1.GetStatusResponse.kernel_errors:type_name -> boltseal.v1.GetStatusResponse.KernelErrorsEntry
+	16, // 10: boltseal.v1.GetStatusResponse.kernel_errors:type_name -> boltseal.v1.GetStatusResponse.KernelErrorsEntry
 	9,  // 11: boltseal.v1.GetStatusResponse.sites:type_name -> boltseal.v1.Site
 	3,  // 12: boltseal.v1.Boltseal.ListContainers:input_type -> boltseal.v1.ListContainersRequest
 	7,  // 13: boltseal.v1.Boltseal.GetStatus:input_type -> boltseal.v1.GetStatusRequest
-	4,  // 14: boltseal.v1.Boltseal.ListContainers:output_type -> boltseal.v1.ListContainersResponse
-	10, // 15: boltseal.v1.Boltseal.GetStatus:output_type -> boltseal.v1.GetStatusResponse
-	14, // [14:16] is the sub-list for method output_type
-	12, // [12:14] is the sub-list for method input_type
+	11, // 14: boltseal.v1.Boltseal.EmitTestEvent:input_type -> boltseal.v1.EmitTestEventRequest
+	4,  // 15: boltseal.v1.Boltseal.ListContainers:output_type -> boltseal.v1.ListContainersResponse
+	10, // 16: boltseal.v1.Boltseal.GetStatus:output_type -> boltseal.v1.GetStatusResponse
+	12, // 17: boltseal.v1.Boltseal.EmitTestEvent:output_type -> boltseal.v1.EmitTestEventResponse
+	15, // [15:18] is the sub-list for method output_type
+	12, // [12:15] is the sub-list for method input_type
 	12, // [12:12] is the sub-list for extension type_name
 	12, // [12:12] is the sub-list for extension extendee
 	0,  // [0:12] is the sub-list for field type_name
@@ -1070,7 +1187,7 @@ func file_boltseal_boltseal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_boltseal_boltseal_proto_rawDesc), len(file_boltseal_boltseal_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   12,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

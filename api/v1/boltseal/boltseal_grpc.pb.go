@@ -25,6 +25,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Boltseal_ListContainers_FullMethodName = "/boltseal.v1.Boltseal/ListContainers"
 	Boltseal_GetStatus_FullMethodName      = "/boltseal.v1.Boltseal/GetStatus"
+	Boltseal_EmitTestEvent_FullMethodName  = "/boltseal.v1.Boltseal/EmitTestEvent"
 )
 
 // BoltsealClient is the client API for Boltseal service.
@@ -37,6 +38,9 @@ type BoltsealClient interface {
 	ListContainers(ctx context.Context, in *ListContainersRequest, opts ...grpc.CallOption) (*ListContainersResponse, error)
 	// GetStatus tells what the agent and this kernel can do.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
+	// EmitTestEvent makes an event of the type TEST, which goes the way of all others:
+	// to find out whether they arrive where they should.
+	EmitTestEvent(ctx context.Context, in *EmitTestEventRequest, opts ...grpc.CallOption) (*EmitTestEventResponse, error)
 }
 
 type boltsealClient struct {
@@ -67,6 +71,16 @@ func (c *boltsealClient) GetStatus(ctx context.Context, in *GetStatusRequest, op
 	return out, nil
 }
 
+func (c *boltsealClient) EmitTestEvent(ctx context.Context, in *EmitTestEventRequest, opts ...grpc.CallOption) (*EmitTestEventResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EmitTestEventResponse)
+	err := c.cc.Invoke(ctx, Boltseal_EmitTestEvent_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BoltsealServer is the server API for Boltseal service.
 // All implementations must embed UnimplementedBoltsealServer
 // for forward compatibility.
@@ -77,6 +91,9 @@ type BoltsealServer interface {
 	ListContainers(context.Context, *ListContainersRequest) (*ListContainersResponse, error)
 	// GetStatus tells what the agent and this kernel can do.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	// EmitTestEvent makes an event of the type TEST, which goes the way of all others:
+	// to find out whether they arrive where they should.
+	EmitTestEvent(context.Context, *EmitTestEventRequest) (*EmitTestEventResponse, error)
 	mustEmbedUnimplementedBoltsealServer()
 }
 
@@ -92,6 +109,9 @@ func (UnimplementedBoltsealServer) ListContainers(context.Context, *ListContaine
 }
 func (UnimplementedBoltsealServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
+}
+func (UnimplementedBoltsealServer) EmitTestEvent(context.Context, *EmitTestEventRequest) (*EmitTestEventResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EmitTestEvent not implemented")
 }
 func (UnimplementedBoltsealServer) mustEmbedUnimplementedBoltsealServer() {}
 func (UnimplementedBoltsealServer) testEmbeddedByValue()                  {}
@@ -150,6 +170,24 @@ func _Boltseal_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Boltseal_EmitTestEvent_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EmitTestEventRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BoltsealServer).EmitTestEvent(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Boltseal_EmitTestEvent_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BoltsealServer).EmitTestEvent(ctx, req.(*EmitTestEventRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Boltseal_ServiceDesc is the grpc.ServiceDesc for Boltseal service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -164,6 +202,10 @@ var Boltseal_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStatus",
 			Handler:    _Boltseal_GetStatus_Handler,
+		},
+		{
+			MethodName: "EmitTestEvent",
+			Handler:    _Boltseal_EmitTestEvent_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

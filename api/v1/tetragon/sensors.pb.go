@@ -353,12 +353,14 @@ func (*ListSensorsRequest) Descriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{0}
 }
 
-// A sensor, which is a policy's part in the kernel.
+// A sensor: a place in the kernel where a policy has rules.
 type SensorStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Enabled       bool                   `protobuf:"varint,2,opt,name=enabled,proto3" json:"enabled,omitempty"`
-	Collection    string                 `protobuf:"bytes,3,opt,name=collection,proto3" json:"collection,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in TracingPolicyStatus.sensors; "__base__" is what follows processes.
+	Name    string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Enabled bool   `protobuf:"varint,2,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	// The policy: name or namespace/name.
+	Collection    string `protobuf:"bytes,3,opt,name=collection,proto3" json:"collection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1610,10 +1612,12 @@ func (x *ListDomainsResponse) GetDomains() []string {
 	return nil
 }
 
-// Removes a sensor.
+// Removes a sensor: deletes its policy.
 type RemoveSensorRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the sensor, if only one policy has one of that name, or of its policy: name or
+	// namespace/name. So in all requests about a sensor.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1692,7 +1696,7 @@ func (*RemoveSensorResponse) Descriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{23}
 }
 
-// Puts a sensor in force again.
+// Puts a sensor in force again, with all others of its policy.
 type EnableSensorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1774,7 +1778,7 @@ func (*EnableSensorResponse) Descriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{25}
 }
 
-// Puts a sensor out of force.
+// Puts a sensor out of force, with all others of its policy.
 type DisableSensorRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1856,10 +1860,11 @@ func (*DisableSensorResponse) Descriptor() ([]byte, []int) {
 	return file_tetragon_sensors_proto_rawDescGZIP(), []int{27}
 }
 
-// Asks for a tree of stacks.
+// Asks for the stacks of the kernel that the events of a policy had.
 type GetStackTraceTreeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the policy: name or namespace/name.
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1901,7 +1906,11 @@ func (x *GetStackTraceTreeRequest) GetName() string {
 	return ""
 }
 
-// A tree of stacks.
+// A tree of stacks. The root stands for all of them and has no address; below it are
+// the functions by which the kernel was entered, below each those that it called.
+// Labels are binaries of processes, at the function where a stack ends. Of those that
+// there was no room for the label is "<other>", as it is at the root of stacks that
+// there was no room for.
 type GetStackTraceTreeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Root          *StackTraceNode        `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`

@@ -46,8 +46,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// What clients of the compatible API ask an agent for. Methods that the agent
-// does not have are answered with Unimplemented.
+// What clients of the compatible API ask an agent for.
 type FineGuidanceSensorsClient interface {
 	// GetEvents streams events until the client goes away. Headers are sent when no
 	// event is missed any more. A client that is too slow loses events.
@@ -314,8 +313,7 @@ func (c *fineGuidanceSensorsClient) ListDomains(ctx context.Context, in *ListDom
 // All implementations must embed UnimplementedFineGuidanceSensorsServer
 // for forward compatibility.
 //
-// What clients of the compatible API ask an agent for. Methods that the agent
-// does not have are answered with Unimplemented.
+// What clients of the compatible API ask an agent for.
 type FineGuidanceSensorsServer interface {
 	// GetEvents streams events until the client goes away. Headers are sent when no
 	// event is missed any more. A client that is too slow loses events.

@@ -7,16 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"regexp"
-	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/compact"
+	"github.com/boltseal/boltseal/api/v1/boltseal"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
@@ -27,13 +27,12 @@ with escapes for what a terminal would act on. The JSON form is one object a
 line with the names of the protocol.
 
 Filters of different kinds must all hold, those of one kind one of them:
-  boltseal events --policy no-shadow-read --event-type tracepoint`
+  boltseal events --policy no-shadow-read --event-type tracepoint
 
-// eventFilter is the flags that choose events.
-type eventFilter struct {
-	policies, containers, types, binaries, namespaces, pods []string
-	pids                                                    []uint
-}
+--allow and --deny take filters as JSON objects with the names of the protocol, for
+what has no flag. An event is shown if the flags allow it or one of --allow does,
+and none of --deny holds:
+  boltseal events --deny '{"binary_regex":["^/usr/sbin/"],"event_set":["PROCESS_EXEC"]}'`
 
 func (a *app) eventsCommand() *cobra.Command {
 	c := &cobra.Command{
@@ -43,108 +42,137 @@ func (a *app) eventsCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	form := outputFlag(c, asCompact, asJSON)
+	request := eventFlags(c)
 	flags := c.Flags()
-	var f eventFilter
-	flags.StringSliceVar(&f.policies, "policy", nil, "only events of these policies")
-	flags.StringSliceVar(&f.containers, "container", nil, "only events of these containers: names, or beginnings of ids")
-	flags.StringSliceVarP(&f.types, "event-type", "e", nil, "only events of these types: "+strings.Join(slices.Sorted(maps.Keys(eventTypes())), ", "))
-	flags.UintSliceVar(&f.pids, "pid", nil, "only events of these processes")
-	flags.StringArrayVar(&f.binaries, "binary", nil, "only events of processes whose binary matches this regular expression")
-	flags.StringSliceVarP(&f.namespaces, "namespace", "n", nil, "only events of pods in these namespaces")
-	flags.StringArrayVar(&f.pods, "pod", nil, "only events of pods whose name matches this regular expression")
 	count := flags.Uint64("count", 0, "end after so many events; 0: never")
+	timestamps := flags.Bool("timestamps", true, "show when events happened, in the compact form")
+	stacks := flags.Bool("stack-traces", false, "show stacks below their events, in the compact form")
+	reconnect := flags.Bool("reconnect", false, "when the agent has stopped, wait until it is back and go on; events in between are missed")
 	c.RunE = a.stream(func(ctx context.Context, g agent, _ []string) error {
-		request, err := f.request()
+		r, err := request()
 		if err != nil {
 			return &fault{exitUsage, err.Error()}
 		}
-		write := func(e *tetragon.GetEventsResponse) error {
-			_, err := fmt.Fprintln(a.Stdout, compact.Line(e))
+		f := &follower{app: a, request: r, limit: *count, write: func(e *tetragon.GetEventsResponse) error {
+			if *form == asJSON {
+				return line(a.Stdout, e)
+			}
+			text := compact.Line(e)
+			if !*timestamps {
+				_, text, _ = strings.Cut(text, " ")
+			}
+			if *stacks {
+				text = strings.Join(append([]string{text}, compact.Stacks(e)...), "\n")
+			}
+			_, err := fmt.Fprintln(a.Stdout, text)
 			return err
+		}}
+		if *reconnect {
+			return f.again(ctx, g)
 		}
-		if *form == asJSON {
-			write = func(e *tetragon.GetEventsResponse) error { return line(a.Stdout, e) }
-		}
-		return a.follow(ctx, g, request, *count, write)
+		return f.follow(ctx, g)
 	})
+	c.AddCommand(a.testEventCommand())
 	return c
 }
 
+// follower writes events until there were enough of them.
+type follower struct {
+	*app
+	request *tetragon.GetEventsRequest
+	// limit is how many are enough; 0: none are. seen is how many there were.
+	limit, seen uint64
+	write       func(*tetragon.GetEventsResponse) error
+}
+
+// endedError says that the agent ended the stream.
+type endedError struct{ error }
+
+// Unwrap is the fault that the command ends in.
+func (e endedError) Unwrap() error { return e.error }
+
 // follow writes events until there were enough of them, or the agent stops.
-func (a *app) follow(
-	ctx context.Context, g agent, request *tetragon.GetEventsRequest, count uint64,
-	write func(*tetragon.GetEventsResponse) error,
-) error {
+func (f *follower) follow(ctx context.Context, g agent) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events, err := g.GetEvents(ctx, request)
+	events, err := g.GetEvents(ctx, f.request)
 	if err != nil {
 		return err
 	}
-	for n := uint64(0); count == 0 || n < count; n++ {
+	for first := true; f.limit == 0 || f.seen < f.limit; first = false {
 		e, err := events.Recv()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err() // interrupted
-		case errors.Is(err, io.EOF), n > 0 && status.Code(err) == codes.Unavailable:
-			return &fault{exitNoAgent, fmt.Sprintf("agent at %s has ended the stream: it stopped", a.address)}
+		case errors.Is(err, io.EOF), !first && status.Code(err) == codes.Unavailable:
+			return endedError{&fault{exitNoAgent, fmt.Sprintf("agent at %s has ended the stream: it stopped", f.address)}}
 		case err != nil:
 			return err
 		}
-		if err := write(e); err != nil {
+		f.seen++
+		if err := f.write(e); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func eventTypes() map[string]tetragon.EventType {
-	types := map[string]tetragon.EventType{}
-	for number, name := range tetragon.EventType_name {
-		if short, ok := strings.CutPrefix(name, "PROCESS_"); ok {
-			types[strings.ToLower(short)] = tetragon.EventType(number)
+// Waits for an agent that has stopped.
+const (
+	firstWait = 100 * time.Millisecond
+	lastWait  = 5 * time.Second
+)
+
+// again follows from one agent to the next. The first has to be there.
+func (f *follower) again(ctx context.Context, g agent) error {
+	wait := time.Duration(0)
+	for {
+		before := f.seen
+		err := f.follow(ctx, g)
+		var ended endedError
+		gone := errors.As(err, &ended) || wait > 0 && status.Code(err) == codes.Unavailable
+		if !gone || ctx.Err() != nil {
+			return err
 		}
+		if f.seen > before || wait == 0 {
+			wait = firstWait
+			f.complain(&fault{text: fmt.Sprintf("agent at %s is away: waiting for it, events are missed", f.address)})
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		wait = min(2*wait, lastWait)
 	}
-	return types
 }
 
-// request is the flags as filters. A container is given by name or id, which
-// are different fields, so that it takes two filters.
-func (f *eventFilter) request() (*tetragon.GetEventsRequest, error) {
-	base := func() *tetragon.Filter {
-		return &tetragon.Filter{
-			PolicyNames: f.policies, BinaryRegex: f.binaries, Namespace: f.namespaces, PodRegex: f.pods,
-		}
+func (a *app) testEventCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "test [NUMBER]...",
+		Short: "Has the agent make an event of the type test",
+		Long: `Has the agent make an event of the type test, with up to four numbers in it. It goes
+the way of all events, to all that are subscribed: to find out whether they arrive.`,
+		Args: cobra.MaximumNArgs(4),
+		RunE: a.ask(func(ctx context.Context, g agent, args []string) error {
+			var numbers [4]uint64
+			for i, arg := range args {
+				n, err := strconv.ParseUint(arg, 0, 64)
+				if err != nil {
+					return &fault{exitUsage, fmt.Sprintf("%q is no number of 64 bits", arg)}
+				}
+				numbers[i] = n
+			}
+			_, err := g.EmitTestEvent(ctx, &boltseal.EmitTestEventRequest{
+				Arg0: numbers[0], Arg1: numbers[1], Arg2: numbers[2], Arg3: numbers[3],
+			})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.Stdout, "test event sent")
+			return err
+		}),
 	}
-	var types []tetragon.EventType
-	for _, name := range f.types {
-		t, ok := eventTypes()[strings.TrimPrefix(strings.ToLower(name), "process_")]
-		if !ok {
-			return nil, fmt.Errorf("--event-type %q: there are: %s", name, strings.Join(slices.Sorted(maps.Keys(eventTypes())), ", "))
-		}
-		types = append(types, t)
-	}
-	var pids []uint32
-	for _, pid := range f.pids {
-		if uint(uint32(pid)) != pid {
-			return nil, fmt.Errorf("--pid %d: no process id is as large", pid)
-		}
-		pids = append(pids, uint32(pid))
-	}
-	byName := base()
-	byName.EventSet, byName.Pid = types, pids
-	request := &tetragon.GetEventsRequest{AllowList: []*tetragon.Filter{byName}}
-	switch {
-	case len(f.containers) > 0:
-		byID := base()
-		byID.EventSet, byID.Pid = types, pids
-		byID.ContainerId = f.containers
-		for _, name := range f.containers {
-			byName.ContainerNameRegex = append(byName.ContainerNameRegex, "^"+regexp.QuoteMeta(name)+"$")
-		}
-		request.AllowList = append(request.AllowList, byID)
-	case len(f.types)+len(f.pids)+len(f.policies)+len(f.binaries)+len(f.namespaces)+len(f.pods) == 0:
-		request.AllowList = nil
-	}
-	return request, nil
 }

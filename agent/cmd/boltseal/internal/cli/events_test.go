@@ -6,9 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
@@ -24,6 +29,7 @@ func TestEventRequests(t *testing.T) {
 	t.Cleanup(server.Stop)
 
 	const tracepoint, exec = tetragon.EventType_PROCESS_TRACEPOINT, tetragon.EventType_PROCESS_EXEC
+	asked := map[protoreflect.Name]bool{}
 	for _, test := range []struct {
 		flags string
 		want  []*tetragon.Filter
@@ -39,8 +45,21 @@ func TestEventRequests(t *testing.T) {
 			{Pid: []uint32{7}, EventSet: []tetragon.EventType{exec}, ContainerNameRegex: []string{`^w\.b$`}},
 			{Pid: []uint32{7}, EventSet: []tetragon.EventType{exec}, ContainerId: []string{"w.b"}},
 		}},
+		{"--policy-names a --process b --event-types test,PROCESS_LSM", []*tetragon.Filter{{
+			PolicyNames: []string{"a"}, BinaryRegex: []string{"b"}, EventSet: []tetragon.EventType{tetragon.EventType_TEST, tetragon.EventType_PROCESS_LSM},
+		}}},
+		{"--host --namespace x", []*tetragon.Filter{{Namespace: []string{"x", ""}}}},
+		{"--in-init-tree=false --health-check", []*tetragon.Filter{{InInitTree: wrapperspb.Bool(false), HealthCheck: wrapperspb.Bool(true)}}},
+		{"--labels a=b,c!=d --arguments 1,2 --parent-binary 3 --parent-arguments 4 --ancestor-binary 5 --namespace-regex 6 --cel-expression x,y --pid-set 7", []*tetragon.Filter{{
+			Labels: []string{"a=b,c!=d"}, ArgumentsRegex: []string{"1,2"}, ParentBinaryRegex: []string{"3"}, ParentArgumentsRegex: []string{"4"},
+			AncestorBinaryRegex: []string{"5"}, NamespaceRegex: []string{"6"}, CelExpression: []string{"x,y"}, PidSet: []uint32{7},
+		}}},
+		{`--policy p --allow {"capabilities":{"effective":{"any":["CAP_SYS_ADMIN"]}}}`, []*tetragon.Filter{
+			{PolicyNames: []string{"p"}},
+			{Capabilities: &tetragon.CapFilter{Effective: &tetragon.CapFilterSet{Any: []tetragon.CapabilitiesType{tetragon.CapabilitiesType_CAP_SYS_ADMIN}}}},
+		}},
 	} {
-		args := append(strings.Fields(test.flags), "events", "--count", "1", "--server-address", socket)
+		args := append([]string{"events", "--count", "1", "--server-address", socket}, strings.Fields(test.flags)...)
 		if code, _, stderr := runWith(t.Context(), args, noEnv); code != 0 {
 			t.Errorf("%s: exit code %d: %s", test.flags, code, stderr)
 			continue
@@ -51,5 +70,33 @@ func TestEventRequests(t *testing.T) {
 			t.Errorf("%s: want -, got +:\n%s", test.flags, diff)
 		}
 		fake.mu.Unlock()
+		for _, filter := range test.want {
+			filter.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+				asked[field.Name()] = true
+				return true
+			})
+		}
+	}
+	for fields, i := new(tetragon.Filter).ProtoReflect().Descriptor().Fields(), 0; i < fields.Len(); i++ {
+		if !asked[fields.Get(i).Name()] {
+			t.Errorf("no flag here asks for %s", fields.Get(i).Name())
+		}
+	}
+	args := strings.Fields(`events --count 1 -f process.pid,process.binary -F parent --deny {"pid":[1]} --deny {} --aggregation-window 2s --aggregation-buffer 9 --server-address ` + socket)
+	if code, _, stderr := runWith(t.Context(), args, noEnv); code != 0 {
+		t.Fatalf("%q: exit code %d: %s", args, code, stderr)
+	}
+	want := &tetragon.GetEventsRequest{
+		DenyList: []*tetragon.Filter{{Pid: []uint32{1}}, {}},
+		FieldFilters: []*tetragon.FieldFilter{
+			{Fields: &fieldmaskpb.FieldMask{Paths: []string{"process.pid", "process.binary"}}},
+			{Fields: &fieldmaskpb.FieldMask{Paths: []string{"parent"}}, Action: tetragon.FieldFilterAction_EXCLUDE},
+		},
+		AggregationOptions: &tetragon.AggregationOptions{WindowSize: durationpb.New(2 * time.Second), ChannelBufferSize: 9},
+	}
+	fake.mu.Lock()
+	defer fake.mu.Unlock()
+	if diff := cmp.Diff(want, fake.request, protocmp.Transform()); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
 	}
 }

@@ -41,6 +41,7 @@ type fakeAgent struct {
 	mu       sync.Mutex
 	policies []*tetragon.TracingPolicyStatus
 	request  *tetragon.GetEventsRequest // the last
+	level    tetragon.LogLevel
 }
 
 func (f *fakeAgent) serve() *grpc.Server {
@@ -221,4 +222,62 @@ func (f *fakeAgent) GetEvents(r *tetragon.GetEventsRequest, stream tetragon.Fine
 		}
 	}
 	return nil
+}
+
+func (f *fakeAgent) GetDebug(_ context.Context, r *tetragon.GetDebugRequest) (*tetragon.GetDebugResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	response := &tetragon.GetDebugResponse{Flag: r.GetFlag(), Arg: &tetragon.GetDebugResponse_Level{Level: f.level}}
+	if r.GetFlag() == tetragon.ConfigFlag_CONFIG_FLAG_LOG_LEVEL {
+		return response, nil
+	}
+	list := &tetragon.DumpProcessCacheResArgs{}
+	if !r.GetDump().GetExcludeExecveMapProcesses() {
+		list.Processes = append(list.Processes, &tetragon.ProcessInternal{
+			Process: &tetragon.Process{
+				Pid: wrapperspb.UInt32(4242), Binary: "/bin/cat", Arguments: hostile, Docker: hostile, StartTime: timestamppb.New(now()),
+			},
+			Color: "inUse", Refcnt: wrapperspb.UInt32(2), RefcntOps: map[string]int32{"process++": 1, "parent++": 1},
+		})
+	}
+	if !r.GetDump().GetSkipZeroRefcnt() {
+		list.Processes = append(list.Processes, &tetragon.ProcessInternal{Process: &tetragon.Process{}, Color: "deletePending", Refcnt: wrapperspb.UInt32(0)})
+	}
+	response.Arg = &tetragon.GetDebugResponse_Processes{Processes: list}
+	return response, nil
+}
+
+func (f *fakeAgent) SetDebug(_ context.Context, r *tetragon.SetDebugRequest) (*tetragon.SetDebugResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.level = r.GetLevel()
+	return &tetragon.SetDebugResponse{Flag: r.GetFlag(), Arg: &tetragon.SetDebugResponse_Level{Level: f.level}}, nil
+}
+
+func (f *fakeAgent) ListSensors(context.Context, *tetragon.ListSensorsRequest) (*tetragon.ListSensorsResponse, error) {
+	return &tetragon.ListSensorsResponse{Sensors: []*tetragon.SensorStatus{
+		{Name: "__base__", Enabled: true, Collection: "__base__"}, {Name: "lsm:file_open", Enabled: true, Collection: "shop/no-shadow"}, {Name: hostile, Collection: "p"},
+	}}, nil
+}
+
+func (f *fakeAgent) GetStackTraceTree(_ context.Context, r *tetragon.GetStackTraceTreeRequest) (*tetragon.GetStackTraceTreeResponse, error) {
+	if r.GetName() != "shop/stacks" {
+		return nil, status.Errorf(codes.NotFound, "policy %q: not found", r.GetName())
+	}
+	node := func(symbol string, address, count uint64, labels []*tetragon.StackTraceLabel, children ...*tetragon.StackTraceNode) *tetragon.StackTraceNode {
+		return &tetragon.StackTraceNode{Address: &tetragon.StackAddress{Symbol: symbol, Address: address}, Count: count, Labels: labels, Children: children}
+	}
+	label := func(key string, count uint64) []*tetragon.StackTraceLabel {
+		return []*tetragon.StackTraceLabel{{Key: key, Count: count}}
+	}
+	return &tetragon.GetStackTraceTreeResponse{Root: &tetragon.StackTraceNode{Count: 4, Labels: label("<other>", 1), Children: []*tetragon.StackTraceNode{
+		node("entry_SYSCALL_64", 0, 3, nil, node("do_open [fs]", 0xffff, 2, label(hostile, 2)), node("", 0, 1, label("/bin/cat", 1))),
+	}}}, nil
+}
+
+func (f *fakeAgent) EmitTestEvent(_ context.Context, r *boltseal.EmitTestEventRequest) (*boltseal.EmitTestEventResponse, error) {
+	if r.GetArg0() == 13 {
+		return nil, status.Error(codes.Internal, "bad luck")
+	}
+	return &boltseal.EmitTestEventResponse{}, nil
 }

@@ -49,8 +49,51 @@ func Line(e *tetragon.GetEventsResponse) string {
 	case *tetragon.GetEventsResponse_ProcessThrottle:
 		t := event.ProcessThrottle
 		words = append(words, "throttle", strings.ToLower(strings.TrimPrefix(t.GetType().String(), "THROTTLE_")), quote.Word(t.GetCgroup()))
+	case *tetragon.GetEventsResponse_Test:
+		t := event.Test
+		words = append(words, "test")
+		for _, n := range []uint64{t.GetArg0(), t.GetArg1(), t.GetArg2(), t.GetArg3()} {
+			words = append(words, strconv.FormatUint(n, 10))
+		}
 	default:
 		words = append(words, other(e))
+	}
+	return strings.Join(words, " ")
+}
+
+// Stacks is the stacks of an event as lines to follow its own, innermost function
+// first: nil when it has none.
+func Stacks(e *tetragon.GetEventsResponse) []string {
+	var lines []string
+	for _, stack := range []struct {
+		title   string
+		entries []*tetragon.StackTraceEntry
+	}{{"kernel:", e.GetProcessKprobe().GetKernelStackTrace()}, {"user:", e.GetProcessKprobe().GetUserStackTrace()}} {
+		if len(stack.entries) == 0 {
+			continue
+		}
+		lines = append(lines, "  "+stack.title)
+		for _, f := range stack.entries {
+			lines = append(lines, "    "+frame(f))
+		}
+	}
+	return lines
+}
+
+// frame is one function of a stack: address, function, offset in it, and module, as
+// far as they are known.
+func frame(f *tetragon.StackTraceEntry) string {
+	var words []string
+	if f.GetAddress() != 0 {
+		words = append(words, "0x"+strconv.FormatUint(f.GetAddress(), 16))
+	}
+	name := "?"
+	if f.GetSymbol() != "" {
+		name = quote.Word(f.GetSymbol())
+	}
+	words = append(words, name+"+0x"+strconv.FormatUint(f.GetOffset(), 16))
+	if f.GetModule() != "" {
+		words = append(words, "("+quote.Word(f.GetModule())+")")
 	}
 	return strings.Join(words, " ")
 }

@@ -111,3 +111,26 @@ func TestLine(t *testing.T) {
 		}
 	}
 }
+
+func TestStacks(t *testing.T) {
+	t.Parallel()
+	e := &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
+		KernelStackTrace: []*tetragon.StackTraceEntry{{Symbol: "vfs_open", Offset: 16}, {Address: 255, Offset: 1, Module: "fs"}},
+		UserStackTrace:   []*tetragon.StackTraceEntry{{Symbol: "a\x1b b", Offset: 2, Module: "/lib/c\n"}},
+	}}}
+	want := "  kernel:\n    vfs_open+0x10\n    0xff ?+0x1 (fs)\n  user:\n    \"a\\x1b b\"+0x2 (\"/lib/c\\n\")"
+	if got := strings.Join(Stacks(e), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := Stacks(&tetragon.GetEventsResponse{}); got != nil {
+		t.Errorf("of an event without any: %q", got)
+	}
+}
+
+func TestTestEvent(t *testing.T) {
+	t.Parallel()
+	e := &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_Test{Test: &tetragon.Test{Arg0: 1, Arg3: 1 << 63}}}
+	if got := Line(e); got != "- test 1 0 0 9223372036854775808" {
+		t.Errorf("got %s", got)
+	}
+}
