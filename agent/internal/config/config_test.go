@@ -216,6 +216,16 @@ func TestValidate(t *testing.T) {
 		{"removed-grace", func(c *Config) { c.RemovedGrace = 2 * time.Hour }},
 		{"process-cache", func(c *Config) { c.ProcessCache = 0 }},
 		{"event-queue", func(c *Config) { c.EventQueue = -1 }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = "0.0.0.0:6789" }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = ":6789" }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = "example.org:6789" }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = "127.0.0.1" }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = "127.0.0.1:http" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "[::]:6060" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "127.0.0.1:0" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "127.0.0.1:65536" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "unix://pprof.sock" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "/pprof.sock" }},
 	} {
 		config := Default()
 		c.change(&config)
@@ -227,5 +237,41 @@ func TestValidate(t *testing.T) {
 	var all Config
 	if err := all.Validate(); strings.Count(err.Error(), "\n") != 7 {
 		t.Errorf("faults of the zero configuration: %v", err)
+	}
+}
+
+func TestLocalAddresses(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"", "localhost:1", "127.0.0.1:65535", "127.9.9.9:80", "[::1]:80", "unix:///run/x.sock"} {
+		c := Default()
+		c.HealthServerAddress, c.PprofAddress = address, address
+		if err := c.Validate(); err != nil {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+// TestSettings: every field is there, by its key and with its value.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	c, err := load(t, allSettings, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := c.Settings()
+	for field, value := range reflect.ValueOf(c).Fields() {
+		want := value.Interface()
+		switch v := want.(type) {
+		case int:
+			want = int64(v)
+		case []string:
+			want = append([]string{}, v...)
+		}
+		if got := all[field.Tag.Get("yaml")]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %#v, want %#v", field.Name, got, want)
+		}
+	}
+	if len(all) != reflect.TypeFor[Config]().NumField() {
+		t.Errorf("%d settings of %d fields", len(all), reflect.TypeFor[Config]().NumField())
 	}
 }

@@ -157,7 +157,8 @@ func call(ctx context.Context, conn *grpc.ClientConn, path string, m protoreflec
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(stream.SendMsg(request), stream.CloseSend()); err != nil {
+	// EOF: it was refused already, and RecvMsg says why.
+	if err := errors.Join(stream.SendMsg(request), stream.CloseSend()); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if err := stream.RecvMsg(response); !errors.Is(err, io.EOF) {
