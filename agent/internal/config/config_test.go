@@ -290,6 +290,16 @@ func TestValidate(t *testing.T) {
 			c.ExportFilename = "/c"
 			c.Exports = []Export{export(func(*Export) {}), export(func(e *Export) { e.Name, e.File = "export", "/b" })}
 		}},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = "0.0.0.0:6789" }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = ":6789" }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = "example.org:6789" }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = "127.0.0.1" }},
+		{"health-server-address", func(c *Config) { c.HealthServerAddress = "127.0.0.1:http" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "[::]:6060" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "127.0.0.1:0" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "127.0.0.1:65536" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "unix://pprof.sock" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "/pprof.sock" }},
 	} {
 		config := Default()
 		c.change(&config)
@@ -346,5 +356,43 @@ func TestAllExports(t *testing.T) {
 		if flags.Lookup(all[0].Key(setting)) == nil || all[2].Key(setting) != "exports[1]."+setting {
 			t.Errorf("keys of %s: %s, %s", setting, all[0].Key(setting), all[2].Key(setting))
 		}
+	}
+}
+
+func TestLocalAddresses(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"", "localhost:1", "127.0.0.1:65535", "127.9.9.9:80", "[::1]:80", "unix:///run/x.sock"} {
+		c := Default()
+		c.HealthServerAddress, c.PprofAddress = address, address
+		if err := c.Validate(); err != nil {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}
+
+// TestSettings: every field is there, by its key and with its value.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	c, err := load(t, allSettings, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := c.Settings()
+	for field, value := range reflect.ValueOf(c).Fields() {
+		want := value.Interface()
+		switch v := want.(type) {
+		case int:
+			want = int64(v)
+		case []string:
+			want = append([]string{}, v...)
+		case []Export:
+			want = []string{v[0].Name, v[1].Name}
+		}
+		if got := all[field.Tag.Get("yaml")]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %#v, want %#v", field.Name, got, want)
+		}
+	}
+	if len(all) != reflect.TypeFor[Config]().NumField() {
+		t.Errorf("%d settings of %d fields", len(all), reflect.TypeFor[Config]().NumField())
 	}
 }

@@ -77,7 +77,7 @@ func bindExport(flags *pflag.FlagSet, c *Config) {
 }
 
 // Settings is the configuration by the names of its settings: each a bool, an int64, a
-// time.Duration, a string or a []string.
+// time.Duration, a string or a []string. Of the exports there are the names.
 func (c Config) Settings() map[string]any {
 	flags := pflag.NewFlagSet("config", pflag.ContinueOnError)
 	bind(flags, &c)
@@ -104,6 +104,11 @@ func (c Config) Settings() map[string]any {
 			all[f.Name] = f.Value.String()
 		}
 	})
+	names := make([]string, 0, len(c.Exports))
+	for _, e := range c.Exports {
+		names = append(names, e.Name)
+	}
+	all["exports"] = names
 	return all
 }
 

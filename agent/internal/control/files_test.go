@@ -97,3 +97,29 @@ func TestRenamedFilePolicyIsOneStep(t *testing.T) {
 		t.Errorf("%d policies are loaded, want 1", len(w.loaded))
 	}
 }
+
+// TestDeletedIsTold: of what is gone, by whatever way, and of nothing else.
+func TestDeletedIsTold(t *testing.T) {
+	t.Parallel()
+	c, w := start(t)
+	var told []string
+	c.Deleted = func(key string) { told = append(told, key) }
+	add(t, c, policyText("p", forWeb))
+	add(t, c, policyText("p", "containerSelector: {}")) // replaced
+	if err := c.ConfigurePolicy("", "p", new(false), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(addFile(t, c, "/f", policyText("q", forWeb), ""), addFile(t, c, "/f", policyText("r", forWeb), "q")); err != nil {
+		t.Fatal(err)
+	}
+	w.refuse = errors.New("no")
+	if err := c.DeletePolicy("", "p"); err == nil {
+		t.Error("deleted all the same")
+	}
+	if err := errors.Join(c.DeletePolicy("", "p"), c.DeleteFilePolicy("r")); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(told, " "); got != "q p r" {
+		t.Errorf("told of %q, want q p r", got)
+	}
+}

@@ -38,8 +38,8 @@ type ProcessEntry struct {
 // logLevels are the levels of the log by those of the API. slog has no names for
 // three of them, and nothing is logged above ERROR, so that FATAL and PANIC silence
 // the log.
-func logLevels() [7]slog.Level {
-	return [7]slog.Level{
+func logLevels() []slog.Level {
+	return []slog.Level{
 		tetragon.LogLevel_LOG_LEVEL_PANIC: slog.LevelError + 8,
 		tetragon.LogLevel_LOG_LEVEL_FATAL: slog.LevelError + 4,
 		tetragon.LogLevel_LOG_LEVEL_ERROR: slog.LevelError,

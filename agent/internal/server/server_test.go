@@ -71,6 +71,11 @@ func (f *fake) Policies() ([]control.PolicyStatus, error) {
 		Hooks: []control.HookStatus{{Section: policy.LSMHooks, Index: 2, Site: "lsm:x", Guarantee: "prevented"}},
 	}}, f.fail
 }
+func (f *fake) Rotation() (EventLogRotation, error) { return EventLogRotation{}, f.fail }
+func (f *fake) ChangeRotation(change func(*EventLogRotation)) error {
+	change(&EventLogRotation{})
+	return f.fail
+}
 func (f *fake) PoliciesOf(uint32) []string { return []string{"n/p"} }
 func (f *fake) Admit(a control.Admission) (*container.Container, error) {
 	f.admitted = a
@@ -111,6 +116,9 @@ func serveWith(t *testing.T, f *fake, o Options) *grpc.ClientConn {
 	}
 	if o.Level == nil {
 		o.Level = &slog.LevelVar{}
+	}
+	if o.EventLog == nil {
+		o.EventLog = f
 	}
 	return serveAll(t, New(Options{
 		Version: "v1", Control: f, Kernel: f, Containers: o.Containers, EventLog: o.EventLog, Log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)),

@@ -21,7 +21,7 @@ func (a *app) sensorsListCommand() *cobra.Command {
 	}
 	form := outputFlag(c, asTable, asJSON)
 	c.RunE = a.ask(func(ctx context.Context, g agent, _ []string) error {
-		response, err := g.ListSensors(ctx, &tetragon.ListSensorsRequest{})
+		response, err := g.ListSensors(ctx, &tetragon.ListSensorsRequest{}) //nolint:staticcheck // deprecated, and works here
 		if err != nil {
 			return err
 		}
