@@ -70,6 +70,9 @@ removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
 expose-stack-addresses: true
+redaction-filters: |
+  {"redact": ["-p (.*)"]}
+  {"redact": ["(a)"]}
 `
 
 func TestFile(t *testing.T) {
@@ -83,7 +86,7 @@ func TestFile(t *testing.T) {
 		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
-		ExposeStackAddresses: true,
+		ExposeStackAddresses: true, RedactionFilters: "{\"redact\": [\"-p (.*)\"]}\n{\"redact\": [\"(a)\"]}\n",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)

@@ -143,21 +143,22 @@ func TestFixedPolicies(t *testing.T) {
 
 func TestCompileRequestRefusesWhatItDoesNotDo(t *testing.T) {
 	t.Parallel()
+	e := &events{}
 	for name, r := range map[string]*tetragon.GetEventsRequest{
 		"aggregation_options": {AggregationOptions: &tetragon.AggregationOptions{}},
 		"field_filters":       {FieldFilters: []*tetragon.FieldFilter{{}}},
 		"binary_regex":        {AllowList: []*tetragon.Filter{{BinaryRegex: []string{"("}}}},
 	} {
-		if _, err := compileRequest(r); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := e.compileRequest(r); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	newer := &tetragon.GetEventsRequest{}
 	newer.ProtoReflect().SetUnknown([]byte{0xf8, 0x07, 0x01})
-	if _, err := compileRequest(newer); err == nil {
+	if _, err := e.compileRequest(newer); err == nil {
 		t.Error("a field of a newer client is passed over")
 	}
-	if passes, err := compileRequest(&tetragon.GetEventsRequest{}); err != nil || !passes(&tetragon.GetEventsResponse{}) {
+	if r, err := e.compileRequest(&tetragon.GetEventsRequest{}); err != nil || !r.Passes(&tetragon.GetEventsResponse{}) {
 		t.Errorf("empty request: %v", err)
 	}
 }

@@ -34,6 +34,7 @@ type events struct {
 	enricher *enrich.Enricher
 	control  *control.Controller
 	hub      export.Hub
+	filters  filter.Compiler
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
 	node   string
@@ -43,6 +44,10 @@ type events struct {
 
 func newEvents(a *agent) (*events, error) {
 	log := a.log.With("component", "events")
+	redactions, err := compileRedactions(a.config.RedactionFilters)
+	if err != nil {
+		return nil, err
+	}
 	r, err := reader.Open(a.seals.Events(), log)
 	if err != nil {
 		return nil, err
@@ -52,8 +57,9 @@ func newEvents(a *agent) (*events, error) {
 		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
 	}
 	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
+	e.filters = filter.Compiler{Lineage: lineage{processes}}
 	e.enricher, err = enrich.New(enrich.Options{
-		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
+		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: redacted{&e.hub, redactions},
 		BootTime: kernel.BootTime,
 		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
 	})
@@ -153,11 +159,11 @@ func (e *events) handle(ev event.Event) {
 func (e *events) Stream(
 	ctx context.Context, r *tetragon.GetEventsRequest, subscribed func() error, send func(*tetragon.GetEventsResponse) error,
 ) error {
-	passes, err := compileRequest(r)
+	request, err := e.compileRequest(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", server.ErrFilter, err)
 	}
-	sub, err := e.hub.Subscribe(ctx, passes, e.queue)
+	sub, err := e.hub.Subscribe(ctx, request.Passes, e.queue)
 	if err != nil {
 		return err
 	}
@@ -180,7 +186,7 @@ func (e *events) Stream(
 			}
 			told = lost
 		}
-		if err := send(next); err != nil {
+		if err := send(request.Fields(next)); err != nil {
 			return err
 		}
 	}
@@ -195,19 +201,9 @@ func (e *events) lost(n uint64) *tetragon.GetEventsResponse {
 }
 
 // compileRequest refuses what this version does not do.
-func compileRequest(r *tetragon.GetEventsRequest) (export.Filter, error) {
+func (e *events) compileRequest(r *tetragon.GetEventsRequest) (*filter.Request, error) {
 	if r.GetAggregationOptions() != nil {
 		return nil, errors.New("aggregation_options: not supported by this version")
 	}
-	if unknown := r.ProtoReflect().GetUnknown(); len(unknown) > 0 {
-		return nil, errors.New("fields that this version does not know")
-	}
-	if len(r.GetFieldFilters()) > 0 {
-		return nil, errors.New("field_filters: not supported by this version")
-	}
-	f, err := filter.Compile(r.GetAllowList(), r.GetDenyList())
-	if err != nil {
-		return nil, err
-	}
-	return f.Passes, nil
+	return e.filters.CompileRequest(r)
 }
