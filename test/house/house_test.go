@@ -62,7 +62,8 @@ func layers() map[string]int {
 func pure() []string {
 	return []string{
 		"agent/internal/policy", "agent/internal/policy/compile", "agent/internal/policy/expression", "agent/internal/match", "agent/internal/event",
-		"agent/internal/filter", "hook/bundle",
+		"agent/internal/filter", "agent/internal/filter/subject", "agent/internal/filter/condition", "agent/internal/filter/field",
+		"agent/internal/filter/redact", "hook/bundle",
 	}
 }
 

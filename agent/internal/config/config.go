@@ -62,6 +62,10 @@ type Config struct {
 	// ExposeStackAddresses: stacks in events have addresses, which tell where the
 	// kernel and programs are in memory.
 	ExposeStackAddresses bool `yaml:"expose-stack-addresses"`
+	// RedactionFilters say what no event tells of arguments and environments: JSON
+	// objects with the fields of the API's RedactionFilter, one after another. The daemon
+	// reads them.
+	RedactionFilters string `yaml:"redaction-filters"`
 	// ClusterName is the cluster's name in events; empty = none.
 	ClusterName string `yaml:"cluster-name"`
 

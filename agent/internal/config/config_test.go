@@ -70,6 +70,9 @@ removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
 expose-stack-addresses: true
+redaction-filters: |
+  {"redact": ["-p (.*)"]}
+  {"redact": ["(a)"]}
 cluster-name: cluster
 export-filename: /events.json
 export-file-max-size-mb: 11
@@ -129,6 +132,7 @@ func TestFile(t *testing.T) {
 			},
 		},
 		HealthServerAddress: "127.0.0.1:6789", EnableReflection: true, PprofAddress: "unix:///run/pprof.sock",
+		RedactionFilters: "{\"redact\": [\"-p (.*)\"]}\n{\"redact\": [\"(a)\"]}\n",
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Export{})); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)

@@ -52,6 +52,7 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
+	flags.StringVar(&c.RedactionFilters, "redaction-filters", c.RedactionFilters, "what to hide in arguments and environments: JSON objects with redact and binary_regex")
 	flags.StringVar(&c.ClusterName, "cluster-name", c.ClusterName, "name of the cluster in events")
 	bindExport(flags, c)
 }

@@ -269,7 +269,7 @@ func (a *agent) open(ctx context.Context) (err error) {
 	if a.events, err = newEvents(a); err != nil {
 		return err
 	}
-	a.exports, err = openExports(&a.events.hub, a.config.AllExports(), a.config.EventQueue, a.log.With("component", "exports"))
+	a.exports, err = openExports(&a.events.hub, a.events.filters, a.config.AllExports(), a.config.EventQueue, a.log.With("component", "exports"))
 	return err
 }
 

@@ -143,24 +143,25 @@ func TestFixedPolicies(t *testing.T) {
 
 func TestCompileRequestRefusesWhatItDoesNotDo(t *testing.T) {
 	t.Parallel()
+	e := &events{}
 	for name, r := range map[string]*tetragon.GetEventsRequest{
 		"aggregation_options.channel_buffer_size": {AggregationOptions: &tetragon.AggregationOptions{ChannelBufferSize: 1 << 40}},
 		"field_filters": {FieldFilters: []*tetragon.FieldFilter{{}}},
 		"binary_regex":  {AllowList: []*tetragon.Filter{{BinaryRegex: []string{"("}}}},
 	} {
-		if _, err := compileRequest(r); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := e.compileRequest(r); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	newer := &tetragon.GetEventsRequest{}
 	newer.ProtoReflect().SetUnknown([]byte{0xf8, 0x07, 0x01})
-	if _, err := compileRequest(newer); err == nil {
+	if _, err := e.compileRequest(newer); err == nil {
 		t.Error("a field of a newer client is passed over")
 	}
-	if o, err := compileRequest(&tetragon.GetEventsRequest{}); err != nil || !o.View.Passes(&tetragon.GetEventsResponse{}) || o.Aggregation != nil {
+	if o, err := e.compileRequest(&tetragon.GetEventsRequest{}); err != nil || !o.View.Passes(&tetragon.GetEventsResponse{}) || o.Aggregation != nil {
 		t.Errorf("empty request: %v, %v", o, err)
 	}
-	o, err := compileRequest(&tetragon.GetEventsRequest{AggregationOptions: &tetragon.AggregationOptions{ChannelBufferSize: 9}})
+	o, err := e.compileRequest(&tetragon.GetEventsRequest{AggregationOptions: &tetragon.AggregationOptions{ChannelBufferSize: 9}})
 	if err != nil || o.Aggregation == nil || o.Aggregation.Buffer != 9 {
 		t.Errorf("aggregation: %v, %v", o, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/enrich"
 	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/agent/internal/export"
+	"github.com/boltseal/boltseal/agent/internal/filter"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
@@ -31,6 +32,7 @@ type events struct {
 	enricher *enrich.Enricher
 	control  *control.Controller
 	hub      export.Hub
+	filters  filter.Compiler
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
 	// trees counts the kernel's stacks of events.
@@ -44,6 +46,10 @@ type events struct {
 
 func newEvents(a *agent) (*events, error) {
 	log := a.log.With("component", "events")
+	redactions, err := compileRedactions(a.config.RedactionFilters)
+	if err != nil {
+		return nil, err
+	}
 	r, err := reader.Open(a.seals.Events(), log)
 	if err != nil {
 		return nil, err
@@ -59,9 +65,10 @@ func newEvents(a *agent) (*events, error) {
 	e.trees = &stackTrees{
 		trees: a.trees, resolve: a.engine.Resolve, process: e.processes.Get, name: named.kernel, known: map[ruleBit]string{},
 	}
+	e.filters = filter.Compiler{Lineage: lineage{e.processes}}
 	e.describe = func() (*enrich.Enricher, error) {
 		return enrich.New(enrich.Options{
-			Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels, Processes: e.processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
+			Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels, Processes: e.processes, Containers: a.registry, Rules: rules{a.engine}, Sink: redacted{&e.hub, redactions},
 			BootTime: kernel.BootTime, Stacks: named,
 		})
 	}
@@ -163,7 +170,7 @@ func (e *events) handle(ev event.Event) {
 func (e *events) Stream(
 	ctx context.Context, r *tetragon.GetEventsRequest, subscribed func() error, send func(*tetragon.GetEventsResponse) error,
 ) error {
-	options, err := compileRequest(r)
+	options, err := e.compileRequest(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", server.ErrFilter, err)
 	}
@@ -180,17 +187,14 @@ func (e *events) Stream(
 }
 
 // compileRequest refuses what this version does not do.
-func compileRequest(r *tetragon.GetEventsRequest) (export.Options, error) {
-	if unknown := r.ProtoReflect().GetUnknown(); len(unknown) > 0 {
-		return export.Options{}, errors.New("fields that this version does not know")
-	}
+func (e *events) compileRequest(r *tetragon.GetEventsRequest) (export.Options, error) {
 	aggregation, err := export.NewAggregation(r.GetAggregationOptions())
 	if err != nil {
 		return export.Options{}, fmt.Errorf("aggregation_options.%w", err)
 	}
-	v, err := compileView(r.GetAllowList(), r.GetDenyList(), r.GetFieldFilters())
+	view, err := e.filters.CompileRequest(r)
 	if err != nil {
 		return export.Options{}, err
 	}
-	return export.Options{Name: "GetEvents", View: v, Aggregation: aggregation}, nil
+	return export.Options{Name: "GetEvents", View: view, Aggregation: aggregation}, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/config"
 	"github.com/boltseal/boltseal/agent/internal/export"
 	"github.com/boltseal/boltseal/agent/internal/export/jsonfile"
+	"github.com/boltseal/boltseal/agent/internal/filter"
 	"github.com/boltseal/boltseal/agent/internal/server"
 )
 
@@ -46,11 +47,11 @@ type exporter struct {
 
 // openExports opens the files and subscribes for them. Either run or close has to
 // come.
-func openExports(hub *export.Hub, all []config.Export, queue int, log *slog.Logger) (*exports, error) {
+func openExports(hub *export.Hub, filters filter.Compiler, all []config.Export, queue int, log *slog.Logger) (*exports, error) {
 	x := &exports{log: log}
 	var faults []error
 	for _, c := range all {
-		e, err := openExport(hub, c, queue, log.With("export", c.Name))
+		e, err := openExport(hub, filters, c, queue, log.With("export", c.Name))
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -63,8 +64,8 @@ func openExports(hub *export.Hub, all []config.Export, queue int, log *slog.Logg
 	return x, nil
 }
 
-func openExport(hub *export.Hub, c config.Export, queue int, log *slog.Logger) (*exporter, error) {
-	options, err := exportOptions(c)
+func openExport(hub *export.Hub, filters filter.Compiler, c config.Export, queue int, log *slog.Logger) (*exporter, error) {
+	options, err := exportOptions(filters, c)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +86,9 @@ func openExport(hub *export.Hub, c config.Export, queue int, log *slog.Logger) (
 }
 
 // exportOptions is what an export subscribes to. Errors name the key.
-func exportOptions(c config.Export) (export.Options, error) {
+func exportOptions(filters filter.Compiler, c config.Export) (export.Options, error) {
 	o := export.Options{Name: c.Name}
-	v, err := parseView(c)
+	v, err := parseView(filters, c)
 	if err != nil {
 		return o, err
 	}

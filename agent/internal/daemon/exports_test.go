@@ -18,6 +18,7 @@ import (
 
 	"github.com/boltseal/boltseal/agent/internal/config"
 	"github.com/boltseal/boltseal/agent/internal/export"
+	"github.com/boltseal/boltseal/agent/internal/filter"
 	"github.com/boltseal/boltseal/agent/internal/server"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
@@ -85,7 +86,9 @@ func TestExportsWriteWhatWasPublishedBeforeTheStop(t *testing.T) {
 	denied.RateLimit = 2
 	counted.Aggregation = &config.ExportAggregation{WindowSize: time.Hour, BufferSize: 10}
 	none.RateLimit = 0
-	x, err := openExports(&hub, []config.Export{all, allowed, denied, counted, none}, 100, slog.New(slog.DiscardHandler))
+	cut := exportTo(dir + "/cut")
+	cut.FieldFilters = `{"event_set": ["PROCESS_EXEC"], "fields": "process.pid"}`
+	x, err := openExports(&hub, filter.Compiler{}, []config.Export{all, allowed, denied, counted, none, cut}, 100, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +104,7 @@ func TestExportsWriteWhatWasPublishedBeforeTheStop(t *testing.T) {
 	for file, want := range map[string]string{
 		all.File: "/bin/a /bin/b /bin/c /bin/a /bin/d /bin/c", allowed.File: "/bin/a /bin/b /bin/a",
 		denied.File: "/bin/b /bin/c -2", counted.File: "/bin/a×2 /bin/b×1 /bin/c×2 /bin/d×1", none.File: "-6",
+		cut.File: "     ", // six events, without binaries
 	} {
 		if got := exported(t, file); got != want {
 			t.Errorf("%s has %s, want %s", filepath.Base(file), got, want)
@@ -119,16 +123,17 @@ func TestFaultsOfExportsNameTheKey(t *testing.T) {
 	c.ExportFilename, c.ExportAllowlist = dir+"/e", "{\"pid\": \"x\"}"
 	good, bad, folder := exportTo(dir+"/good"), exportTo(dir+"/bad"), exportTo(dir)
 	bad.DenyList = `{"binary_regex": ["("]}`
+	bad.FieldFilters = "{\"fields\": \"process\"}\n{\"fields\": \"proces\"}"
 	folder.Name = "folder"
 	c.Exports = []config.Export{good, bad, folder}
 	if err := c.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	x, err := openExports(&hub, c.AllExports(), 100, slog.New(slog.DiscardHandler))
+	x, err := openExports(&hub, filter.Compiler{}, c.AllExports(), 100, slog.New(slog.DiscardHandler))
 	if x != nil || err == nil {
 		t.Fatalf("%v, %v", x, err)
 	}
-	for _, want := range []string{"export-allowlist: ", "exports[1].deny-list: ", "binary_regex", "exports[2].file: "} {
+	for _, want := range []string{"export-allowlist: ", "exports[1].deny-list: ", "binary_regex", "exports[1].field-filters: ", "proces", "exports[2].file: "} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: not about %s", err, want)
 		}
@@ -143,7 +148,7 @@ func TestRotationOfTheFirstExport(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var hub export.Hub
-	x, err := openExports(&hub, []config.Export{exportTo(dir + "/a"), exportTo(dir + "/b")}, 100, slog.New(slog.DiscardHandler))
+	x, err := openExports(&hub, filter.Compiler{}, []config.Export{exportTo(dir + "/a"), exportTo(dir + "/b")}, 100, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +179,7 @@ func TestHangupReopensExports(t *testing.T) {
 	dir := t.TempDir()
 	var hub export.Hub
 	e := exportTo(dir + "/e")
-	x, err := openExports(&hub, []config.Export{e}, 100, slog.New(slog.DiscardHandler))
+	x, err := openExports(&hub, filter.Compiler{}, []config.Export{e}, 100, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +217,7 @@ func TestStopOfExportsIsBounded(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var hub export.Hub
 			var log strings.Builder
-			x, err := openExports(&hub, []config.Export{exportTo(dir + "/e")}, 100, slog.New(slog.NewTextHandler(&log, nil)))
+			x, err := openExports(&hub, filter.Compiler{}, []config.Export{exportTo(dir + "/e")}, 100, slog.New(slog.NewTextHandler(&log, nil)))
 			if err != nil {
 				t.Fatal(err)
 			}
