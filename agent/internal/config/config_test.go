@@ -70,6 +70,11 @@ removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
 expose-stack-addresses: true
+metrics-address: unix:///metrics.sock
+metrics-allow-remote: true
+metrics-labels: [container]
+metrics-compatible: false
+metrics-program-stats: true
 `
 
 func TestFile(t *testing.T) {
@@ -84,6 +89,7 @@ func TestFile(t *testing.T) {
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
 		ExposeStackAddresses: true,
+		MetricsAddress:       "unix:///metrics.sock", MetricsAllowRemote: true, MetricsLabels: []string{"container"}, MetricsProgramStats: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)
@@ -156,6 +162,31 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
+func TestMetricsAddress(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		address string
+		remote  bool
+		socket  string
+	}{
+		{"", false, ""},
+		{"unix:///run/m.sock", false, "/run/m.sock"},
+		{"/run/m.sock", false, "/run/m.sock"},
+		{"localhost:2112", false, ""},
+		{"127.0.0.1:2112", false, ""},
+		{"[::1]:2112", false, ""},
+		{"[::ffff:127.0.0.1]:2112", false, ""},
+		{":2112", true, ""},
+		{"192.0.2.1:2112", true, ""},
+	} {
+		config := Default()
+		config.MetricsAddress, config.MetricsAllowRemote = c.address, c.remote
+		if err := config.Validate(); err != nil || config.MetricsSocket() != c.socket {
+			t.Errorf("%q: %v, socket %q", c.address, err, config.MetricsSocket())
+		}
+	}
+}
+
 func TestMissingFile(t *testing.T) {
 	t.Parallel()
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
@@ -212,6 +243,18 @@ func TestValidate(t *testing.T) {
 		{"removed-grace", func(c *Config) { c.RemovedGrace = 2 * time.Hour }},
 		{"process-cache", func(c *Config) { c.ProcessCache = 0 }},
 		{"event-queue", func(c *Config) { c.EventQueue = -1 }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "localhost" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "127.0.0.1:0" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "127.0.0.1:65536" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "unix://metrics.sock" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "/metrics/" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = ":2112" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "0.0.0.0:2112" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "[::]:2112" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "192.0.2.1:2112" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress, c.MetricsAllowRemote = "example.com:2112", true }},
+		{"metrics-labels", func(c *Config) { c.MetricsLabels = []string{"image"} }},
+		{"metrics-labels", func(c *Config) { c.MetricsLabels = []string{"pod", "pod"} }},
 	} {
 		config := Default()
 		c.change(&config)

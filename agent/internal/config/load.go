@@ -52,6 +52,11 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
+	flags.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "where metrics are served: host:port, or unix:///path (default: nowhere)")
+	flags.BoolVar(&c.MetricsAllowRemote, "metrics-allow-remote", c.MetricsAllowRemote, "let --metrics-address be one that other hosts reach")
+	flags.StringSliceVar(&c.MetricsLabels, "metrics-labels", c.MetricsLabels, "labels of workloads in metrics: namespace, workload, pod, container, binary")
+	flags.BoolVar(&c.MetricsCompatible, "metrics-compatible", c.MetricsCompatible, "offer metrics also under the names with tetragon_ that dashboards know")
+	flags.BoolVar(&c.MetricsProgramStats, "metrics-program-stats", c.MetricsProgramStats, "make the kernel measure all BPF programs while the agent runs")
 }
 
 // Load puts the configuration together and validates it. The flags are those of
