@@ -37,6 +37,7 @@ type Hub struct {
 	mu          sync.Mutex // of changes of subscribers
 	closed      bool
 	subscribers atomic.Pointer[[]*Subscription]
+	lost        atomic.Uint64
 }
 
 // Active tells whether anybody is subscribed. An event that is made while nobody
@@ -58,6 +59,7 @@ func (h *Hub) Publish(e *tetragon.GetEventsResponse) {
 		case s.queue <- e:
 		default:
 			s.lost.Add(1)
+			h.lost.Add(1)
 		}
 	}
 }
@@ -82,6 +84,7 @@ func (h *Hub) Subscribe(ctx context.Context, filter Filter, queue int) (*Subscri
 	case len(list) >= MaxSubscribers:
 		return nil, fmt.Errorf("subscribe: %w: the limit is %d", ErrTooMany, MaxSubscribers)
 	}
+	s.number = freeNumber(list)
 	list = append(slices.Clone(list), s) // Publish may be walking through the old one
 	h.subscribers.Store(&list)
 	s.stop = context.AfterFunc(ctx, s.end)
@@ -113,6 +116,7 @@ func (h *Hub) remove(s *Subscription) {
 // Subscription is one subscriber's queue. It is safe for concurrent use.
 type Subscription struct {
 	hub    *Hub
+	number int
 	filter Filter
 	queue  chan *tetragon.GetEventsResponse
 	lost   atomic.Uint64
