@@ -53,6 +53,8 @@ type agent struct {
 	control  *control.Controller
 	events   *events
 	spool    *spool
+	// measures is nil when no metrics are offered.
+	measures *measures
 	// remote carries remote actions out, nil where none are allowed.
 	remote *remote.Requests
 	// fixed is the policies of files that are read once; policies is the directory of
@@ -73,6 +75,12 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 		return err
 	}
 	defer listener.Close()
+	if a.measures, err = newMeasures(a, version); err != nil {
+		return err
+	}
+	if a.measures != nil {
+		a.events.count = a.measures.Count
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.events.run(ctx) })
 	group.Go(func() error { return a.control.Run(ctx) })
@@ -89,8 +97,8 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 	list, probes := features(a.features)
 	s := server.New(server.Options{
 		Version: version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
-		Control: a.control, Containers: a.registry, Events: a.events, Kernel: a.seals, Sites: a.engine.Sites,
-		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Log: log.With("component", "server"),
+		Control: a.controlled(), Containers: a.registry, Events: a.events, Kernel: a.seals, Sites: a.engine.Sites,
+		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Calls: a.measures.callStats(), Log: log.With("component", "server"),
 	})
 	group.Go(func() error { return s.Serve(listener) })
 	group.Go(func() error {
@@ -98,6 +106,9 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 		s.Stop()
 		return nil
 	})
+	if err := a.serveMetrics(ctx, group); err != nil {
+		return errors.Join(err, a.stop(group))
+	}
 	if err := a.announce(); err != nil {
 		log.Warn("tell hooks that the agent has been up", "error", err)
 	}
@@ -227,7 +238,7 @@ func (a *agent) announce() error {
 
 // close closes what was opened, in reverse.
 func (a *agent) close() error {
-	var errs []error
+	errs := []error{a.measures.close()}
 	if a.events != nil {
 		errs = append(errs, a.events.close())
 	}

@@ -32,8 +32,12 @@ import (
 type events struct {
 	reader   *reader.Reader
 	enricher *enrich.Enricher
-	control  *control.Controller
-	hub      export.Hub
+	// processes is what the enricher feeds.
+	processes *process.Cache
+	control   *control.Controller
+	hub       export.Hub
+	// count is told of each event after all others; nil: nobody counts.
+	count func(event.Event)
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
 	node   string
@@ -52,6 +56,7 @@ func newEvents(a *agent) (*events, error) {
 		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
 	}
 	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
+	e.processes = processes
 	e.enricher, err = enrich.New(enrich.Options{
 		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
 		BootTime: kernel.BootTime,
@@ -146,6 +151,9 @@ func (e *events) handle(ev event.Event) {
 	e.enricher.Handle(ev)
 	if e.remote != nil {
 		e.remote.handle(ev)
+	}
+	if e.count != nil {
+		e.count(ev)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/boltseal/boltseal/agent/internal/container"
@@ -95,7 +96,9 @@ type Options struct {
 	// clients of the compatible API know; both were asked once at start.
 	Features []Feature
 	Probes   map[string]bool
-	Log      *slog.Logger
+	// Calls is told of calls; nil: nobody is.
+	Calls stats.Handler
+	Log   *slog.Logger
 }
 
 // Server serves the API.
@@ -116,11 +119,15 @@ const (
 // New makes a server; Serve starts it.
 func New(o Options) *Server {
 	s := &Server{Options: o}
-	s.grpc = grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ChainUnaryInterceptor(s.logChanges),
-	)
+	}
+	if o.Calls != nil {
+		options = append(options, grpc.StatsHandler(o.Calls))
+	}
+	s.grpc = grpc.NewServer(options...)
 	tetragon.RegisterFineGuidanceSensorsServer(s.grpc, s)
 	boltseal.RegisterBoltsealServer(s.grpc, s)
 	return s
