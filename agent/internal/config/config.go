@@ -62,6 +62,21 @@ type Config struct {
 	// ExposeStackAddresses: stacks in events have addresses, which tell where the
 	// kernel and programs are in memory.
 	ExposeStackAddresses bool `yaml:"expose-stack-addresses"`
+	// MetricsAddress is where metrics are served: "host:port", or a unix socket as
+	// "unix:///path" or its path; empty = nowhere.
+	MetricsAddress string `yaml:"metrics-address"`
+	// MetricsAllowRemote lets MetricsAddress be one that other hosts reach. Nobody who
+	// asks is identified, and metrics tell names of workloads, policies and programs.
+	MetricsAllowRemote bool `yaml:"metrics-allow-remote"`
+	// MetricsLabels are the labels of workloads that metrics have, of namespace,
+	// workload, pod, container and binary.
+	MetricsLabels []string `yaml:"metrics-labels"`
+	// MetricsCompatible: what dashboards know by names with tetragon_ is offered under
+	// these too.
+	MetricsCompatible bool `yaml:"metrics-compatible"`
+	// MetricsProgramStats makes the kernel count runs and time of BPF programs, of all
+	// that there are, while the agent runs: two looks at a clock for each run.
+	MetricsProgramStats bool `yaml:"metrics-program-stats"`
 	// RedactionFilters say what no event tells of arguments and environments: JSON
 	// objects with the fields of the API's RedactionFilter, one after another. The daemon
 	// reads them.
@@ -116,11 +131,22 @@ func Default() Config {
 		ExportFileMaxSizeMB: export.MaxSizeMB, ExportFileMaxBackups: export.MaxBackups, ExportFilePerm: export.Permissions,
 		ExportRateLimit:             export.RateLimit,
 		ExportAggregationWindowSize: export.Aggregation.WindowSize, ExportAggregationBufferSize: export.Aggregation.BufferSize,
+		MetricsLabels:     []string{"namespace", "workload", "pod", "binary"},
+		MetricsCompatible: true,
 	}
 }
 
 // SocketPath is the path of the API's socket.
 func (c Config) SocketPath() string { return strings.TrimPrefix(c.ServerAddress, unixScheme) }
+
+// MetricsSocket is the path of the socket of metrics; empty when they are served
+// elsewhere or nowhere.
+func (c Config) MetricsSocket() string {
+	if path := strings.TrimPrefix(c.MetricsAddress, unixScheme); strings.HasPrefix(path, "/") {
+		return path
+	}
+	return ""
+}
 
 // Level is the log level; Info when LogLevel is invalid.
 func (c Config) Level() slog.Level {

@@ -70,6 +70,11 @@ removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
 expose-stack-addresses: true
+metrics-address: unix:///metrics.sock
+metrics-allow-remote: true
+metrics-labels: [container]
+metrics-compatible: false
+metrics-program-stats: true
 redaction-filters: |
   {"redact": ["-p (.*)"]}
   {"redact": ["(a)"]}
@@ -133,6 +138,7 @@ func TestFile(t *testing.T) {
 		},
 		HealthServerAddress: "127.0.0.1:6789", EnableReflection: true, PprofAddress: "unix:///run/pprof.sock",
 		RedactionFilters: "{\"redact\": [\"-p (.*)\"]}\n{\"redact\": [\"(a)\"]}\n",
+		MetricsAddress:   "unix:///metrics.sock", MetricsAllowRemote: true, MetricsLabels: []string{"container"}, MetricsProgramStats: true,
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Export{})); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)
@@ -208,6 +214,31 @@ func TestBadFiles(t *testing.T) {
 		}
 		if !reflect.DeepEqual(c, Config{}) {
 			t.Errorf("%.40q: half a configuration: %+v", text, c)
+		}
+	}
+}
+
+func TestMetricsAddress(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		address string
+		remote  bool
+		socket  string
+	}{
+		{"", false, ""},
+		{"unix:///run/m.sock", false, "/run/m.sock"},
+		{"/run/m.sock", false, "/run/m.sock"},
+		{"localhost:2112", false, ""},
+		{"127.0.0.1:2112", false, ""},
+		{"[::1]:2112", false, ""},
+		{"[::ffff:127.0.0.1]:2112", false, ""},
+		{":2112", true, ""},
+		{"192.0.2.1:2112", true, ""},
+	} {
+		config := Default()
+		config.MetricsAddress, config.MetricsAllowRemote = c.address, c.remote
+		if err := config.Validate(); err != nil || config.MetricsSocket() != c.socket {
+			t.Errorf("%q: %v, socket %q", c.address, err, config.MetricsSocket())
 		}
 	}
 }
@@ -304,6 +335,18 @@ func TestValidate(t *testing.T) {
 		{"pprof-address", func(c *Config) { c.PprofAddress = "127.0.0.1:65536" }},
 		{"pprof-address", func(c *Config) { c.PprofAddress = "unix://pprof.sock" }},
 		{"pprof-address", func(c *Config) { c.PprofAddress = "/pprof.sock" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "localhost" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "127.0.0.1:0" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "127.0.0.1:65536" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "unix://metrics.sock" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "/metrics/" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = ":2112" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "0.0.0.0:2112" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "[::]:2112" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress = "192.0.2.1:2112" }},
+		{"metrics-address", func(c *Config) { c.MetricsAddress, c.MetricsAllowRemote = "example.com:2112", true }},
+		{"metrics-labels", func(c *Config) { c.MetricsLabels = []string{"image"} }},
+		{"metrics-labels", func(c *Config) { c.MetricsLabels = []string{"pod", "pod"} }},
 	} {
 		config := Default()
 		c.change(&config)

@@ -67,6 +67,8 @@ func (c Config) Validate() error {
 	check("cluster-name", nodeName(c.ClusterName))
 	check("health-server-address", localAddress(c.HealthServerAddress))
 	check("pprof-address", localAddress(c.PprofAddress))
+	check("metrics-address", metricsAddress(c.MetricsAddress, c.MetricsAllowRemote))
+	check("metrics-labels", someOf(c.MetricsLabels, "namespace", "workload", "pod", "container", "binary"))
 	return errors.Join(append(faults, c.exportFaults()...)...)
 }
 
@@ -102,6 +104,45 @@ func socket(address string) string {
 		return absolute(path, false)
 	}
 	return fmt.Sprintf("%q is no unix socket: write unix:///path", address)
+}
+
+// metricsAddress wants an address that means one thing: a name could be anybody's.
+func metricsAddress(address string, allowRemote bool) string {
+	if address == "" {
+		return ""
+	}
+	if strings.HasPrefix(address, "/") || strings.HasPrefix(address, unixScheme) {
+		return socket(address)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Sprintf("%q is neither host:port nor unix:///path", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Sprintf("%q has no port from 1 to 65535", address)
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "localhost" || err == nil && ip.Unmap().IsLoopback():
+		return ""
+	case err != nil && host != "":
+		return fmt.Sprintf("%q has the name of a host: write its IP address, or localhost", address)
+	case !allowRemote:
+		return fmt.Sprintf("%q can be reached by other hosts: say metrics-allow-remote if that is meant", address)
+	}
+	return ""
+}
+
+func someOf(all []string, choices ...string) string {
+	for i, s := range all {
+		if fault := oneOf(s, choices...); fault != "" {
+			return fault
+		}
+		if slices.Contains(all[:i], s) {
+			return fmt.Sprintf("%q is there twice", s)
+		}
+	}
+	return ""
 }
 
 func oneOf(s string, choices ...string) string {

@@ -59,6 +59,8 @@ type agent struct {
 	exports  *exports
 	trees    *stacktree.Trees
 	spool    *spool
+	// measures is nil when no metrics are offered.
+	measures *measures
 	// remote carries remote actions out, nil where none are allowed.
 	remote *remote.Requests
 	// fixed is the policies of files that are read once; policies is the directory of
@@ -89,6 +91,12 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger,
 		return err
 	}
 	defer listener.Close()
+	if a.measures, err = newMeasures(a); err != nil {
+		return err
+	}
+	if a.measures != nil {
+		a.events.count = a.measures.Count
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, a.health.Stopping)()
 	group.Go(func() error { return a.vital(a.events.run(ctx)) })
@@ -114,6 +122,9 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger,
 		return nil
 	})
 	a.health.Ready()
+	if err := a.serveMetrics(ctx, group); err != nil {
+		return errors.Join(err, a.stop(group))
+	}
 	if err := a.announce(); err != nil {
 		log.Warn("tell hooks that the agent has been up", "error", err)
 	}
@@ -133,9 +144,9 @@ func (a *agent) server() *server.Server {
 	list, probes := features(a.features)
 	return server.New(server.Options{
 		Version: a.version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
-		Control: a.control, Containers: a.registry, Events: a.events, EventLog: a.exports, Kernel: a.seals, Sites: a.engine.Sites,
+		Control: a.controlled(), Containers: a.registry, Events: a.events, EventLog: a.exports, Kernel: a.seals, Sites: a.engine.Sites,
 		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Processes: a.events, Stacks: a.events.trees,
-		Settings: a.config.Settings(), Health: a.health, Reflection: a.config.EnableReflection,
+		Settings: a.config.Settings(), Calls: a.measures.callStats(), Health: a.health, Reflection: a.config.EnableReflection,
 		Log: a.log.With("component", "server"), Level: a.level,
 	})
 }
@@ -303,7 +314,7 @@ func (a *agent) announce() error {
 
 // close closes what was opened, in reverse.
 func (a *agent) close() error {
-	var errs []error
+	errs := []error{a.measures.close()}
 	if a.exports != nil {
 		errs = append(errs, a.exports.close())
 	}

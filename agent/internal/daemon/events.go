@@ -33,6 +33,8 @@ type events struct {
 	control  *control.Controller
 	hub      export.Hub
 	filters  filter.Compiler
+	// count is told of each event after all others; nil: nobody counts.
+	count func(event.Event)
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
 	// trees counts the kernel's stacks of events.
@@ -163,6 +165,9 @@ func (e *events) handle(ev event.Event) {
 	e.trees.handle(ev)
 	if e.remote != nil {
 		e.remote.handle(ev)
+	}
+	if e.count != nil {
+		e.count(ev)
 	}
 }
 

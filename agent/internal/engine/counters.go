@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,6 +13,9 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 )
+
+// ErrNotLoaded says that there is no policy with the id, or none any more.
+var ErrNotLoaded = errors.New("not loaded")
 
 // Counters is how often a policy's rules matched and what they did.
 type Counters struct {
@@ -117,7 +121,7 @@ func (e *Engine) readCounters(id PolicyID) (all Counters, each []SelectorCounter
 	defer e.mu.Unlock()
 	l := e.policies[id]
 	if l == nil {
-		return all, nil, fmt.Errorf("policy %d is not loaded", id)
+		return all, nil, fmt.Errorf("policy %d: %w", id, ErrNotLoaded)
 	}
 	for _, c := range l.counters {
 		var perCPU []bpf.WirePolicyCounters

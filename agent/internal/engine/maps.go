@@ -37,6 +37,8 @@ type maps struct {
 	bounds  *bpfarray.Array[bpf.WireBound]
 	acts    *bpfarray.Array[bpf.WireAct]
 	rows    *bpfarray.Array[bpf.WireAutomatonRow]
+	// values is how many elements match_values has.
+	values uint64
 }
 
 // spec is the programs named with all that they need, as this kernel takes them.
@@ -221,7 +223,8 @@ func (m *maps) insert(writes []compile.ValueWrite) error {
 func (m *maps) insertBatch(values *ebpf.Map, keys []compile.ValueKey, classes []uint32) error {
 	// One value is cheaper without a batch, and hash maps have batches since 5.6.
 	if len(keys) > 1 {
-		_, err := values.BatchUpdate(keys, classes, &ebpf.BatchOptions{ElemFlags: uint64(ebpf.UpdateAny)})
+		n, err := values.BatchUpdate(keys, classes, &ebpf.BatchOptions{ElemFlags: uint64(ebpf.UpdateAny)})
+		m.values += uint64(n)
 		if err == nil || !errors.Is(err, ebpf.ErrNotSupported) {
 			return noRoom("insert values", err)
 		}
@@ -230,6 +233,7 @@ func (m *maps) insertBatch(values *ebpf.Map, keys []compile.ValueKey, classes []
 		if err := values.Update(keys[i], classes[i], ebpf.UpdateAny); err != nil {
 			return noRoom("insert value", err)
 		}
+		m.values++
 	}
 	return nil
 }
@@ -256,16 +260,24 @@ func (m *maps) reclass(w compile.ValueWrite) error {
 		return nil
 	}
 	// A deletion that failed half way took it.
-	err = m.coll.Maps[bpf.SiteMapMatchValues].Update(w.Key, w.Class, ebpf.UpdateNoExist)
-	return noRoom("insert value", err)
+	if err := m.coll.Maps[bpf.SiteMapMatchValues].Update(w.Key, w.Class, ebpf.UpdateNoExist); err != nil {
+		return noRoom("insert value", err)
+	}
+	m.values++
+	return nil
 }
 
 func (m *maps) remove(keys []compile.ValueKey) error {
 	values := m.coll.Maps[bpf.SiteMapMatchValues]
 	for _, key := range keys {
-		if err := values.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		err := values.Delete(key)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("delete value: %w", err)
 		}
+		m.values--
 	}
 	return nil
 }

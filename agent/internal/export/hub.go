@@ -56,6 +56,7 @@ type Hub struct {
 	closed      bool
 	last        uint64 // id
 	subscribers atomic.Pointer[[]*Subscription]
+	lost        uint64 // by subscriptions that have ended
 }
 
 // Active tells whether anybody is subscribed. An event that is made while nobody
@@ -92,7 +93,7 @@ func (h *Hub) Subscribe(ctx context.Context, o Options) (*Subscription, error) {
 		return nil, fmt.Errorf("subscribe: %w: the limit is %d", ErrTooMany, MaxSubscribers)
 	}
 	h.last++
-	s.id = h.last
+	s.id, s.number = h.last, freeNumber(list)
 	list = append(slices.Clone(list), s) // Publish may be walking through the old one
 	h.subscribers.Store(&list)
 	s.stop = context.AfterFunc(ctx, s.end)
@@ -128,5 +129,25 @@ func (h *Hub) remove(s *Subscription) {
 	if n := slices.Index(list, s); n >= 0 {
 		list = slices.Delete(slices.Clone(list), n, n+1)
 		h.subscribers.Store(&list)
+		h.lost += s.queue.stats().Lost
 	}
+}
+
+// Lost is how many events found a queue full, of all subscriptions that there were.
+func (h *Hub) Lost() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	lost := h.lost
+	for _, s := range h.list() {
+		lost += s.queue.stats().Lost
+	}
+	return lost
+}
+
+// freeNumber is the least number that none of the subscribers has.
+func freeNumber(list []*Subscription) (number int) {
+	for slices.ContainsFunc(list, func(s *Subscription) bool { return s.number == number }) {
+		number++
+	}
+	return number
 }

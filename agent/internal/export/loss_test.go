@@ -106,12 +106,12 @@ func TestStats(t *testing.T) {
 		h.Publish(event(n))
 	}
 	next(t, s)
-	want := Stats{ID: 2, Name: "s", Queued: 3, Capacity: 4, Lost: 2, Sent: 1}
+	want := Stats{ID: 2, Number: 1, Name: "s", Queued: 3, Capacity: 4, Lost: 2, Sent: 1}
 	if got := s.Stats(); got != want {
 		t.Errorf("after one: %+v, want %+v", got, want)
 	}
 	missing(t, s, 2) // 1 was filtered, 2 and 3 were limited
-	want = Stats{ID: 2, Name: "s", Capacity: 4, Lost: 2, Filtered: 1, Limited: 2, Sent: 1}
+	want = Stats{ID: 2, Number: 1, Name: "s", Capacity: 4, Lost: 2, Filtered: 1, Limited: 2, Sent: 1}
 	if got := h.Subscribers(); len(got) != 2 || got[0].Queued != 6 || got[0].ID != 1 || got[1] != want {
 		t.Errorf("at the end: %+v, want %+v", got, want)
 	}

@@ -41,8 +41,11 @@ type Options struct {
 // is Queued, Lost, Filtered, Limited or Sent.
 type Stats struct {
 	// ID is one that no other subscriber of the hub had. Name is that of its options.
-	ID   uint64
-	Name string
+	ID uint64
+	// Number is unique among the present subscribers, and less than MaxSubscribers:
+	// those of subscriptions that have ended are used again.
+	Number int
+	Name   string
 	// Queued are the events that wait, of Capacity that can.
 	Queued, Capacity int
 	// Lost found the queue full. The view did not see them: some of them it might not
@@ -59,14 +62,15 @@ type Stats struct {
 // Subscription is one subscriber's stream. Next is for one goroutine, the rest is
 // safe for concurrent use.
 type Subscription struct {
-	id    uint64
-	name  string
-	hub   *Hub
-	queue *queue
-	limit *limiter // nil: none
-	out   source
-	once  sync.Once
-	stop  func() bool
+	id     uint64
+	number int
+	name   string
+	hub    *Hub
+	queue  *queue
+	limit  *limiter // nil: none
+	out    source
+	once   sync.Once
+	stop   func() bool
 }
 
 // source hands out events in order. One goroutine reads from it.
@@ -126,7 +130,7 @@ func (s *Subscription) Stream(ctx context.Context, send func(*tetragon.GetEvents
 // Stats are the subscriber's numbers of this moment.
 func (s *Subscription) Stats() Stats {
 	stats := s.queue.stats()
-	stats.ID, stats.Name = s.id, s.name
+	stats.ID, stats.Number, stats.Name = s.id, s.number, s.name
 	if s.limit != nil {
 		// Read after Sent was: what is limited meanwhile has left it as well.
 		stats.Limited = min(s.limit.limited.Load(), stats.Sent)
@@ -144,7 +148,7 @@ func (s *Subscription) Close() {
 
 func (s *Subscription) end() {
 	s.once.Do(func() {
+		s.queue.close() // it loses nothing from here on
 		s.hub.remove(s)
-		s.queue.close()
 	})
 }

@@ -130,7 +130,7 @@ func (s *Server) GetStatus(context.Context, *boltseal.GetStatusRequest) (*boltse
 		KernelErrors:  map[string]uint64{},
 		EventsLost:    new(counts[bpf.WireKernelErrorKERR_RING_FULL]),
 	}
-	names := kernelErrorNames()
+	names := KernelErrorNames()
 	for i, count := range counts {
 		response.KernelErrors[names[i]] = count
 	}
@@ -168,8 +168,8 @@ func feature(f Feature) *boltseal.Feature {
 	return out
 }
 
-// kernelErrorNames is the names of enum kernel_error for people.
-func kernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
+// KernelErrorNames is the names of enum kernel_error for people.
+func KernelErrorNames() [bpf.WireKernelErrorKERR_MAX]string {
 	return [bpf.WireKernelErrorKERR_MAX]string{
 		bpf.WireKernelErrorKERR_SEALS_FULL:    "seals_full",
 		bpf.WireKernelErrorKERR_NO_SLOT:       "no_slot",

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/boltseal/boltseal/agent/internal/container"
@@ -111,6 +112,8 @@ type Options struct {
 	Log        *slog.Logger
 	// Level is that of Log, which clients can change.
 	Level *slog.LevelVar
+	// Calls is told of calls; nil: nobody is.
+	Calls stats.Handler
 }
 
 // Server serves the API.
@@ -134,12 +137,16 @@ const (
 // New makes a server; Serve starts it.
 func New(o Options) *Server {
 	s := &Server{Options: o}
-	s.grpc = grpc.NewServer(
+	options := []grpc.ServerOption{
 		grpc.Creds(byPeer{}),
 		grpc.MaxRecvMsgSize(maxRequest),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ChainUnaryInterceptor(s.logChanges),
-	)
+	}
+	if o.Calls != nil {
+		options = append(options, grpc.StatsHandler(o.Calls))
+	}
+	s.grpc = grpc.NewServer(options...)
 	tetragon.RegisterFineGuidanceSensorsServer(s.grpc, s)
 	tetragon.RegisterEventLogServiceServer(s.grpc, s)
 	boltseal.RegisterBoltsealServer(s.grpc, s)

@@ -70,6 +70,9 @@ func NewPools(classes, bounds uint32) *Pools {
 // FreeClasses is the number of classes that nothing uses.
 func (p *Pools) FreeClasses() int { return len(p.free) }
 
+// FreeRoom is how many bounds of integers and how many rows of automata nothing uses.
+func (p *Pools) FreeRoom() (bounds, rows uint64) { return p.room.free(), p.rows.free() }
+
 // class takes a reference to the class of a set; fresh: its value must be
 // written before anything names it.
 func (p *Pools) class(b Bits) (id uint32, fresh bool, err error) {
@@ -104,6 +107,14 @@ func (p *Pools) bounds(n uint32) (span, error) {
 }
 
 func (p *Pools) dropBounds(s span) { p.room.give(s) }
+
+// free is how many elements are free.
+func (r room) free() (n uint64) {
+	for _, s := range r {
+		n += uint64(s.n)
+	}
+	return n
+}
 
 // take takes n consecutive elements.
 func (r *room) take(n uint32) (span, error) {

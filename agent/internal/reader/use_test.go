@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reader
+
+import (
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+)
+
+func TestUse(t *testing.T) {
+	t.Parallel()
+	record := exit(t, 7)
+	ring, prog := kernelRing(t, len(record))
+	u, err := OpenUse(ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := u.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	r, err := ringbuf.NewReader(ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	each := uint64(8 + (len(record)+7)/8*8) // with the ring's own header
+	check := func(records uint64) {
+		t.Helper()
+		if used, size := u.Bytes(); used != records*each || size != 1<<20 {
+			t.Errorf("%d bytes of %d are in use, want %d", used, size, records*each)
+		}
+	}
+	check(0)
+	send(t, prog, record, 3)
+	check(3)
+	if _, err := r.Read(); err != nil {
+		t.Fatal(err)
+	}
+	check(2)
+	// More than fit: the program says so.
+	if _, err := prog.Run(&ebpf.RunOptions{Data: append(make([]byte, 14), record...), Repeat: 100_000}); err != nil {
+		t.Fatal(err)
+	}
+	if used, size := u.Bytes(); used > size || used < size-each {
+		t.Errorf("%d bytes of a full ring are in use", used)
+	}
+}
