@@ -483,3 +483,34 @@ func TestEventsOfProcesses(t *testing.T) {
 		t.Errorf("exit %+v, want of %d with status 3", exit, pid)
 	}
 }
+
+// A process tells its id as its own pid namespace has it: the innermost one.
+func TestPidsInsideNamespaces(t *testing.T) {
+	r := newRig(t, nil)
+	for name, c := range map[string]struct {
+		flags uintptr
+		ids   func(host uint32) uint32
+	}{
+		"host": {0, func(host uint32) uint32 { return host }},
+		"own":  {syscall.CLONE_NEWPID, func(uint32) uint32 { return 1 }},
+	} {
+		in, slot := r.expected(name)
+		cmd := in.Born(exec.CommandContext(t.Context(), busybox(t), "true"))
+		cmd.SysProcAttr.Cloneflags = c.flags
+		p := start(t, cmd)
+		want := c.ids(uint32(p.Process.Pid))
+		_, raw := r.event(bpf.WireEventTypeEVENT_FORK, slot)
+		var fork bpf.WireEventFork
+		if _, err := binary.Decode(raw, binary.LittleEndian, &fork); err != nil {
+			t.Fatal(err)
+		}
+		_, raw = r.event(bpf.WireEventTypeEVENT_EXEC, slot)
+		var exe bpf.WireEventExec
+		if _, err := binary.Decode(raw, binary.LittleEndian, &exe); err != nil {
+			t.Fatal(err)
+		}
+		if fork.Nspid != want || exe.Nspid != want {
+			t.Errorf("%s: fork of %d, exec of %d, want %d", name, fork.Nspid, exe.Nspid, want)
+		}
+	}
+}
