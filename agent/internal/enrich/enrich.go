@@ -41,7 +41,18 @@ type Sink interface {
 	Publish(*tetragon.GetEventsResponse)
 }
 
-// Options configures an Enricher. All fields are needed.
+// Started tells when a container's first process began, in ns since boot; 0 when
+// that is not known. It is asked while an event waits.
+type Started func(*container.Container) uint64
+
+// Users finds the names of users of the host.
+type Users interface {
+	// Name is empty for a user that has none.
+	Name(uid uint32) string
+}
+
+// Options configures an Enricher. All fields are needed but Started, Ancestors and
+// Users.
 type Options struct {
 	// Node is the node's name in messages.
 	Node string
@@ -54,6 +65,12 @@ type Options struct {
 	// BootTime is the wall time at which the clock of events was zero. It is asked
 	// again now and then, since the wall clock gets adjusted.
 	BootTime func() (time.Time, error)
+	Started  Started
+	// Ancestors are the kinds of messages that have the ancestors of their process:
+	// the cache must keep them.
+	Ancestors []AncestorsOf
+	// Users names the user of a process that is in no container.
+	Users Users
 }
 
 // Enricher makes messages. Handle is for one goroutine, the one that reads
@@ -63,6 +80,8 @@ type Enricher struct {
 	boot       time.Time
 	bootAsked  uint64 // when, on the clock of events
 	processes  map[processKey]*tetragon.Process
+	pods       map[*container.Container]*tetragon.Pod
+	line       []process.Relative
 	rules      map[ruleKey]*Rule
 	constants  *policy.Constants
 	rests      rests
@@ -87,6 +106,7 @@ func New(o Options) (*Enricher, error) {
 	}
 	return &Enricher{
 		Options: o, boot: boot, processes: map[processKey]*tetragon.Process{}, rules: map[ruleKey]*Rule{},
+		pods:      map[*container.Container]*tetragon.Pod{},
 		constants: policy.NewConstants(),
 	}, nil
 }
@@ -102,7 +122,7 @@ func (e *Enricher) Handle(of event.Event) {
 	switch of := of.(type) {
 	case *event.Fork:
 		i := info(&of.Header)
-		i.Parent = process.Key(of.Parent)
+		i.Parent, i.NSPid = process.Key(of.Parent), of.NSPid
 		e.Processes.Fork(i)
 	case *event.Exec:
 		p := e.Processes.Exec(of.Ktime, execInfo(of))
@@ -133,7 +153,7 @@ func info(h *event.Header) process.Info {
 
 func execInfo(of *event.Exec) process.Info {
 	i := info(&of.Header)
-	i.Parent = process.Key(of.Parent)
+	i.Parent, i.NSPid = process.Key(of.Parent), of.NSPid
 	i.AUID, i.Binary, i.Args, i.Cwd = of.AUID, of.Binary, of.Args, of.Cwd
 	for _, f := range [...]struct {
 		flag  bpf.WireExecFlags
@@ -152,15 +172,17 @@ func execInfo(of *event.Exec) process.Info {
 }
 
 func (e *Enricher) publishExec(of *event.Exec, p *process.Process) {
+	f := e.family(p, &of.Header, AncestorsOfBase)
 	e.publish(&of.Header, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExec{
-		ProcessExec: &tetragon.ProcessExec{Process: e.process(p, &of.Header), Parent: e.parent(p)},
+		ProcessExec: &tetragon.ProcessExec{Process: f.process, Parent: f.parent, Ancestors: f.ancestors},
 	}})
 }
 
 func (e *Enricher) publishExit(of *event.Exit, p *process.Process) {
+	f := e.family(p, &of.Header, AncestorsOfBase)
 	e.publish(&of.Header, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExit{
 		ProcessExit: &tetragon.ProcessExit{
-			Process: e.process(p, &of.Header), Parent: e.parent(p),
+			Process: f.process, Parent: f.parent, Ancestors: f.ancestors,
 			Signal: signalName(of.Code & 0x7f), Status: of.Code >> 8 & 0xff, Time: e.time(of.Ktime),
 		},
 	}})
@@ -182,6 +204,7 @@ func (e *Enricher) askClock(now uint64) {
 	if boot, err := e.BootTime(); err == nil && !boot.Equal(e.boot) {
 		e.boot = boot
 		clear(e.processes) // their start times are of the clock before
+		clear(e.pods)
 	}
 }
 

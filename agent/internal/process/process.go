@@ -34,6 +34,8 @@ type Info struct {
 	Cwd    string
 	// Flags tell where this comes from and what is missing.
 	Flags Flags
+	// NSPid is the process id in the process's own pid namespace, 0 when not known.
+	NSPid uint32
 	// Slot and CgroupID are the container's and the process's at that time, 0
 	// when not known.
 	Slot     uint32
