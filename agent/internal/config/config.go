@@ -62,6 +62,12 @@ type Config struct {
 	// ExposeStackAddresses: stacks in events have addresses, which tell where the
 	// kernel and programs are in memory.
 	ExposeStackAddresses bool `yaml:"expose-stack-addresses"`
+	// EnableAncestors are the kinds of events that have the ancestors of their
+	// process: base (execs and exits), kprobe, tracepoint, lsm, loader, uprobe, usdt.
+	EnableAncestors []string `yaml:"enable-ancestors"`
+	// UsernameMetadata is where users of the host get their names in events from:
+	// disabled, or unix for /etc/passwd.
+	UsernameMetadata string `yaml:"username-metadata"`
 }
 
 // Default is the configuration of an agent that is told nothing.
@@ -79,6 +85,8 @@ func Default() Config {
 		RemovedGrace:   30 * time.Second,
 		ProcessCache:   65_536,
 		EventQueue:     10_000,
+
+		UsernameMetadata: "disabled",
 	}
 }
 

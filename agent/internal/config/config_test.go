@@ -70,6 +70,8 @@ removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
 expose-stack-addresses: true
+enable-ancestors: [base, lsm]
+username-metadata: unix
 `
 
 func TestFile(t *testing.T) {
@@ -83,7 +85,7 @@ func TestFile(t *testing.T) {
 		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
-		ExposeStackAddresses: true,
+		ExposeStackAddresses: true, EnableAncestors: []string{"base", "lsm"}, UsernameMetadata: "unix",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)
@@ -211,6 +213,11 @@ func TestValidate(t *testing.T) {
 		{"removed-grace", func(c *Config) { c.RemovedGrace = -1 }},
 		{"removed-grace", func(c *Config) { c.RemovedGrace = 2 * time.Hour }},
 		{"process-cache", func(c *Config) { c.ProcessCache = 0 }},
+		{"enable-ancestors", func(c *Config) { c.EnableAncestors = []string{"base", "exec"} }},
+		{"enable-ancestors", func(c *Config) { c.EnableAncestors = []string{"lsm", "base", "lsm"} }},
+		{"enable-ancestors", func(c *Config) { c.EnableAncestors = []string{""} }},
+		{"username-metadata", func(c *Config) { c.UsernameMetadata = "" }},
+		{"username-metadata", func(c *Config) { c.UsernameMetadata = "ldap" }},
 		{"event-queue", func(c *Config) { c.EventQueue = -1 }},
 	} {
 		config := Default()
@@ -221,7 +228,7 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	var all Config
-	if err := all.Validate(); strings.Count(err.Error(), "\n") != 7 {
+	if err := all.Validate(); strings.Count(err.Error(), "\n") != 8 {
 		t.Errorf("faults of the zero configuration: %v", err)
 	}
 }

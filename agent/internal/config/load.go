@@ -52,6 +52,8 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
+	flags.StringSliceVar(&c.EnableAncestors, "enable-ancestors", c.EnableAncestors, "events that have the ancestors of their process: base, kprobe, tracepoint, lsm, loader, uprobe, usdt")
+	flags.StringVar(&c.UsernameMetadata, "username-metadata", c.UsernameMetadata, "disabled, or unix: events name the users of the host by /etc/passwd")
 }
 
 // Load puts the configuration together and validates it. The flags are those of

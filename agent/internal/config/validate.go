@@ -61,6 +61,8 @@ func (c Config) Validate() error {
 	check("removed-grace", between(c.RemovedGrace, 0, maxGrace))
 	check("process-cache", between(c.ProcessCache, 1, maxProcesses))
 	check("event-queue", between(c.EventQueue, 1, maxQueue))
+	check("enable-ancestors", eachOnceOf(c.EnableAncestors, "base", "kprobe", "tracepoint", "lsm", "loader", "uprobe", "usdt"))
+	check("username-metadata", oneOf(c.UsernameMetadata, "disabled", "unix"))
 	return errors.Join(faults...)
 }
 
@@ -82,6 +84,18 @@ func oneOf(s string, choices ...string) string {
 		return ""
 	}
 	return fmt.Sprintf("%q is none of %s", s, strings.Join(choices, ", "))
+}
+
+func eachOnceOf(all []string, choices ...string) string {
+	for i, s := range all {
+		if reason := oneOf(s, choices...); reason != "" {
+			return reason
+		}
+		if slices.Contains(all[:i], s) {
+			return fmt.Sprintf("%q is there twice", s)
+		}
+	}
+	return ""
 }
 
 func absolute(path string, optional bool) string {

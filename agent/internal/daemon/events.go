@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -32,8 +34,10 @@ import (
 type events struct {
 	reader   *reader.Reader
 	enricher *enrich.Enricher
-	control  *control.Controller
-	hub      export.Hub
+	// processes is what the enricher feeds.
+	processes *process.Cache
+	control   *control.Controller
+	hub       export.Hub
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
 	node   string
@@ -51,11 +55,13 @@ func newEvents(a *agent) (*events, error) {
 	if a.remote != nil {
 		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
 	}
-	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
+	e.processes = process.New(process.Options{
+		Node: a.node, Size: a.config.ProcessCache, Ancestors: len(a.config.EnableAncestors) > 0,
+	})
 	e.enricher, err = enrich.New(enrich.Options{
-		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
-		BootTime: kernel.BootTime,
-		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
+		Node: a.node, Processes: e.processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
+		BootTime: kernel.BootTime, Started: a.containerStarted, Ancestors: ancestorsOf(a.config), Users: users(a.config),
+		Stacks: stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
 	})
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -65,7 +71,7 @@ func newEvents(a *agent) (*events, error) {
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	processes.Load(running)
+	e.processes.Load(running)
 	return e, nil
 }
 
@@ -127,7 +133,29 @@ func tracked(t compile.Track) tetragon.KprobeAction {
 // run reads events until the context ends.
 func (e *events) run(ctx context.Context) error {
 	defer e.hub.Close()
+	var flushing sync.WaitGroup
+	defer flushing.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	flushing.Go(func() { e.flush(ctx) })
 	return e.reader.Run(ctx, e.handle)
+}
+
+// flushEvery is how often events that wait for their container are looked at while
+// there are no others.
+const flushEvery = 250 * time.Millisecond
+
+func (e *events) flush(ctx context.Context) {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			e.enricher.Flush(now)
+		}
+	}
 }
 
 func (e *events) close() error { return e.reader.Close() }

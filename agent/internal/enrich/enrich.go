@@ -4,6 +4,7 @@ package enrich
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,6 +78,9 @@ type Options struct {
 // events in their order.
 type Enricher struct {
 	Options
+
+	mu         sync.Mutex // Flush is not for the goroutine of Handle alone
+	holds      holds
 	boot       time.Time
 	bootAsked  uint64 // when, on the clock of events
 	processes  map[processKey]*tetragon.Process
@@ -106,7 +110,7 @@ func New(o Options) (*Enricher, error) {
 	}
 	return &Enricher{
 		Options: o, boot: boot, processes: map[processKey]*tetragon.Process{}, rules: map[ruleKey]*Rule{},
-		pods:      map[*container.Container]*tetragon.Pod{},
+		pods: map[*container.Container]*tetragon.Pod{}, holds: newHolds(),
 		constants: policy.NewConstants(),
 	}, nil
 }
@@ -116,9 +120,15 @@ func New(o Options) (*Enricher, error) {
 func (e *Enricher) Unresolved() uint64 { return e.unresolved.Load() }
 
 // Handle takes in an event: it updates the process cache and, while the sink is
-// active, publishes the messages of the event.
+// active, publishes the messages of the event, those of a container that is not
+// known yet a little later.
 func (e *Enricher) Handle(of event.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.askClock(of.Head().Ktime)
+	if len(e.holds.bySlot) > 0 {
+		e.releaseReady(time.Now())
+	}
 	switch of := of.(type) {
 	case *event.Fork:
 		i := info(&of.Header)
@@ -127,20 +137,35 @@ func (e *Enricher) Handle(of event.Event) {
 	case *event.Exec:
 		p := e.Processes.Exec(of.Ktime, execInfo(of))
 		if e.Sink.Active() {
-			e.publishExec(of, p)
+			e.show(of, p)
 		}
 	case *event.Exit:
 		p, first := e.Processes.Exit(of.Ktime, info(&of.Header))
 		if first && e.Sink.Active() {
-			e.publishExit(of, p)
+			e.show(of, p)
 		}
 	case *event.Data:
 		e.rests.keep(of)
 	case *event.Site:
 		e.rests.join(of)
 		if e.Sink.Active() {
-			e.publishSite(of)
+			e.show(of, e.Processes.Seen(info(&of.Header)))
 		}
+	case *event.Armed:
+		if h := e.holds.bySlot[of.Slot]; h != nil {
+			e.release(h, true)
+		}
+	}
+}
+
+func (e *Enricher) publishEvent(of event.Event, p *process.Process) {
+	switch of := of.(type) {
+	case *event.Exec:
+		e.publishExec(of, p)
+	case *event.Exit:
+		e.publishExit(of, p)
+	case *event.Site:
+		e.publishSite(of, p)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
@@ -96,8 +97,7 @@ func (e *Enricher) rule(key ruleKey) *Rule {
 	return &r
 }
 
-func (e *Enricher) publishSite(of *event.Site) {
-	p := e.Processes.Seen(info(&of.Header))
+func (e *Enricher) publishSite(of *event.Site, p *process.Process) {
 	traces := traces{stacks: e.Stacks, of: of}
 	for bit := range of.Posted.All() {
 		if of.Silent.Has(bit) {
