@@ -13,14 +13,15 @@ import (
 	"github.com/boltseal/boltseal/test/testenv/agentenv"
 )
 
-// TestFirstExecIsComplete: all that a container's hook tells is in every event of
-// it, from the first on, with what the agent finds of each process.
-func TestFirstExecIsComplete(t *testing.T) {
+// TestFirstEventsAreComplete: all that a container's hook tells is in every event
+// of it, from the first on, with what the agent finds of each process. The first
+// are exits of runc's own, before it calls the hook.
+func TestFirstEventsAreComplete(t *testing.T) {
 	testenv.LeakCheck(t)
 	agentenv.Require(t)
 	agent := agentenv.Start(t, testenv.AgentOptions{Args: []string{"--enable-ancestors=base", "--username-metadata=unix"}})
 	events := agent.Events(t, &tetragon.GetEventsRequest{
-		AllowList: []*tetragon.Filter{{EventSet: []tetragon.EventType{tetragon.EventType_PROCESS_EXEC}}},
+		AllowList: []*tetragon.Filter{{EventSet: []tetragon.EventType{tetragon.EventType_PROCESS_EXEC, tetragon.EventType_PROCESS_EXIT}}},
 	})
 	runc := testenv.NewRunc(t)
 	c := testenv.Bundle(t, testenv.Spec{
@@ -37,9 +38,13 @@ func TestFirstExecIsComplete(t *testing.T) {
 		t.Fatal(result)
 	}
 	var own []*tetragon.ProcessExec
+	var exits []*tetragon.ProcessExit
 	events.Until(t, waitForEvent, "the exec of the probe", func(all []*tetragon.GetEventsResponse) error {
-		own = nil
+		own, exits = nil, nil
 		for _, e := range all {
+			if e.GetProcessExit().GetProcess().GetDocker() == c.ID[:31] {
+				exits = append(exits, e.GetProcessExit())
+			}
 			if e.GetProcessExec().GetProcess().GetDocker() == c.ID[:31] {
 				own = append(own, e.GetProcessExec())
 			}
@@ -56,6 +61,11 @@ func TestFirstExecIsComplete(t *testing.T) {
 		}
 		if e.GetProcess().GetArguments() == "1000" {
 			entrypoint = e.GetProcess()
+		}
+	}
+	for n, e := range exits {
+		if err := complete(e.GetProcess(), c.ID); err != nil {
+			t.Errorf("exit %d of %d: %v: %v", n, len(exits), err, e)
 		}
 	}
 	of, probe := entrypoint.GetPod().GetContainer(), own[len(own)-1]
@@ -81,8 +91,8 @@ func complete(p *tetragon.Process, id string) error {
 		return errors.New("pod")
 	case of.GetStartTime() == nil || of.GetPid().GetValue() == 0 || of.GetSecurityContext() == nil || of.GetSecurityContext().GetPrivileged():
 		return errors.New("start, pid or security context")
-	case p.GetRefcnt() == 0 || p.GetUser() != nil || path.Base(p.GetBinary()) == "":
-		return errors.New("uses or user")
+	case p.GetUser() != nil || path.Base(p.GetBinary()) == "":
+		return errors.New("binary or user")
 	}
 	return nil
 }

@@ -56,9 +56,9 @@ func (u *Uses) Ops() map[string]int32 {
 type Color string
 
 const (
-	// InUse: something uses it.
+	// InUse tells that something uses it.
 	InUse Color = "inUse"
-	// DeletePending: nothing does, and it is removed when its grace is over.
+	// DeletePending tells that nothing does: it is removed when its grace is over.
 	DeletePending Color = "deletePending"
 )
 
