@@ -195,7 +195,7 @@ type WireEventExec struct {
 	ArgsLen     uint16
 	CwdLen      uint16
 	Pad         uint16
-	Pad2        uint32
+	Nspid       uint32
 }
 
 type WireEventExit struct {
@@ -210,7 +210,7 @@ type WireEventFork struct {
 	H           WireEventHeader
 	ParentStart uint64
 	ParentTgid  uint32
-	Pad         uint32
+	Nspid       uint32
 }
 
 type WireEventHeader struct {

@@ -97,7 +97,7 @@ func (h *hook) readRequest() (*bundle.Request, string, error) {
 	if err != nil {
 		return nil, state.ID, err
 	}
-	request, err := bundle.NewRequest(state, config, bundle.Hints{Runtime: callerRuntime()})
+	request, err := bundle.NewRequest(state, config, bundle.Hints{Runtime: callerRuntime(), LastCap: lastCap()})
 	return request, state.ID, err
 }
 
@@ -183,4 +183,18 @@ func callerRuntime() string {
 		}
 	}
 	return ""
+}
+
+// lastCap is the number of the last capability that the kernel knows, 0 when it
+// cannot be found out: a container is not kept from starting for that.
+func lastCap() int {
+	raw, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	if err != nil {
+		return 0
+	}
+	n, err := bundle.ParseLastCap(raw)
+	if err != nil {
+		return 0
+	}
+	return n
 }

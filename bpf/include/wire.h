@@ -309,7 +309,7 @@ struct event_fork {
 	struct event_header h; /* of the child */
 	__u64 parent_start;
 	__u32 parent_tgid;
-	__u32 pad;
+	__u32 nspid; /* tgid in the pid namespace that the child was born into */
 };
 
 enum exec_flags {
@@ -330,7 +330,7 @@ struct event_exec {
 	__u16 args_len;
 	__u16 cwd_len;
 	__u16 pad;
-	__u32 pad2;
+	__u32 nspid; /* as in event_fork */
 };
 
 struct event_exit {

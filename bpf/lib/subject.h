@@ -88,13 +88,17 @@ static __always_inline __u64 process_namespace(__u32 which)
 	return task_namespace(task, BPF_CORE_READ(task, cred), which);
 }
 
-/* The process id in the process's own pid namespace. */
-static __always_inline __u64 process_namespace_pid(void)
+/* The process id of a task in its own pid namespace. */
+static __always_inline __u32 task_namespace_pid(struct task_struct *task)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct upid *upid = own_upid(BPF_CORE_READ(task, group_leader, thread_pid));
 
 	return BPF_CORE_READ(upid, nr);
+}
+
+static __always_inline __u64 process_namespace_pid(void)
+{
+	return task_namespace_pid((struct task_struct *)bpf_get_current_task());
 }
 
 #endif

@@ -42,7 +42,7 @@ static __always_inline void report_fork(struct task_struct *parent, struct task_
 		return;
 	event->parent_tgid = BPF_CORE_READ(child, real_parent, tgid);
 	event->parent_start = BPF_CORE_READ(child, real_parent, group_leader, start_boottime);
-	event->pad = 0;
+	event->nspid = task_namespace_pid(child);
 	bpf_ringbuf_submit(event, 0);
 }
 
@@ -182,7 +182,8 @@ static __always_inline void report_exec(struct task_struct *task, __u32 level, _
 	s->event.parent_tgid = BPF_CORE_READ(task, real_parent, tgid);
 	s->event.parent_start = BPF_CORE_READ(task, real_parent, group_leader, start_boottime);
 	s->event.auid = audit_uid(task);
-	s->event.pad = s->event.pad2 = 0;
+	s->event.pad = 0;
+	s->event.nspid = task_namespace_pid(task);
 	used = bound_index(used, 4 * STRING_MAX);
 	if (used > 3 * STRING_MAX)
 		used = 3 * STRING_MAX;

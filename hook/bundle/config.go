@@ -23,6 +23,10 @@ type Config struct {
 	Annotations map[string]string
 	// Mounts are the mounts in their order.
 	Mounts []Mount
+	// Bounding are the names of the capabilities that a process can have, and
+	// Confined tells of a seccomp filter or of masked or read-only paths.
+	Bounding []string
+	Confined bool
 	// Replaced is true when bytes that are no UTF-8 were replaced by U+FFFD.
 	Replaced bool
 }
@@ -44,8 +48,16 @@ type wire struct {
 	Root        *specs.Root       `json:"root"`
 	Mounts      []Mount           `json:"mounts"`
 	Annotations map[string]string `json:"annotations"`
-	Linux       *struct {
-		CgroupsPath string `json:"cgroupsPath"`
+	Process     *struct {
+		Capabilities *struct {
+			Bounding []string `json:"bounding"`
+		} `json:"capabilities"`
+	} `json:"process"`
+	Linux *struct {
+		CgroupsPath   string    `json:"cgroupsPath"`
+		Seccomp       *struct{} `json:"seccomp"`
+		MaskedPaths   []string  `json:"maskedPaths"`
+		ReadonlyPaths []string  `json:"readonlyPaths"`
 	} `json:"linux"`
 }
 
@@ -65,6 +77,10 @@ func ParseConfig(raw []byte) (Config, error) {
 	c := Config{
 		Version: in.Version, CgroupsPath: in.Linux.CgroupsPath, Annotations: in.Annotations,
 		Mounts: in.Mounts, Replaced: !utf8.Valid(raw),
+		Confined: in.Linux.Seccomp != nil || len(in.Linux.MaskedPaths)+len(in.Linux.ReadonlyPaths) > 0,
+	}
+	if in.Process != nil && in.Process.Capabilities != nil {
+		c.Bounding = in.Process.Capabilities.Bounding
 	}
 	if in.Root != nil {
 		c.Root = in.Root.Path

@@ -48,6 +48,7 @@ const (
 	fieldPodAnnotations field = 1005
 	fieldVersion        field = 1006
 	fieldLate           field = 1007
+	fieldPrivileged     field = 1008
 
 	fieldMountDestination field = 1
 	fieldMountType        field = 2
@@ -82,11 +83,12 @@ func (r *Request) Marshal() ([]byte, error) {
 	body = appendString(body, fieldBundle, r.Bundle)
 	body = appendMap(body, fieldPodAnnotations, r.PodAnnotations)
 	body = appendString(body, fieldVersion, r.Version)
-	var late uint64
-	if r.Late {
-		late = 1
+	body = appendNumber(body, fieldLate, number(r.Late))
+	if r.Privileged != nil {
+		// An optional field is there also when it is false.
+		body = binary.AppendUvarint(body, uint64(fieldPrivileged)<<3|wireVarint)
+		body = binary.AppendUvarint(body, number(*r.Privileged))
 	}
-	body = appendNumber(body, fieldLate, late)
 
 	out := appendBytes(nil, fieldCreateContainer, body)
 	if len(out) > MaxRequest {
@@ -122,6 +124,14 @@ func appendNumber(b []byte, f field, value uint64) []byte {
 	}
 	b = binary.AppendUvarint(b, uint64(f)<<3|wireVarint)
 	return binary.AppendUvarint(b, value)
+}
+
+// number is how protobuf writes a bool.
+func number(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // appendMap appends a map of strings in the order of its keys. Map entries

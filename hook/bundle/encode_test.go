@@ -17,7 +17,7 @@ func generated(r *Request) *tetragon.RuntimeHookRequest {
 		CgroupsPath: r.CgroupsPath, RootDir: r.RootDir, Annotations: r.Annotations, ContainerName: r.Name,
 		ContainerID: r.ID, PodName: r.PodName, PodUID: r.PodUID, PodNamespace: r.PodNamespace,
 		ContainerImage: r.Image, Labels: r.Labels, PodLabels: r.PodLabels, InitPid: r.InitPid,
-		Runtime: r.Runtime, Bundle: r.Bundle, PodAnnotations: r.PodAnnotations, OciVersion: r.Version, Late: r.Late,
+		Runtime: r.Runtime, Bundle: r.Bundle, PodAnnotations: r.PodAnnotations, OciVersion: r.Version, Late: r.Late, Privileged: r.Privileged,
 	}
 	for _, m := range r.Mounts {
 		c.Mounts = append(c.Mounts, &tetragon.Mount{
@@ -41,14 +41,16 @@ func checkEncoding(t *testing.T, r *Request, raw []byte) {
 
 func TestMarshalEqualsGenerated(t *testing.T) {
 	t.Parallel()
+	yes, no := true, false
 	full := &Request{
 		CgroupsPath: "/a/b", RootDir: "/b/rootfs", Annotations: map[string]string{"z": "1", "a": "", "": "x"}, Name: "name",
 		ID: "abc", PodName: "pod", PodUID: "uid", PodNamespace: "ns", Image: "image:1",
 		Mounts: []Mount{{"/proc", "proc", "proc", []string{"nosuid", "", "ro"}}, {}},
 		Labels: map[string]string{"l": "v"}, PodLabels: map[string]string{"pl": "v", "ü": "ö"}, InitPid: 1<<31 - 1,
 		Runtime: "containerd", Bundle: "/b", PodAnnotations: map[string]string{"pa": "v"}, Version: "1.2.1", Late: true,
+		Privileged: &yes,
 	}
-	for name, r := range map[string]*Request{"full": full, "empty": {}, "one": {InitPid: 300}} {
+	for name, r := range map[string]*Request{"full": full, "empty": {}, "one": {InitPid: 300}, "not privileged": {Privileged: &no}} {
 		raw, err := r.Marshal()
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

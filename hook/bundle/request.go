@@ -33,6 +33,8 @@ type Request struct {
 	Version        string // of the OCI specification
 	// Late is true when the container was started without the agent's word.
 	Late bool
+	// Privileged tells whether nothing is kept from the container; nil: not known.
+	Privileged *bool
 
 	// Notes say what was mended or left out on the way, for the log.
 	Notes []string
@@ -43,6 +45,9 @@ type Hints struct {
 	// Runtime is the low-level runtime that runs the hook (runc, crun), used
 	// when the engine above it can not be told. Empty when unknown.
 	Runtime string
+	// LastCap is the number of the last capability that the kernel knows, from
+	// ParseLastCap; 0: not known, and so is who is privileged.
+	LastCap int
 }
 
 // NewRequest joins a state and a config.json to a request. Errors wrap
@@ -72,6 +77,10 @@ func NewRequest(state State, config Config, hints Hints) (*Request, error) {
 	}
 	if r.Version == "" {
 		r.Version = state.Version
+	}
+	if hints.LastCap > 0 {
+		is := privileged(config, hints.LastCap)
+		r.Privileged = &is
 	}
 	r.addLabels(names)
 	if state.Replaced || config.Replaced {

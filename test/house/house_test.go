@@ -35,6 +35,7 @@ func layers() map[string]int {
 		"agent/internal/policy/compile": 2,
 		"agent/internal/process":        2,
 
+		"agent/internal/account":   3,
 		"agent/internal/attach":    3,
 		"agent/internal/engine":    3,
 		"agent/internal/enrich":    3,
@@ -72,7 +73,7 @@ func touching() []string {
 	return []string{
 		"agent/internal/kernel", "agent/internal/cgroup", "agent/internal/seal", "agent/internal/engine",
 		"agent/internal/attach", "agent/internal/reader", "agent/internal/stack", "agent/internal/store",
-		"agent/internal/policydir", "agent/internal/remote", "agent/internal/export/jsonfile",
+		"agent/internal/policydir", "agent/internal/remote", "agent/internal/export/jsonfile", "agent/internal/account",
 	}
 }
 

@@ -62,6 +62,12 @@ type Config struct {
 	// ExposeStackAddresses: stacks in events have addresses, which tell where the
 	// kernel and programs are in memory.
 	ExposeStackAddresses bool `yaml:"expose-stack-addresses"`
+	// EnableAncestors are the kinds of events that have the ancestors of their
+	// process: base (execs and exits), kprobe, tracepoint, lsm, loader, uprobe, usdt.
+	EnableAncestors []string `yaml:"enable-ancestors"`
+	// UsernameMetadata is where users of the host get their names in events from:
+	// disabled, or unix for /etc/passwd.
+	UsernameMetadata string `yaml:"username-metadata"`
 	// MetricsAddress is where metrics are served: "host:port", or a unix socket as
 	// "unix:///path" or its path; empty = nowhere.
 	MetricsAddress string `yaml:"metrics-address"`
@@ -128,6 +134,7 @@ func Default() Config {
 		ProcessCache:   65_536,
 		EventQueue:     10_000,
 
+		UsernameMetadata:    "disabled",
 		ExportFileMaxSizeMB: export.MaxSizeMB, ExportFileMaxBackups: export.MaxBackups, ExportFilePerm: export.Permissions,
 		ExportRateLimit:             export.RateLimit,
 		ExportAggregationWindowSize: export.Aggregation.WindowSize, ExportAggregationBufferSize: export.Aggregation.BufferSize,

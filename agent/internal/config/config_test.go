@@ -70,6 +70,8 @@ removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
 expose-stack-addresses: true
+enable-ancestors: [base, lsm]
+username-metadata: unix
 metrics-address: unix:///metrics.sock
 metrics-allow-remote: true
 metrics-labels: [container]
@@ -125,6 +127,7 @@ func TestFile(t *testing.T) {
 		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
+		EnableAncestors: []string{"base", "lsm"}, UsernameMetadata: "unix",
 		ExposeStackAddresses: true, ClusterName: "cluster",
 		ExportFilename: "/events.json", ExportFileMaxSizeMB: 11, ExportFileRotationInterval: time.Hour, ExportFileCompress: true,
 		ExportFilePerm: "0640", ExportAllowlist: `{"pid":[1]}`, ExportDenylist: `{"pid":[2]}`, ExportFieldFilters: `{"fields":"process"}`,
@@ -298,6 +301,11 @@ func TestValidate(t *testing.T) {
 		{"removed-grace", func(c *Config) { c.RemovedGrace = -1 }},
 		{"removed-grace", func(c *Config) { c.RemovedGrace = 2 * time.Hour }},
 		{"process-cache", func(c *Config) { c.ProcessCache = 0 }},
+		{"enable-ancestors", func(c *Config) { c.EnableAncestors = []string{"base", "exec"} }},
+		{"enable-ancestors", func(c *Config) { c.EnableAncestors = []string{"lsm", "base", "lsm"} }},
+		{"enable-ancestors", func(c *Config) { c.EnableAncestors = []string{""} }},
+		{"username-metadata", func(c *Config) { c.UsernameMetadata = "" }},
+		{"username-metadata", func(c *Config) { c.UsernameMetadata = "ldap" }},
 		{"event-queue", func(c *Config) { c.EventQueue = -1 }},
 		{"cluster-name", func(c *Config) { c.ClusterName = "a\n" }},
 		{"export-filename", func(c *Config) { c.ExportFilename = "events.json" }},
@@ -356,7 +364,7 @@ func TestValidate(t *testing.T) {
 		}
 	}
 	var all Config
-	if err := all.Validate(); strings.Count(err.Error(), "\n") != 11 {
+	if err := all.Validate(); strings.Count(err.Error(), "\n") != 12 {
 		t.Errorf("faults of the zero configuration: %v", err)
 	}
 }

@@ -52,6 +52,8 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
+	flags.StringSliceVar(&c.EnableAncestors, "enable-ancestors", c.EnableAncestors, "events that have the ancestors of their process: base, kprobe, tracepoint, lsm, loader, uprobe, usdt")
+	flags.StringVar(&c.UsernameMetadata, "username-metadata", c.UsernameMetadata, "disabled, or unix: events name the users of the host by /etc/passwd")
 	flags.StringVar(&c.MetricsAddress, "metrics-address", c.MetricsAddress, "where metrics are served: host:port, or unix:///path (default: nowhere)")
 	flags.BoolVar(&c.MetricsAllowRemote, "metrics-allow-remote", c.MetricsAllowRemote, "let --metrics-address be one that other hosts reach")
 	flags.StringSliceVar(&c.MetricsLabels, "metrics-labels", c.MetricsLabels, "labels of workloads in metrics: namespace, workload, pod, container, binary")

@@ -67,6 +67,8 @@ func (c Config) Validate() error {
 	check("cluster-name", nodeName(c.ClusterName))
 	check("health-server-address", localAddress(c.HealthServerAddress))
 	check("pprof-address", localAddress(c.PprofAddress))
+	check("enable-ancestors", someOf(c.EnableAncestors, "base", "kprobe", "tracepoint", "lsm", "loader", "uprobe", "usdt"))
+	check("username-metadata", oneOf(c.UsernameMetadata, "disabled", "unix"))
 	check("metrics-address", metricsAddress(c.MetricsAddress, c.MetricsAllowRemote))
 	check("metrics-labels", someOf(c.MetricsLabels, "namespace", "workload", "pod", "container", "binary"))
 	return errors.Join(append(faults, c.exportFaults()...)...)

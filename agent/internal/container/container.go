@@ -52,6 +52,11 @@ type Container struct {
 	Annotations map[string]string
 	// Pod is nil for a container that is in no pod.
 	Pod *Pod
+	// Privileged tells whether nothing is kept from it that its runtime could keep:
+	// nil when nobody told.
+	Privileged *bool
+	// Guess tells that nothing but its cgroup is known yet.
+	Guess bool
 	// Late tells that the container ran before it was sealed.
 	Late bool
 	// Added is when the agent learnt of the container.

@@ -100,6 +100,7 @@ func inherit(next, old *container.Container) {
 	next.Runtime = cmp.Or(next.Runtime, old.Runtime)
 	next.Bundle = cmp.Or(next.Bundle, old.Bundle)
 	next.RootDir = cmp.Or(next.RootDir, old.RootDir)
+	next.Privileged = cmp.Or(next.Privileged, old.Privileged)
 	next.Pod = inheritPod(next.Pod, old.Pod)
 	if len(next.Labels) == 0 {
 		next.Labels = old.Labels

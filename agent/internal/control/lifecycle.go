@@ -138,7 +138,8 @@ func (c *Controller) guess(slot uint32, cgroupID uint64, cgroupPath string, late
 		id = namesake(id, cgroupID)
 	}
 	next := container.Container{
-		ID: id, Name: id, CgroupID: cgroupID, CgroupPath: cgroupPath, Slot: slot, Late: late, Added: time.Now(),
+		ID: id, Name: id, CgroupID: cgroupID, CgroupPath: cgroupPath, Slot: slot, Guess: true, Late: late,
+		Added: time.Now(),
 	}
 	if err := c.enforceFor(&next); err != nil {
 		c.Log.Error("enforce for unannounced container", "cgroup", cgroupPath, "error", err)

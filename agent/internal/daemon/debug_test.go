@@ -52,10 +52,10 @@ func TestProcessDump(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]server.ProcessEntry{
-		"/before":  {Refcnt: 0, Color: colorDeletePending},
-		"/now":     {Refcnt: 2, Color: colorInUse, Running: true},
-		"child":    {Refcnt: 0, Color: colorDeletePending},
-		"<kernel>": {Refcnt: 3, Color: colorInUse, Running: true},
+		"/before":  {Refcnt: 0, Color: string(process.DeletePending)},
+		"/now":     {Refcnt: 2, Color: string(process.InUse), Running: true},
+		"child":    {Refcnt: 1, Color: string(process.InUse), Running: true},
+		"<kernel>": {Refcnt: 3, Color: string(process.InUse), Running: true},
 	} {
 		d, ok := got[name]
 		if !ok || d.Refcnt != want.Refcnt || d.Color != want.Color || d.Running != want.Running {

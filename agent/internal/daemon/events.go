@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/boltseal/boltseal/agent/internal/control"
 	"github.com/boltseal/boltseal/agent/internal/engine"
@@ -62,7 +64,9 @@ func newEvents(a *agent) (*events, error) {
 	if a.remote != nil {
 		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
 	}
-	e.processes = process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
+	e.processes = process.New(process.Options{
+		Node: a.node, Size: a.config.ProcessCache, Ancestors: len(a.config.EnableAncestors) > 0,
+	})
 	named := &stacks{symbols: stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})}
 	e.trees = &stackTrees{
 		trees: a.trees, resolve: a.engine.Resolve, process: e.processes.Get, name: named.kernel, known: map[ruleBit]string{},
@@ -70,8 +74,10 @@ func newEvents(a *agent) (*events, error) {
 	e.filters = filter.Compiler{Lineage: lineage{e.processes}}
 	e.describe = func() (*enrich.Enricher, error) {
 		return enrich.New(enrich.Options{
-			Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels, Processes: e.processes, Containers: a.registry, Rules: rules{a.engine}, Sink: redacted{&e.hub, redactions},
-			BootTime: kernel.BootTime, Stacks: named,
+			Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels,
+			Processes: e.processes, Containers: a.registry, Rules: rules{a.engine}, Sink: redacted{&e.hub, redactions},
+			BootTime: kernel.BootTime, Started: a.containerStarted, Ancestors: ancestorsOf(a.config), Users: users(a.config),
+			Stacks: named,
 		})
 	}
 	e.enricher, err = e.describe()
@@ -145,7 +151,29 @@ func tracked(t compile.Track) tetragon.KprobeAction {
 // run reads events until the context ends.
 func (e *events) run(ctx context.Context) error {
 	defer e.hub.Close()
+	var flushing sync.WaitGroup
+	defer flushing.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	flushing.Go(func() { e.flush(ctx) })
 	return e.reader.Run(ctx, e.handle)
+}
+
+// flushEvery is how often events that wait for their container are looked at while
+// there are no others.
+const flushEvery = 250 * time.Millisecond
+
+func (e *events) flush(ctx context.Context) {
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			e.enricher.Flush(now)
+		}
+	}
 }
 
 func (e *events) close() error { return e.reader.Close() }

@@ -13,8 +13,21 @@
 //   - process.pod is there for every process in a container that the agent knows,
 //     in a pod or not, for it is where the API has room for a container's name
 //     and image. Outside of pods its name and namespace are empty, so that the
-//     filter for no namespace goes on meaning "in no pod". pod.container.pid is
-//     never set: the kernel programs do not tell the pid inside the container.
+//     filter for no namespace goes on meaning "in no pod".
+//   - pod.container.pid is the pid in the process's innermost pid namespace. It is
+//     absent for a process that was found in /proc, until it executes a program.
+//   - pod.container.start_time is when the first task entered the container's
+//     cgroup. Of one that ran before it was sealed it is the start of its init
+//     process, and absent when nobody told which that is.
+//   - pod.container.security_context is there when the container's hook told: see
+//     privileged in the API.
+//   - pod.container.maybe_exec_probe: see maybeExecProbe; pod.workload: see workload.
+//   - process.user is the name of process.uid for a process in no container, where
+//     names are asked for.
+//   - process.refcnt is how many use the value that the message tells of, at the
+//     time of the message.
+//   - ancestors are from the parent's parent on, up to the kernel, at most 64: see
+//     Line of package process.
 //   - process.arguments are those after argv[0], with spaces between; one that is
 //     empty or has white space in it stands in double quotes, without any escapes.
 //   - process.uid and process.auid are those at the last exec or fork.

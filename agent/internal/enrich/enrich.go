@@ -4,6 +4,7 @@ package enrich
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,18 @@ type Sink interface {
 	Publish(*tetragon.GetEventsResponse)
 }
 
-// Options configures an Enricher. All fields are needed, but for those of the cluster.
+// Started tells when a container's first process began, in ns since boot; 0 when
+// that is not known. It is asked while an event waits.
+type Started func(*container.Container) uint64
+
+// Users finds the names of users of the host.
+type Users interface {
+	// Name is empty for a user that has none.
+	Name(uid uint32) string
+}
+
+// Options configures an Enricher. All fields are needed but those of the cluster,
+// Started, Ancestors and Users.
 type Options struct {
 	// Node is the node's name in messages.
 	Node string
@@ -58,15 +70,26 @@ type Options struct {
 	// BootTime is the wall time at which the clock of events was zero. It is asked
 	// again now and then, since the wall clock gets adjusted.
 	BootTime func() (time.Time, error)
+	Started  Started
+	// Ancestors are the kinds of messages that have the ancestors of their process:
+	// the cache must keep them.
+	Ancestors []AncestorsOf
+	// Users names the user of a process that is in no container.
+	Users Users
 }
 
 // Enricher makes messages. Handle is for one goroutine, the one that reads
 // events in their order.
 type Enricher struct {
 	Options
+
+	mu         sync.Mutex // Flush is not for the goroutine of Handle alone
+	holds      holds
 	boot       time.Time
 	bootAsked  uint64 // when, on the clock of events
 	processes  map[processKey]*tetragon.Process
+	pods       map[*container.Container]*tetragon.Pod
+	line       []process.Relative
 	rules      map[ruleKey]*Rule
 	constants  *policy.Constants
 	rests      rests
@@ -91,6 +114,7 @@ func New(o Options) (*Enricher, error) {
 	}
 	return &Enricher{
 		Options: o, boot: boot, processes: map[processKey]*tetragon.Process{}, rules: map[ruleKey]*Rule{},
+		pods: map[*container.Container]*tetragon.Pod{}, holds: newHolds(),
 		constants: policy.NewConstants(),
 	}, nil
 }
@@ -100,31 +124,52 @@ func New(o Options) (*Enricher, error) {
 func (e *Enricher) Unresolved() uint64 { return e.unresolved.Load() }
 
 // Handle takes in an event: it updates the process cache and, while the sink is
-// active, publishes the messages of the event.
+// active, publishes the messages of the event, those of a container that is not
+// known yet a little later.
 func (e *Enricher) Handle(of event.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.askClock(of.Head().Ktime)
+	if len(e.holds.bySlot) > 0 {
+		e.releaseReady(time.Now())
+	}
 	switch of := of.(type) {
 	case *event.Fork:
 		i := info(&of.Header)
-		i.Parent = process.Key(of.Parent)
+		i.Parent, i.NSPid = process.Key(of.Parent), of.NSPid
 		e.Processes.Fork(i)
 	case *event.Exec:
 		p := e.Processes.Exec(of.Ktime, execInfo(of))
 		if e.Sink.Active() {
-			e.publishExec(of, p)
+			e.show(of, p)
 		}
 	case *event.Exit:
 		p, first := e.Processes.Exit(of.Ktime, info(&of.Header))
 		if first && e.Sink.Active() {
-			e.publishExit(of, p)
+			e.show(of, p)
 		}
 	case *event.Data:
 		e.rests.keep(of)
 	case *event.Site:
 		e.rests.join(of)
 		if e.Sink.Active() {
-			e.publishSite(of)
+			e.show(of, e.Processes.Seen(info(&of.Header)))
 		}
+	case *event.Armed:
+		if h := e.holds.bySlot[of.Slot]; h != nil {
+			e.release(h, true)
+		}
+	}
+}
+
+func (e *Enricher) publishEvent(of event.Event, p *process.Process) {
+	switch of := of.(type) {
+	case *event.Exec:
+		e.publishExec(of, p)
+	case *event.Exit:
+		e.publishExit(of, p)
+	case *event.Site:
+		e.publishSite(of, p)
 	}
 }
 
@@ -137,7 +182,7 @@ func info(h *event.Header) process.Info {
 
 func execInfo(of *event.Exec) process.Info {
 	i := info(&of.Header)
-	i.Parent = process.Key(of.Parent)
+	i.Parent, i.NSPid = process.Key(of.Parent), of.NSPid
 	i.AUID, i.Binary, i.Args, i.Cwd = of.AUID, of.Binary, of.Args, of.Cwd
 	for _, f := range [...]struct {
 		flag  bpf.WireExecFlags
@@ -156,15 +201,17 @@ func execInfo(of *event.Exec) process.Info {
 }
 
 func (e *Enricher) publishExec(of *event.Exec, p *process.Process) {
+	f := e.family(p, &of.Header, AncestorsOfBase)
 	e.publish(&of.Header, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExec{
-		ProcessExec: &tetragon.ProcessExec{Process: e.process(p, &of.Header), Parent: e.parent(p)},
+		ProcessExec: &tetragon.ProcessExec{Process: f.process, Parent: f.parent, Ancestors: f.ancestors},
 	}})
 }
 
 func (e *Enricher) publishExit(of *event.Exit, p *process.Process) {
+	f := e.family(p, &of.Header, AncestorsOfBase)
 	e.publish(&of.Header, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExit{
 		ProcessExit: &tetragon.ProcessExit{
-			Process: e.process(p, &of.Header), Parent: e.parent(p),
+			Process: f.process, Parent: f.parent, Ancestors: f.ancestors,
 			Signal: signalName(of.Code & 0x7f), Status: of.Code >> 8 & 0xff, Time: e.time(of.Ktime),
 		},
 	}})
@@ -187,6 +234,7 @@ func (e *Enricher) askClock(now uint64) {
 	if boot, err := e.BootTime(); err == nil && !boot.Equal(e.boot) {
 		e.boot = boot
 		clear(e.processes) // their start times are of the clock before
+		clear(e.pods)
 	}
 }
 

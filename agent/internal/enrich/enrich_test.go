@@ -122,12 +122,15 @@ func (w *world) start(t *testing.T) {
 	}
 }
 
+// refs is how many use a value, as the cache tells.
+func (w *world) refs(p *process.Process) uint32 { return w.Processes.Line(p, false, nil)[0].Refs }
+
 func hostProcess(w *world) *tetragon.Process {
 	p, _ := w.Processes.Get(process.Key{Tgid: 100, Start: 100 * second})
 	return &tetragon.Process{
 		ExecId: p.ExecID, ParentExecId: p.ParentExecID, Pid: wrapperspb.UInt32(100), Tid: wrapperspb.UInt32(100),
 		Uid: wrapperspb.UInt32(7), Auid: wrapperspb.UInt32(8), Binary: "/usr/bin/runc", Arguments: "start", Cwd: "/",
-		Flags: "execve rootcwd", StartTime: at(101 * second),
+		Flags: "execve rootcwd", StartTime: at(101 * second), Refcnt: w.refs(p),
 	}
 }
 
@@ -137,6 +140,7 @@ func containerProcess(w *world) *tetragon.Process {
 		ExecId: p.ExecID, ParentExecId: hostProcess(w).ExecId, Pid: wrapperspb.UInt32(200), Tid: wrapperspb.UInt32(200),
 		Uid: wrapperspb.UInt32(7), Auid: wrapperspb.UInt32(8), Binary: "/bin/sh", Arguments: `-c "a b"`, Cwd: "/srv",
 		Flags: "execve clone", StartTime: at(201 * second), Docker: "0123456789012345678901234567890", Pod: podMessage(),
+		Refcnt: w.refs(p),
 	}
 }
 

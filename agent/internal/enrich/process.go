@@ -6,36 +6,20 @@ import (
 	"strings"
 	"unicode"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/boltseal/boltseal/agent/internal/container"
-	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/bpf"
 )
 
-// processKey is what the message of a process is made of. All three are
-// immutable, so that the message is made once.
+// processKey is what the message of a process is made of, beside the number of its
+// uses. All three are immutable.
 type processKey struct {
 	process   *process.Process
 	container *container.Container
 	tid       uint32
-}
-
-// process is the message of the process that an event is about.
-func (e *Enricher) process(p *process.Process, h *event.Header) *tetragon.Process {
-	return e.message(processKey{p, e.container(h.Slot, h.CgroupID), h.Tid})
-}
-
-// parent is the message of the parent of p, nil when it is not known.
-func (e *Enricher) parent(p *process.Process) *tetragon.Process {
-	parent, ok := e.Processes.ByExecID(p.ParentExecID)
-	if !ok {
-		return nil
-	}
-	return e.message(processKey{parent, e.container(parent.Slot, parent.CgroupID), parent.Key.Tgid})
 }
 
 // container is that of a slot or, for a process that carries none, of a cgroup;
@@ -50,15 +34,29 @@ func (e *Enricher) container(slot uint32, cgroup uint64) *container.Container {
 	return c
 }
 
-func (e *Enricher) message(key processKey) *tetragon.Process {
-	if m, ok := e.processes[key]; ok {
+// message is the message of a process that so many use. It is made anew when
+// their number has changed.
+func (e *Enricher) message(key processKey, refs uint32) *tetragon.Process {
+	m, ok := e.processes[key]
+	switch {
+	case ok && m.Refcnt == refs:
 		return m
+	case ok:
+		m = shallow(m)
+	default:
+		if len(e.processes) >= maxProcesses {
+			clear(e.processes)
+		}
+		m = e.newMessage(key)
 	}
-	if len(e.processes) >= maxProcesses {
-		clear(e.processes)
-	}
+	m.Refcnt = refs
+	e.processes[key] = m
+	return m
+}
+
+func (e *Enricher) newMessage(key processKey) *tetragon.Process {
 	p := key.process
-	m := &tetragon.Process{
+	return &tetragon.Process{
 		ExecId:       p.ExecID,
 		ParentExecId: p.ParentExecID,
 		Pid:          wrapperspb.UInt32(p.Key.Tgid),
@@ -71,10 +69,32 @@ func (e *Enricher) message(key processKey) *tetragon.Process {
 		Flags:        p.Flags.String(),
 		StartTime:    e.time(p.Since),
 		Docker:       docker(key.container),
-		Pod:          pod(key.container),
+		Pod:          e.podOf(p, key.container),
+		User:         e.user(p, key.container),
 	}
-	e.processes[key] = m
-	return m
+}
+
+// shallow is a copy that shares all that is no plain value.
+func shallow(m *tetragon.Process) *tetragon.Process {
+	return &tetragon.Process{
+		ExecId: m.ExecId, Pid: m.Pid, Uid: m.Uid, Cwd: m.Cwd, Binary: m.Binary, Arguments: m.Arguments, Flags: m.Flags,
+		StartTime: m.StartTime, Auid: m.Auid, Pod: m.Pod, Docker: m.Docker, ParentExecId: m.ParentExecId, Refcnt: m.Refcnt,
+		Cap: m.Cap, Ns: m.Ns, Tid: m.Tid, ProcessCredentials: m.ProcessCredentials, BinaryProperties: m.BinaryProperties,
+		User: m.User, InInitTree: m.InInitTree, EnvironmentVariables: m.EnvironmentVariables,
+	}
+}
+
+// user is the user of a process of the host, whose names are not those of
+// containers; nil when it has no name, or nobody asked for them.
+func (e *Enricher) user(p *process.Process, c *container.Container) *tetragon.UserRecord {
+	if e.Users == nil || c != nil || p.Flags&process.Miss != 0 {
+		return nil
+	}
+	name := e.Users.Name(p.UID)
+	if name == "" {
+		return nil
+	}
+	return &tetragon.UserRecord{Name: valid(name)}
 }
 
 // valid is text that protobuf takes: kernel and processes know bytes only.
@@ -108,22 +128,6 @@ func docker(c *container.Container) string {
 		return ""
 	}
 	return valid(c.ID[:min(length, len(c.ID))])
-}
-
-func pod(c *container.Container) *tetragon.Pod {
-	if c == nil {
-		return nil
-	}
-	m := &tetragon.Pod{Container: &tetragon.Container{Id: valid(c.ID), Name: valid(c.Name), Image: image(c)}}
-	// The agent learns of a container as it is made, unless it came late.
-	if !c.Late && !c.Added.IsZero() {
-		m.Container.StartTime = timestamppb.New(c.Added)
-	}
-	if c.Pod != nil {
-		m.Namespace, m.Name, m.Uid = valid(c.Pod.Namespace), valid(c.Pod.Name), valid(c.Pod.UID)
-		m.PodLabels, m.PodAnnotations = validMap(c.Pod.Labels), validMap(c.Pod.Annotations)
-	}
-	return m
 }
 
 // image is nil for a container whose image nobody told.

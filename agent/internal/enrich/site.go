@@ -11,6 +11,7 @@ import (
 
 	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/process"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
@@ -96,9 +97,7 @@ func (e *Enricher) rule(key ruleKey) *Rule {
 	return &r
 }
 
-func (e *Enricher) publishSite(of *event.Site) {
-	p := e.Processes.Seen(info(&of.Header))
-	subject, parent := e.process(p, &of.Header), e.parent(p)
+func (e *Enricher) publishSite(of *event.Site, p *process.Process) {
 	traces := traces{stacks: e.Stacks, of: of}
 	for bit := range of.Posted.All() {
 		if of.Silent.Has(bit) {
@@ -109,13 +108,13 @@ func (e *Enricher) publishSite(of *event.Site) {
 			e.unresolved.Add(1)
 			continue
 		}
-		response := &tetragon.GetEventsResponse{}
+		f, response := e.family(p, &of.Header, sectionKind(r.Section)), &tetragon.GetEventsResponse{}
 		all, did := e.siteArgs(of, r.Args), action(r, of.Signalled.Has(bit), of.Overridden.Has(bit), of.Notified.Has(bit))
 		args, data := all[:len(all)-r.Data], all[len(all)-r.Data:]
 		switch r.Section {
 		case policy.LSMHooks:
 			lsm := &tetragon.ProcessLsm{
-				Process: subject, Parent: parent, FunctionName: r.Function, Args: args,
+				Process: f.process, Parent: f.parent, Ancestors: f.ancestors, FunctionName: r.Function, Args: args,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
 			}
 			if r.FileHash {
@@ -124,14 +123,14 @@ func (e *Enricher) publishSite(of *event.Site) {
 			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: lsm}
 		case policy.Kprobes, policy.Fentries:
 			response.Event = &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
-				Process: subject, Parent: parent, FunctionName: r.Function, Args: args, Data: data,
+				Process: f.process, Parent: f.parent, Ancestors: f.ancestors, FunctionName: r.Function, Args: args, Data: data,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
 				KernelStackTrace: traces.kernelOf(r), UserStackTrace: traces.userOf(r),
 				Return: e.returned(of, r), ReturnAction: returnAction(of, r, bit),
 			}}
 		default:
 			response.Event = &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
-				Process: subject, Parent: parent, Subsys: r.Subsys, Event: r.Event, Args: args,
+				Process: f.process, Parent: f.parent, Ancestors: f.ancestors, Subsys: r.Subsys, Event: r.Event, Args: args,
 				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
 			}}
 		}

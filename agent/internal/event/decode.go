@@ -103,7 +103,7 @@ func decodeFork(h Header, c cursor) (Event, error) {
 	if err := c.rest(forkSize - headerSize); err != nil {
 		return nil, err
 	}
-	return &Fork{Header: h, Parent: c.parent()}, nil
+	return &Fork{Header: h, Parent: c.parent(), NSPid: c.u32()}, nil
 }
 
 func decodeExit(h Header, c cursor) (Event, error) {
@@ -119,7 +119,8 @@ func decodeExec(h Header, c cursor) (Event, error) {
 	}
 	e := &Exec{Header: h, Parent: c.parent(), AUID: c.u32(), Flags: bpf.WireExecFlags(c.u32())}
 	binaryLen, argsLen, cwdLen := int(c.u16()), int(c.u16()), int(c.u16())
-	c.skip(2 + 4)
+	c.skip(2)
+	e.NSPid = c.u32()
 	if err := c.rest(binaryLen + argsLen + cwdLen); err != nil {
 		return nil, err
 	}
@@ -264,7 +265,6 @@ func (c *cursor) header() Header {
 	}
 }
 
-// parent reads the parent with its padding, where there is some.
 func (c *cursor) parent() Parent {
 	start := c.u64()
 	return Parent{Start: start, Tgid: c.u32()}

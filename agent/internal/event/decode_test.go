@@ -50,13 +50,13 @@ func wirePath(path string) (p [512]int8) {
 func wireExec(binaryLen, argsLen, cwdLen uint16, flags bpf.WireExecFlags) bpf.WireEventExec {
 	return bpf.WireEventExec{
 		H: wireHeader(bpf.WireEventTypeEVENT_EXEC), ParentStart: 21, ParentTgid: 22, Auid: 23, Flags: uint32(flags),
-		BinaryLen: binaryLen, ArgsLen: argsLen, CwdLen: cwdLen, Pad: 0xffff, Pad2: 0xffffffff,
+		BinaryLen: binaryLen, ArgsLen: argsLen, CwdLen: cwdLen, Pad: 0xffff, Nspid: 24,
 	}
 }
 
 func exec(flags bpf.WireExecFlags, binary string, args []string, cwd string) *Exec {
 	return &Exec{
-		Header: header(), Parent: Parent{Tgid: 22, Start: 21}, AUID: 23, Flags: flags,
+		Header: header(), Parent: Parent{Tgid: 22, Start: 21}, AUID: 23, NSPid: 24, Flags: flags,
 		Binary: binary, Args: args, Cwd: cwd,
 	}
 }
@@ -110,13 +110,13 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 		H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_SEALED), Slot: 31, By: 2, Id: 32, Path: wirePath("/a/b\xff"),
 	}
 	gone := bpf.WireEventCgroup{H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_GONE), Slot: 31, Id: 32}
-	fork := bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), ParentStart: 21, ParentTgid: 22, Pad: 0xffffffff}
+	fork := bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), ParentStart: 21, ParentTgid: 22, Nspid: 0xfffffffe}
 	exit := bpf.WireEventExit{H: wireHeader(bpf.WireEventTypeEVENT_EXIT), Code: 0x8b, Pad: 0xffffffff}
 	noText := bpf.WireExecFlagsEXEC_BINARY_TRUNCATED | bpf.WireExecFlagsEXEC_ARGS_UNREADABLE | bpf.WireExecFlagsEXEC_CWD_TRUNCATED
 	return []wellFormed{
 		{"cgroup sealed", encode(tb, sealed), &CgroupSealed{header(), 31, bpf.WireSealedBySEALED_BY_PATTERN, 32, "/a/b\xff"}},
 		{"cgroup gone", encode(tb, gone), &CgroupGone{header(), 31, 32}},
-		{"fork", encode(tb, fork), &Fork{header(), Parent{Tgid: 22, Start: 21}}},
+		{"fork", encode(tb, fork), &Fork{header(), Parent{Tgid: 22, Start: 21}, 0xfffffffe}},
 		{"exit", encode(tb, exit), &Exit{header(), 0x8b}},
 		{"task unsealed", encode(tb, wireHeader(bpf.WireEventTypeEVENT_TASK_UNSEALED)), &TaskUnsealed{header()}},
 		{"armed", encode(tb, wireHeader(bpf.WireEventTypeEVENT_ARMED)), &Armed{header()}},

@@ -77,6 +77,8 @@ type Fork struct {
 	// Parent is the child's parent, which is not the forking process when
 	// CLONE_PARENT was used.
 	Parent Parent
+	// NSPid is the child's process id in its own pid namespace, the innermost one.
+	NSPid uint32
 }
 
 // Exec tells that a process has executed a file.
@@ -84,6 +86,8 @@ type Exec struct {
 	Header
 	// Parent is the process's parent.
 	Parent Parent
+	// NSPid is the process id in the process's own pid namespace, as of [Fork].
+	NSPid uint32
 	// AUID is the login user id; 4294967295 when there is none.
 	AUID uint32
 	// Flags tell what is missing.

@@ -19,6 +19,9 @@ type Options struct {
 	Bytes int
 	// Grace is how long a value is kept after its end; 0: 10 s.
 	Grace time.Duration
+	// Ancestors: a value is kept for all that descend from it, as [Cache.Line] tells
+	// of them, and not for its children alone.
+	Ancestors bool
 }
 
 // Cache knows processes. It is fed in the order of the kernel's events and safe
@@ -31,7 +34,7 @@ type Cache struct {
 	byID    map[string]*entry
 	// Every entry is in one of these: running ones, the one not used for longest
 	// first; ended ones within their grace, the first to end first; and ended ones
-	// that a running child needs.
+	// that others hold.
 	running, ended, needed list.List
 	bytes                  int
 	stats                  Stats
@@ -59,18 +62,6 @@ type place struct {
 const tick = uint64(time.Second / 100)
 
 func (k Key) place() place { return place{k.Tgid, k.Start / tick} }
-
-type entry struct {
-	*Process
-	// parent is the entry that this one needs; nil when it ended or its parent
-	// made room.
-	parent   *entry
-	children int
-	end      uint64
-	// list is where the entry is; nil when it was dropped.
-	list    *list.List
-	element *list.Element
-}
 
 // New is an empty cache.
 func New(o Options) *Cache {

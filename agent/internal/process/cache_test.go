@@ -399,16 +399,47 @@ func TestFlagWords(t *testing.T) {
 }
 
 func BenchmarkForkExecExit(b *testing.B) {
-	c, _ := withShell(Options{})
-	args := []string{"ls", "-l"}
-	b.ReportAllocs()
-	n := uint32(0)
-	for b.Loop() {
-		n++
-		at := 300*second + uint64(n)*100_000
-		k := Key{Tgid: 1000 + n%30000, Start: at}
-		c.Fork(Info{Key: k, Parent: shellKey})
-		c.Exec(at+1, Info{Key: k, Parent: shellKey, Binary: "/bin/ls", Args: args, Cwd: "/"})
-		c.Exit(at+2, Info{Key: k})
+	for name, ancestors := range map[string]bool{"parents": false, "ancestors": true} {
+		b.Run(name, func(b *testing.B) {
+			c, _ := withShell(Options{Ancestors: ancestors})
+			// As deep as a shell in a container is.
+			parent := shellKey
+			for n := range uint32(6) {
+				k := Key{Tgid: 200 + n, Start: 250 * second}
+				c.Fork(Info{Key: k, Parent: parent})
+				parent = k
+			}
+			args := []string{"ls", "-l"}
+			b.ReportAllocs()
+			n := uint32(0)
+			for b.Loop() {
+				n++
+				at := 300*second + uint64(n)*100_000
+				k := Key{Tgid: 1000 + n%30000, Start: at}
+				c.Fork(Info{Key: k, Parent: parent})
+				c.Exec(at+1, Info{Key: k, Parent: parent, Binary: "/bin/ls", Args: args, Cwd: "/"})
+				c.Exit(at+2, Info{Key: k})
+			}
+		})
+	}
+}
+
+func BenchmarkLine(b *testing.B) {
+	c, _ := withShell(Options{Ancestors: true})
+	parent := shellKey
+	var p *Process
+	for n := range uint32(6) {
+		k := Key{Tgid: 200 + n, Start: 250 * second}
+		p = c.Fork(Info{Key: k, Parent: parent})
+		parent = k
+	}
+	for name, ancestors := range map[string]bool{"parent": false, "ancestors": true} {
+		b.Run(name, func(b *testing.B) {
+			var line []Relative
+			b.ReportAllocs()
+			for b.Loop() {
+				line = c.Line(p, ancestors, line[:0])
+			}
+		})
 	}
 }

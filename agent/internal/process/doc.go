@@ -15,6 +15,7 @@
 // later or when the process is adopted by another parent.
 //
 // A value can be looked up while the process runs, for a grace period after its
-// end, and for as long as a process that names it as its parent runs. All this
-// ends when the [Cache] has no room: then what has ended longest ago goes first.
+// end, and for as long as a process that names it as its parent runs; where
+// ancestors are kept, for as long as any that descends from it runs. All this ends
+// when the [Cache] has no room: then what has ended longest ago goes first.
 package process

@@ -4,6 +4,24 @@ package process
 
 import "container/list"
 
+// entry is a value in the cache, or one that was dropped and that others hold.
+type entry struct {
+	*Process
+	// up is the parent's entry. It stays for as long as the entry holds or is held,
+	// even when the parent was dropped: who holds lets go of the same entries.
+	up *entry
+	// holds tells that this entry holds its parent, and above is how many ancestors
+	// beyond the parent it holds.
+	holds bool
+	above uint8
+	// uses is by whom it is held, and was.
+	uses Uses
+	end  uint64
+	// list is where the entry is; nil when it was dropped.
+	list    *list.List
+	element *list.Element
+}
+
 // What follows is called with the lock held.
 
 func (c *Cache) find(k Key) *entry {
@@ -43,22 +61,38 @@ func (c *Cache) miss(i Info) *entry {
 }
 
 func (c *Cache) add(i Info, since uint64, parent *entry) *entry {
-	if before := c.current[i.Key.place()]; before != nil {
-		c.finish(before, since)
-	}
 	p := &Process{Info: i, ExecID: execID(c.options.Node, since, i.Key.Tgid), Since: since}
-	e := &entry{Process: p}
 	if parent != nil {
 		p.ParentExecID = parent.ExecID
-		e.parent = parent
-		parent.children++
 	}
-	if twin := c.byID[p.ExecID]; twin != nil {
+	place := i.Key.place()
+	twin := c.byID[p.ExecID]
+	e := twin
+	if twin == nil || twin.up != nil || twin.Key.place() != place {
+		e = &entry{}
+	}
+	c.hold(e, parent) // before its twin lets go
+	switch {
+	case twin == e:
+		// The same value, of which more is known now, or nothing is: who holds it goes
+		// on doing so.
+		c.bytes -= e.Process.bytes()
+		if i.Flags == Miss {
+			p = e.Process
+		}
+	case twin != nil:
 		c.drop(twin)
 	}
-	c.current[i.Key.place()] = e
+	if before := c.current[place]; before != nil && before != e {
+		c.finish(before, since)
+	}
+	e.Process = p
+	c.current[place] = e
 	c.byID[p.ExecID] = e
 	c.bytes += p.bytes()
+	if e.list != &c.running {
+		e.uses[bySelf].Taken++
+	}
 	c.move(e, &c.running)
 	c.makeRoom(e)
 	return e
@@ -89,6 +123,7 @@ func (c *Cache) finish(e *entry, at uint64) {
 		return
 	}
 	e.end = at
+	e.uses[bySelf].Given++
 	c.move(e, &c.ended)
 }
 
@@ -100,40 +135,36 @@ func (c *Cache) expire(now uint64) {
 		if e.end+uint64(c.options.Grace) >= now {
 			return
 		}
-		c.letGo(e)
-		if e.children > 0 {
+		if e.held() {
 			c.move(e, &c.needed)
+			c.letGo(e)
 		} else {
 			c.drop(e)
 		}
 	}
 }
 
-// letGo ends an entry's need of its parent.
-func (c *Cache) letGo(e *entry) {
-	parent := e.parent
-	if parent == nil {
-		return
-	}
-	e.parent = nil
-	parent.children--
-	if parent.children == 0 && parent.list == &c.needed {
-		c.drop(parent)
-	}
-}
-
+// drop takes an entry out. What others hold of it is the way to those above it.
 func (c *Cache) drop(e *entry) {
 	if e.list == nil {
 		return
 	}
+	if e.list == &c.running {
+		e.uses[bySelf].Given++
+	}
 	e.list.Remove(e.element)
-	e.list = nil
+	e.list, e.element = nil, nil
 	c.bytes -= e.Process.bytes()
 	delete(c.byID, e.ExecID)
 	if c.current[e.Key.place()] == e {
 		delete(c.current, e.Key.place())
 	}
+	e.Process = nil
+	if e.held() {
+		c.bytes += droppedBytes
+	}
 	c.letGo(e)
+	e.cut()
 }
 
 func (c *Cache) move(e *entry, to *list.List) {

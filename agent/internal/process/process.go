@@ -34,6 +34,8 @@ type Info struct {
 	Cwd    string
 	// Flags tell where this comes from and what is missing.
 	Flags Flags
+	// NSPid is the process id in the process's own pid namespace, 0 when not known.
+	NSPid uint32
 	// Slot and CgroupID are the container's and the process's at that time, 0
 	// when not known.
 	Slot     uint32
@@ -106,7 +108,7 @@ func execID(node string, since uint64, tgid uint32) string {
 // bytes is about what a process takes in memory. Strings that a fork shares with
 // its parent are counted for both, as each may outlive the other.
 func (p *Process) bytes() int {
-	const fixed = 640 // the structs, two map entries, a list element
+	const fixed = 680 // the structs, two map entries, a list element
 	n := fixed + len(p.ExecID) + len(p.ParentExecID) + len(p.Binary) + len(p.Cwd)
 	for _, a := range p.Args {
 		n += len(a) + 16

@@ -44,6 +44,7 @@ func Admission(r *tetragon.RuntimeHookRequest) (control.Admission, error) {
 			ID: c.GetContainerID(), Name: cmp.Or(c.GetContainerName(), c.GetContainerID()),
 			Image: c.GetContainerImage(), Runtime: c.GetRuntime(), Bundle: c.GetBundle(), RootDir: c.GetRootDir(),
 			InitPID: c.GetInitPid(), Labels: c.GetLabels(), Annotations: c.GetAnnotations(), Late: c.GetLate(),
+			Privileged: c.Privileged,
 		},
 	}
 	if c.GetPodName() != "" || c.GetPodUID() != "" {

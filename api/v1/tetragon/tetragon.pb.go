@@ -4795,7 +4795,11 @@ type CreateContainer struct {
 	OciVersion string `protobuf:"bytes,1006,opt,name=ociVersion,proto3" json:"ociVersion,omitempty"`
 	// It was started without the agent's answer and may have run unsealed: it is
 	// shown as late from then on.
-	Late          bool `protobuf:"varint,1007,opt,name=late,proto3" json:"late,omitempty"`
+	Late bool `protobuf:"varint,1007,opt,name=late,proto3" json:"late,omitempty"`
+	// Nothing is kept from it that its runtime could keep: it has all capabilities
+	// that the kernel knows, no seccomp filter, and no masked or read-only paths.
+	// Absent: not known.
+	Privileged    *bool `protobuf:"varint,1008,opt,name=privileged,proto3,oneof" json:"privileged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4952,6 +4956,13 @@ func (x *CreateContainer) GetOciVersion() string {
 func (x *CreateContainer) GetLate() bool {
 	if x != nil {
 		return x.Late
+	}
+	return false
+}
+
+func (x *CreateContainer) GetPrivileged() bool {
+	if x != nil && x.Privileged != nil {
+		return *x.Privileged
 	}
 	return false
 }
@@ -5343,7 +5354,7 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x18\n" +
-	"\aoptions\x18\x04 \x03(\tR\aoptions\"\xec\a\n" +
+	"\aoptions\x18\x04 \x03(\tR\aoptions\"\xa1\b\n" +
 	"\x0fCreateContainer\x12 \n" +
 	"\vcgroupsPath\x18\x01 \x01(\tR\vcgroupsPath\x12\x18\n" +
 	"\arootDir\x18\x02 \x01(\tR\arootDir\x12L\n" +
@@ -5365,7 +5376,10 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\n" +
 	"ociVersion\x18\xee\a \x01(\tR\n" +
 	"ociVersion\x12\x13\n" +
-	"\x04late\x18\xef\a \x01(\bR\x04late\x1a>\n" +
+	"\x04late\x18\xef\a \x01(\bR\x04late\x12$\n" +
+	"\n" +
+	"privileged\x18\xf0\a \x01(\bH\x00R\n" +
+	"privileged\x88\x01\x01\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -5377,7 +5391,8 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aA\n" +
 	"\x13PodAnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*\xdb\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
+	"\v_privileged*\xdb\x03\n" +
 	"\fKprobeAction\x12\x19\n" +
 	"\x15KPROBE_ACTION_UNKNOWN\x10\x00\x12\x16\n" +
 	"\x12KPROBE_ACTION_POST\x10\x01\x12\x1a\n" +
@@ -5690,6 +5705,7 @@ func file_tetragon_tetragon_proto_init() {
 	file_tetragon_tetragon_proto_msgTypes[48].OneofWrappers = []any{
 		(*RuntimeHookRequest_CreateContainer)(nil),
 	}
+	file_tetragon_tetragon_proto_msgTypes[51].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"cmp"
+	"strings"
+
+	"github.com/boltseal/boltseal/agent/internal/account"
+	"github.com/boltseal/boltseal/agent/internal/config"
+	"github.com/boltseal/boltseal/agent/internal/container"
+	"github.com/boltseal/boltseal/agent/internal/enrich"
+	"github.com/boltseal/boltseal/agent/internal/process"
+)
+
+// containerStarted tells when a container began, in ns since boot: with its first task in
+// the kernel's count; one that ran before it was sealed, with its init process, if
+// anybody told of it. 0: not known.
+func (a *agent) containerStarted(c *container.Container) uint64 {
+	if c.Late {
+		return a.initStarted(c)
+	}
+	slot := a.seals.Slot(c.Slot)
+	if c.Slot == 0 || slot.CgroupId != c.CgroupID {
+		return 0 // not made yet, or gone
+	}
+	return cmp.Or(slot.FirstTaskNs, slot.SealedNs)
+}
+
+func (a *agent) initStarted(c *container.Container) uint64 {
+	if c.InitPID == 0 {
+		return 0
+	}
+	start, err := process.Started("/proc", c.InitPID)
+	if err != nil {
+		return 0
+	}
+	// Asked after: the pid is still that of a process of the container.
+	at, err := a.cgroups.OfPID(int(c.InitPID))
+	if err != nil || at.ID != c.CgroupID && !strings.HasPrefix(at.Path, strings.TrimSuffix(c.CgroupPath, "/")+"/") {
+		return 0
+	}
+	return start
+}
+
+func ancestorsOf(c config.Config) []enrich.AncestorsOf {
+	kinds := make([]enrich.AncestorsOf, 0, len(c.EnableAncestors))
+	for _, kind := range c.EnableAncestors {
+		kinds = append(kinds, enrich.AncestorsOf(kind))
+	}
+	return kinds
+}
+
+// users is nil when users are to have no names.
+func users(c config.Config) enrich.Users {
+	if c.UsernameMetadata != "unix" {
+		return nil
+	}
+	return account.New("/etc/passwd")
+}
