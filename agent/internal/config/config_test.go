@@ -68,6 +68,10 @@ ring-bytes: 65536
 spool-dir: /spool
 removed-grace: 1m30s
 process-cache: 100
+process-cred: true
+process-ns: true
+process-environment: true
+environment-variables: [PATH, LD_PRELOAD]
 event-queue: 200
 expose-stack-addresses: true
 `
@@ -83,6 +87,7 @@ func TestFile(t *testing.T) {
 		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
+		ProcessCred: true, ProcessNS: true, ProcessEnvironment: true, EnvironmentVariables: []string{"PATH", "LD_PRELOAD"},
 		ExposeStackAddresses: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -211,6 +216,10 @@ func TestValidate(t *testing.T) {
 		{"removed-grace", func(c *Config) { c.RemovedGrace = -1 }},
 		{"removed-grace", func(c *Config) { c.RemovedGrace = 2 * time.Hour }},
 		{"process-cache", func(c *Config) { c.ProcessCache = 0 }},
+		{"environment-variables", func(c *Config) { c.EnvironmentVariables = []string{"PATH"} }},
+		{"environment-variables", func(c *Config) { c.ProcessEnvironment, c.EnvironmentVariables = true, []string{"A=1"} }},
+		{"environment-variables", func(c *Config) { c.ProcessEnvironment, c.EnvironmentVariables = true, []string{""} }},
+		{"environment-variables", func(c *Config) { c.ProcessEnvironment, c.EnvironmentVariables = true, []string{"A", "A"} }},
 		{"event-queue", func(c *Config) { c.EventQueue = -1 }},
 	} {
 		config := Default()

@@ -50,6 +50,10 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.StringVar(&c.SpoolDir, "spool-dir", c.SpoolDir, "where hooks leave requests while the agent is away")
 	flags.DurationVar(&c.RemovedGrace, "removed-grace", c.RemovedGrace, "how long a removed container is remembered")
 	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
+	flags.BoolVar(&c.ProcessCred, "process-cred", c.ProcessCred, "tell the credentials and capabilities of processes in events")
+	flags.BoolVar(&c.ProcessNS, "process-ns", c.ProcessNS, "tell the namespaces of processes in events")
+	flags.BoolVar(&c.ProcessEnvironment, "process-environment", c.ProcessEnvironment, "tell the environments of processes in events, which can hold secrets")
+	flags.StringSliceVar(&c.EnvironmentVariables, "environment-variables", c.EnvironmentVariables, "names of the variables that are told of environments (default: all)")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
 }

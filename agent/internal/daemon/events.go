@@ -55,13 +55,18 @@ func newEvents(a *agent) (*events, error) {
 	e.enricher, err = enrich.New(enrich.Options{
 		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
 		BootTime: kernel.BootTime,
+		Life: enrich.Life{
+			Credentials: a.config.ProcessCred, Namespaces: a.config.ProcessNS,
+			Environment: a.config.ProcessEnvironment, Variables: a.config.EnvironmentVariables,
+			HostNamespaces: process.NamespacesOf("/proc/1"),
+		},
 		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
 	})
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	// The programs are attached, so that no process is missed between the two.
-	running, err := process.FromProc("/proc", e.cgroupOf(a))
+	running, err := process.FromProc("/proc", process.Scan{Environment: a.config.ProcessEnvironment, CgroupID: e.cgroupOf(a)})
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

@@ -41,8 +41,9 @@ type Sink interface {
 	Publish(*tetragon.GetEventsResponse)
 }
 
-// Options configures an Enricher. All fields are needed.
+// Options configures an Enricher. All fields but those of Life are needed.
 type Options struct {
+	Life
 	// Node is the node's name in messages.
 	Node string
 	// Processes is the cache that is fed.
@@ -66,6 +67,8 @@ type Enricher struct {
 	rules      map[ruleKey]*Rule
 	constants  *policy.Constants
 	rests      rests
+	longBytes  atomic.Int64 // of the texts of messages of [Enricher.whole] that are alive
+	bytes      int          // of the texts of processes
 	unresolved atomic.Uint64
 }
 
@@ -73,7 +76,9 @@ type Enricher struct {
 // in use is back soon.
 const (
 	maxProcesses = 8192
-	maxRules     = 8192
+	// maxProcessBytes is about how much their texts may take.
+	maxProcessBytes = 64 << 20
+	maxRules        = 8192
 )
 
 // bootEvery is how often the boot time is asked for.
@@ -101,13 +106,13 @@ func (e *Enricher) Handle(of event.Event) {
 	e.askClock(of.Head().Ktime)
 	switch of := of.(type) {
 	case *event.Fork:
-		i := info(&of.Header)
-		i.Parent = process.Key(of.Parent)
-		e.Processes.Fork(i)
+		e.Processes.Fork(forkInfo(of))
 	case *event.Exec:
-		p := e.Processes.Exec(of.Ktime, execInfo(of))
+		long := e.rests.joinExec(of)
+		e.keep(of, long)
+		p := e.Processes.Exec(of.Ktime, e.execInfo(of))
 		if e.Sink.Active() {
-			e.publishExec(of, p)
+			e.publishExec(of, p, long)
 		}
 	case *event.Exit:
 		p, first := e.Processes.Exit(of.Ktime, info(&of.Header))
@@ -131,17 +136,35 @@ func info(h *event.Header) process.Info {
 	}
 }
 
-func execInfo(of *event.Exec) process.Info {
+func forkInfo(of *event.Fork) process.Info {
+	i := info(&of.Header)
+	i.Parent = process.Key(of.Parent)
+	i.Tree, i.State = tree(of.Tree), state(of.State)
+	return i
+}
+
+func (e *Enricher) execInfo(of *event.Exec) process.Info {
 	i := info(&of.Header)
 	i.Parent = process.Key(of.Parent)
 	i.AUID, i.Binary, i.Args, i.Cwd = of.AUID, of.Binary, of.Args, of.Cwd
+	i.Env = of.Env
+	i.Tree, i.State, i.File = tree(of.Tree), state(of.State), executed(of)
+	if of.CgroupID == 0 {
+		i.Flags |= process.ErrorCgroupID
+	}
+	if of.Data != 0 {
+		i.Flags |= process.DataArgs
+	}
 	for _, f := range [...]struct {
 		flag  bpf.WireExecFlags
 		means process.Flags
 	}{
 		{bpf.WireExecFlagsEXEC_BINARY_TRUNCATED, process.ErrorFilename},
 		{bpf.WireExecFlagsEXEC_ARGS_TRUNCATED, process.TruncArgs},
-		{bpf.WireExecFlagsEXEC_CWD_TRUNCATED, process.ErrorCwd},
+		{bpf.WireExecFlagsEXEC_CWD_TRUNCATED, process.ErrorCwd | process.ErrorPathCwd},
+		{bpf.WireExecFlagsEXEC_CWD_UNREADABLE, process.ErrorCwd},
+		{bpf.WireExecFlagsEXEC_ENV_TRUNCATED, process.ErrorEnvs},
+		{bpf.WireExecFlagsEXEC_ENV_UNREADABLE, process.ErrorEnvs},
 		{bpf.WireExecFlagsEXEC_ARGS_UNREADABLE, process.ErrorArgs},
 	} {
 		if of.Flags&f.flag != 0 {
@@ -151,9 +174,13 @@ func execInfo(of *event.Exec) process.Info {
 	return i
 }
 
-func (e *Enricher) publishExec(of *event.Exec, p *process.Process) {
+func (e *Enricher) publishExec(of *event.Exec, p *process.Process, long *longExec) {
+	m := e.process(p, &of.Header)
+	if long != nil {
+		m = e.whole(m, p, long)
+	}
 	e.publish(&of.Header, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExec{
-		ProcessExec: &tetragon.ProcessExec{Process: e.process(p, &of.Header), Parent: e.parent(p)},
+		ProcessExec: &tetragon.ProcessExec{Process: m, Parent: e.parent(p)},
 	}})
 }
 

@@ -54,8 +54,9 @@ func (e *Enricher) message(key processKey) *tetragon.Process {
 	if m, ok := e.processes[key]; ok {
 		return m
 	}
-	if len(e.processes) >= maxProcesses {
+	if len(e.processes) >= maxProcesses || e.bytes >= maxProcessBytes {
 		clear(e.processes)
+		e.bytes = 0
 	}
 	p := key.process
 	m := &tetragon.Process{
@@ -73,6 +74,7 @@ func (e *Enricher) message(key processKey) *tetragon.Process {
 		Docker:       docker(key.container),
 		Pod:          pod(key.container),
 	}
+	e.bytes += len(m.Arguments) + e.addLife(m, p, key.container)
 	e.processes[key] = m
 	return m
 }
@@ -82,23 +84,27 @@ func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // arguments joins what follows argv[0].
 func arguments(args []string) string {
-	if len(args) < 2 {
-		return ""
-	}
 	var b strings.Builder
-	for i, a := range args[1:] {
+	for i, a := range args {
 		if i > 0 {
-			b.WriteByte(' ')
+			addArgument(&b, a)
 		}
-		if a != "" && !strings.ContainsFunc(a, unicode.IsSpace) {
-			b.WriteString(a)
-			continue
-		}
-		b.WriteByte('"')
-		b.WriteString(a)
-		b.WriteByte('"')
 	}
 	return valid(b.String())
+}
+
+// addArgument adds an argument behind others.
+func addArgument(b *strings.Builder, a string) {
+	if b.Len() > 0 {
+		b.WriteByte(' ')
+	}
+	if a != "" && !strings.ContainsFunc(a, unicode.IsSpace) {
+		b.WriteString(a)
+		return
+	}
+	b.WriteByte('"')
+	b.WriteString(a)
+	b.WriteByte('"')
 }
 
 // docker is the part of the id that the API's field has always held.

@@ -39,6 +39,10 @@ type Options struct {
 	// kernel.RawTracepointsPreempted): the kernel then skips some of them at times.
 	Preempted bool
 
+	// Environment: execs tell their environment. ForkState: forks tell credentials and
+	// namespaces of the child; execs always do.
+	Environment, ForkState bool
+
 	// seals is the size of the map of sealed cgroups in tests, 0 for the usual one.
 	seals uint32
 	// missesExecs is for tests: as Preempted, with every exec missed, and with the
@@ -140,6 +144,16 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 	}
 	if err := kernel.SetPreempted(spec, o.Preempted || o.missesExecs); err != nil {
 		return nil, err
+	}
+	for variable, told := range map[string]bool{
+		bpf.ProcessVarTellsEnvironment: o.Environment,
+		bpf.ProcessVarTellsForkState:   o.ForkState,
+	} {
+		if told {
+			if err := spec.Variables[variable].Set(uint32(1)); err != nil {
+				return nil, fmt.Errorf("set %s: %w", variable, err)
+			}
+		}
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
 		return name != bpf.ProcessProgAdoptTasks && name != bpf.ProcessProgKeepOrigins && !slices.Contains(names, name)
