@@ -119,8 +119,9 @@ func longArguments(text string, room *int) (joined string, whole bool) {
 			*room = 0
 			return b.String(), false
 		}
-		*room -= len(a) + quotes
+		before := b.Len()
 		addArgument(&b, a)
+		*room -= b.Len() - before
 	}
 	return b.String(), true
 }
