@@ -60,7 +60,7 @@ func newEvents(a *agent) (*events, error) {
 			Environment: a.config.ProcessEnvironment, Variables: a.config.EnvironmentVariables,
 			HostNamespaces: process.NamespacesOf("/proc/1"),
 		},
-		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
+		Stacks: stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
 	})
 	if err != nil {
 		return nil, errors.Join(err, r.Close())

@@ -145,15 +145,8 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 	if err := kernel.SetPreempted(spec, o.Preempted || o.missesExecs); err != nil {
 		return nil, err
 	}
-	for variable, told := range map[string]bool{
-		bpf.ProcessVarTellsEnvironment: o.Environment,
-		bpf.ProcessVarTellsForkState:   o.ForkState,
-	} {
-		if told {
-			if err := spec.Variables[variable].Set(uint32(1)); err != nil {
-				return nil, fmt.Errorf("set %s: %w", variable, err)
-			}
-		}
+	if err := o.setTold(spec); err != nil {
+		return nil, err
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
 		return name != bpf.ProcessProgAdoptTasks && name != bpf.ProcessProgKeepOrigins && !slices.Contains(names, name)
@@ -170,6 +163,23 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 		return nil, fmt.Errorf("load process programs: %w", err)
 	}
 	return coll, nil
+}
+
+// setTold says what the process programs tell beside what they always do.
+func (o Options) setTold(spec *ebpf.CollectionSpec) error {
+	for variable, told := range map[string]bool{
+		bpf.ProcessVarTellsEnvironment: o.Environment,
+		bpf.ProcessVarTellsForkState:   o.ForkState,
+	} {
+		value := uint32(0)
+		if told {
+			value = 1
+		}
+		if err := spec.Variables[variable].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", variable, err)
+		}
+	}
+	return nil
 }
 
 func (o Options) setPatterns(spec *ebpf.CollectionSpec) error {
