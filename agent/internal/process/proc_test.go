@@ -209,7 +209,7 @@ func TestTreeOfProcessesFoundInProc(t *testing.T) {
 	}{
 		{"1", 0, "1"}, {"10", 1, "10"},
 		{"20", 10, "20 1"}, {"21", 20, "21 2"}, {"22", 21, "22 3 1"}, {"23", 22, "23 4 2"},
-		{"30", 10, "30 9"}, {"31", 30, "31 10"},
+		{"30", 10, "30 9"}, {"31", 30, "31 10"}, {"32", 31, "32 11 1"},
 		{"40", 41, "40 7"}, {"41", 40, "41 8"}, // changed while it was read
 	} {
 		status := "Uid:\t0\t0\t0\t0\nNSpid:\t" + strings.ReplaceAll(p.pids, " ", "\t") + "\n"
@@ -222,9 +222,12 @@ func TestTreeOfProcessesFoundInProc(t *testing.T) {
 	got := map[uint32]Tree{}
 	for _, i := range found {
 		got[i.Key.Tgid] = i.Tree
+		if i.State.UserNSLevel != LevelUnknown {
+			t.Errorf("process %d, in a namespace that nobody tells, has the level %d", i.Key.Tgid, i.State.UserNSLevel)
+		}
 	}
 	want := map[uint32]Tree{
-		1: TreeUnknown, 10: TreeUnknown, 20: InTree, 21: InTree, 22: InTree, 23: InTree, 30: OutOfTree, 31: OutOfTree,
+		1: TreeUnknown, 10: TreeUnknown, 20: InTree, 21: InTree, 22: InTree, 23: InTree, 30: OutOfTree, 31: OutOfTree, 32: OutOfTree,
 		40: TreeUnknown, 41: TreeUnknown,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
