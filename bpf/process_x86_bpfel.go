@@ -40,6 +40,8 @@ const (
 	ProcessVarProgramsPreempted = "programs_preempted"
 	ProcessVarScratchAtomic     = "scratch_atomic"
 	ProcessVarTaskStorage       = "task_storage"
+	ProcessVarTellsEnvironment  = "tells_environment"
+	ProcessVarTellsForkState    = "tells_fork_state"
 )
 
 // LoadProcess returns the embedded CollectionSpec for Process.
@@ -120,6 +122,8 @@ type ProcessVariableSpecs struct {
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
 	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.VariableSpec `ebpf:"task_storage"`
+	TellsEnvironment  *ebpf.VariableSpec `ebpf:"tells_environment"`
+	TellsForkState    *ebpf.VariableSpec `ebpf:"tells_fork_state"`
 }
 
 // ProcessObjects contains all objects after they have been loaded into the kernel.
@@ -183,6 +187,8 @@ type ProcessVariables struct {
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
 	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.Variable `ebpf:"task_storage"`
+	TellsEnvironment  *ebpf.Variable `ebpf:"tells_environment"`
+	TellsForkState    *ebpf.Variable `ebpf:"tells_fork_state"`
 }
 
 // ProcessPrograms contains all programs after they have been loaded into the kernel.

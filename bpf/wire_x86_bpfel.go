@@ -194,8 +194,14 @@ type WireEventExec struct {
 	BinaryLen   uint16
 	ArgsLen     uint16
 	CwdLen      uint16
-	Pad         uint16
+	EnvLen      uint16
 	Nspid       uint32
+	Tree        uint32
+	TextSize    [2]uint32
+	Links       uint32
+	Data        uint64
+	Inode       uint64
+	State       WireProcessState
 }
 
 type WireEventExit struct {
@@ -211,6 +217,9 @@ type WireEventFork struct {
 	ParentStart uint64
 	ParentTgid  uint32
 	Nspid       uint32
+	Tree        uint32
+	Pad         uint32
+	State       WireProcessState
 }
 
 type WireEventHeader struct {
@@ -271,6 +280,20 @@ const (
 	WireExecFlagsEXEC_ARGS_TRUNCATED   WireExecFlags = 2
 	WireExecFlagsEXEC_CWD_TRUNCATED    WireExecFlags = 4
 	WireExecFlagsEXEC_ARGS_UNREADABLE  WireExecFlags = 8
+	WireExecFlagsEXEC_ENV_TRUNCATED    WireExecFlags = 16
+	WireExecFlagsEXEC_ENV_UNREADABLE   WireExecFlags = 32
+	WireExecFlagsEXEC_CWD_UNREADABLE   WireExecFlags = 64
+	WireExecFlagsEXEC_SETUID           WireExecFlags = 128
+	WireExecFlagsEXEC_SETGID           WireExecFlags = 256
+	WireExecFlagsEXEC_CAPABILITIES     WireExecFlags = 512
+)
+
+type WireExecText uint32
+
+const (
+	WireExecTextEXEC_ARGS  WireExecText = 0
+	WireExecTextEXEC_ENV   WireExecText = 1
+	WireExecTextEXEC_TEXTS WireExecText = 2
 )
 
 type WireExpressionOp uint32
@@ -299,6 +322,14 @@ const (
 	WireHashSourceHASH_NONE   WireHashSource = 0
 	WireHashSourceHASH_FILE   WireHashSource = 1
 	WireHashSourceHASH_BINPRM WireHashSource = 2
+)
+
+type WireInitTree uint32
+
+const (
+	WireInitTreeINIT_TREE_UNKNOWN WireInitTree = 0
+	WireInitTreeINIT_TREE_IN      WireInitTree = 1
+	WireInitTreeINIT_TREE_OUT     WireInitTree = 2
 )
 
 type WireInstruction struct {
@@ -355,6 +386,7 @@ const (
 	WireLimitsRATES_MAX        WireLimits = 32768
 	WireLimitsDATA_MAX         WireLimits = 327360
 	WireLimitsDATA_CHUNK       WireLimits = 16384
+	WireLimitsEXEC_CHUNKS      WireLimits = 128
 	WireLimitsNOTICES_MAX      WireLimits = 16
 	WireLimitsLINEAGE_SITE     WireLimits = 255
 	WireLimitsAUTOMATON_ROWS   WireLimits = 65536
@@ -456,6 +488,13 @@ type WirePolicyCounters struct {
 	Notify          uint64
 	MonitorNotify   uint64
 	Limited         uint64
+}
+
+type WireProcessState struct {
+	_          structs.HostLayout
+	Cred       WireCredInfo
+	UserNs     WireUserNsInfo
+	Namespaces [10]uint32
 }
 
 type WireProgramInfo struct {
@@ -730,6 +769,8 @@ type WireTaskSeal struct {
 	ExecId uint64
 	Binary WireStringHash
 	Parent WireStringHash
+	Tree   uint32
+	Pad    uint32
 }
 
 type WireTaskState uint32
@@ -791,8 +832,10 @@ const (
 	WireVarExportEventSite        = "export_event_site"
 	WireVarExportEventType        = "export_event_type"
 	WireVarExportExecFlags        = "export_exec_flags"
+	WireVarExportExecText         = "export_exec_text"
 	WireVarExportExpressionOp     = "export_expression_op"
 	WireVarExportHashSource       = "export_hash_source"
+	WireVarExportInitTree         = "export_init_tree"
 	WireVarExportInstruction      = "export_instruction"
 	WireVarExportKernelError      = "export_kernel_error"
 	WireVarExportLimits           = "export_limits"
@@ -805,6 +848,7 @@ const (
 	WireVarExportNamespaceKind    = "export_namespace_kind"
 	WireVarExportPerfInfo         = "export_perf_info"
 	WireVarExportPolicyCounters   = "export_policy_counters"
+	WireVarExportProcessState     = "export_process_state"
 	WireVarExportProgramInfo      = "export_program_info"
 	WireVarExportRateScope        = "export_rate_scope"
 	WireVarExportReadConfig       = "export_read_config"
@@ -910,8 +954,10 @@ type WireVariableSpecs struct {
 	ExportEventSite        *ebpf.VariableSpec `ebpf:"export_event_site"`
 	ExportEventType        *ebpf.VariableSpec `ebpf:"export_event_type"`
 	ExportExecFlags        *ebpf.VariableSpec `ebpf:"export_exec_flags"`
+	ExportExecText         *ebpf.VariableSpec `ebpf:"export_exec_text"`
 	ExportExpressionOp     *ebpf.VariableSpec `ebpf:"export_expression_op"`
 	ExportHashSource       *ebpf.VariableSpec `ebpf:"export_hash_source"`
+	ExportInitTree         *ebpf.VariableSpec `ebpf:"export_init_tree"`
 	ExportInstruction      *ebpf.VariableSpec `ebpf:"export_instruction"`
 	ExportKernelError      *ebpf.VariableSpec `ebpf:"export_kernel_error"`
 	ExportLimits           *ebpf.VariableSpec `ebpf:"export_limits"`
@@ -924,6 +970,7 @@ type WireVariableSpecs struct {
 	ExportNamespaceKind    *ebpf.VariableSpec `ebpf:"export_namespace_kind"`
 	ExportPerfInfo         *ebpf.VariableSpec `ebpf:"export_perf_info"`
 	ExportPolicyCounters   *ebpf.VariableSpec `ebpf:"export_policy_counters"`
+	ExportProcessState     *ebpf.VariableSpec `ebpf:"export_process_state"`
 	ExportProgramInfo      *ebpf.VariableSpec `ebpf:"export_program_info"`
 	ExportRateScope        *ebpf.VariableSpec `ebpf:"export_rate_scope"`
 	ExportReadConfig       *ebpf.VariableSpec `ebpf:"export_read_config"`
@@ -1005,8 +1052,10 @@ type WireVariables struct {
 	ExportEventSite        *ebpf.Variable `ebpf:"export_event_site"`
 	ExportEventType        *ebpf.Variable `ebpf:"export_event_type"`
 	ExportExecFlags        *ebpf.Variable `ebpf:"export_exec_flags"`
+	ExportExecText         *ebpf.Variable `ebpf:"export_exec_text"`
 	ExportExpressionOp     *ebpf.Variable `ebpf:"export_expression_op"`
 	ExportHashSource       *ebpf.Variable `ebpf:"export_hash_source"`
+	ExportInitTree         *ebpf.Variable `ebpf:"export_init_tree"`
 	ExportInstruction      *ebpf.Variable `ebpf:"export_instruction"`
 	ExportKernelError      *ebpf.Variable `ebpf:"export_kernel_error"`
 	ExportLimits           *ebpf.Variable `ebpf:"export_limits"`
@@ -1019,6 +1068,7 @@ type WireVariables struct {
 	ExportNamespaceKind    *ebpf.Variable `ebpf:"export_namespace_kind"`
 	ExportPerfInfo         *ebpf.Variable `ebpf:"export_perf_info"`
 	ExportPolicyCounters   *ebpf.Variable `ebpf:"export_policy_counters"`
+	ExportProcessState     *ebpf.Variable `ebpf:"export_process_state"`
 	ExportProgramInfo      *ebpf.Variable `ebpf:"export_program_info"`
 	ExportRateScope        *ebpf.Variable `ebpf:"export_rate_scope"`
 	ExportReadConfig       *ebpf.Variable `ebpf:"export_read_config"`

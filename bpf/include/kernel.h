@@ -52,6 +52,8 @@ struct qstr {
 
 struct inode {
 	unsigned short i_mode;
+	unsigned long i_ino;
+	unsigned int i_nlink;
 };
 
 struct dentry {
@@ -62,6 +64,7 @@ struct dentry {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	int mnt_flags;
 };
 
 struct mount {
@@ -77,6 +80,7 @@ struct path {
 
 struct file {
 	struct path f_path;
+	struct inode *f_inode;
 };
 
 struct fdtable {
@@ -95,6 +99,8 @@ struct fs_struct {
 struct mm_struct {
 	unsigned long arg_start;
 	unsigned long arg_end;
+	unsigned long env_start;
+	unsigned long env_end;
 	struct file *exe_file;
 };
 
@@ -164,7 +170,22 @@ typedef struct {
 	__u32 val;
 } kgid_t;
 
+#define UID_EXTENTS 5
+
+struct uid_gid_extent { /* the user's ids from first on are the host's from lower_first on */
+	__u32 first;
+	__u32 lower_first;
+	__u32 count;
+};
+
+struct uid_gid_map {
+	__u32 nr_extents;
+	struct uid_gid_extent extent[UID_EXTENTS];
+	struct uid_gid_extent *forward; /* in place of those when there are more, sorted */
+};
+
 struct user_namespace {
+	struct uid_gid_map uid_map;
 	int level;
 	kuid_t owner;
 	kgid_t group;
@@ -189,6 +210,7 @@ struct cred {
 	kernel_cap_t cap_inheritable;
 	kernel_cap_t cap_permitted;
 	kernel_cap_t cap_effective;
+	kernel_cap_t cap_ambient;
 	struct user_namespace *user_ns;
 };
 
@@ -202,6 +224,8 @@ typedef struct {
 
 struct signal_struct {
 	atomic_t live;
+	int group_exit_code;
+	unsigned int flags;
 };
 
 struct thread_info {
@@ -236,6 +260,10 @@ struct task_struct {
 struct linux_binprm {
 	const char *filename;
 	struct file *file;
+	struct file *executable;
+	unsigned int execfd_creds : 1; /* credentials are those of executable, and not of its interpreter */
+	int unsafe;
+	unsigned int per_clear;
 };
 
 struct in6_addr {

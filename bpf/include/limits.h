@@ -23,6 +23,7 @@ enum limits {
 	RATES_MAX = 32768,              /* values whose rate is remembered */
 	DATA_MAX = 327360,              /* bytes of one argument that are sent apart, with those that are not */
 	DATA_CHUNK = 16384,
+	EXEC_CHUNKS = 128,              /* of arguments and of environment that are sent apart: 2 MiB of each */
 	NOTICES_MAX = 16,               /* policies that have enforcers; a power of two, for the verifier */
 	LINEAGE_SITE = SITES_MAX - 1,   /* no place in the kernel: its rules are what tasks are asked to descend from */
 	AUTOMATON_ROWS = 65536,         /* of all automata that search */

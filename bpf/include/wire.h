@@ -75,6 +75,13 @@ struct string_hash {
 	__u32 pad;
 };
 
+/* Whether a process descends from the first one of its container. */
+enum init_tree {
+	INIT_TREE_UNKNOWN = 0, /* in no container, in set-up, or there before its seal */
+	INIT_TREE_IN = 1,
+	INIT_TREE_OUT = 2, /* the runtime has put it into the running container, or one that it descends from */
+};
+
 /* Seal of one task. */
 struct task_seal {
 	__u32 slot;
@@ -84,6 +91,8 @@ struct task_seal {
 	__u64 exec_id; /* the task's self_exec_id when it last executed a program as far as this tells */
 	struct string_hash binary; /* executed file, taken at exec: later PR_SET_MM_EXE_FILE changes nothing */
 	struct string_hash parent; /* the parent's, taken at birth: the parent can end before; length 0: not known */
+	__u32 tree; /* enum init_tree */
+	__u32 pad;
 };
 
 /* Not lengths, but why there is no string. */
@@ -272,6 +281,13 @@ struct cred_info {
 	__u64 inheritable, permitted, effective;
 };
 
+/* What a process may do, and what it sees. */
+struct process_state {
+	struct cred_info cred;
+	struct user_ns_info user_ns; /* of cred */
+	__u32 namespaces[NAMESPACE_KINDS]; /* inode numbers; 0: the kernel has no such */
+};
+
 enum event_type {
 	EVENT_CGROUP_SEALED = 1,
 	EVENT_CGROUP_GONE = 2,
@@ -310,6 +326,9 @@ struct event_fork {
 	__u64 parent_start;
 	__u32 parent_tgid;
 	__u32 nspid; /* tgid in the pid namespace that the child was born into */
+	__u32 tree;  /* enum init_tree */
+	__u32 pad;
+	struct process_state state; /* zero unless the agent asks for it */
 };
 
 enum exec_flags {
@@ -317,9 +336,23 @@ enum exec_flags {
 	EXEC_ARGS_TRUNCATED = 2,
 	EXEC_CWD_TRUNCATED = 4,
 	EXEC_ARGS_UNREADABLE = 8,
+	EXEC_ENV_TRUNCATED = 16,
+	EXEC_ENV_UNREADABLE = 32,
+	EXEC_CWD_UNREADABLE = 64,
+	/* What of the file's has given the process more than it had. */
+	EXEC_SETUID = 128,
+	EXEC_SETGID = 256,
+	EXEC_CAPABILITIES = 512,
 };
 
-/* Followed by binary, arguments (each with its NUL) and working directory. */
+/* Texts of an exec that are sent apart where the event has no room for all of them. */
+enum exec_text {
+	EXEC_ARGS = 0,
+	EXEC_ENV = 1,
+	EXEC_TEXTS = 2,
+};
+
+/* Followed by binary, arguments (each with its NUL), working directory and environment (like arguments). */
 struct event_exec {
 	struct event_header h;
 	__u64 parent_start;
@@ -329,8 +362,14 @@ struct event_exec {
 	__u16 binary_len;
 	__u16 args_len;
 	__u16 cwd_len;
-	__u16 pad;
+	__u16 env_len;
 	__u32 nspid; /* as in event_fork */
+	__u32 tree;  /* enum init_tree */
+	__u32 text_size[EXEC_TEXTS]; /* bytes that there are, with those that do not follow */
+	__u32 links; /* to the executed file */
+	__u64 data;  /* names, with the task, the event_data that have more of the texts; 0: none */
+	__u64 inode;
+	struct process_state state;
 };
 
 struct event_exit {
@@ -410,7 +449,7 @@ struct call {
 struct event_data {
 	struct event_header h;
 	__u64 id;     /* of the task's */
-	__u32 string; /* the argument's buffer */
+	__u32 string; /* the argument's buffer; of an exec, enum exec_text */
 	__u32 offset; /* of the first byte in the argument */
 	__u32 len;
 	__u32 pad;

@@ -48,8 +48,11 @@ static __always_inline void seal_exec(struct task_struct *task, struct task_seal
 		if (!slot->first_exec_ns)
 			slot->first_exec_ns = bpf_ktime_get_boot_ns();
 		next = state_after_exec(task, seal, slot);
-		if (next == TASK_ARMED && seal->state != TASK_ARMED)
+		if (next == TASK_ARMED && seal->state != TASK_ARMED) {
+			/* The first workload is the container's init; others are put beside it. */
+			seal->tree = slot->state == SLOT_MAPPED ? INIT_TREE_IN : INIT_TREE_OUT;
 			slot_arm(slot_id, slot, task);
+		}
 		seal->state = next;
 	}
 	seal->binary = *binary;

@@ -55,6 +55,7 @@ static __always_inline struct task_seal *task_seal_make(struct task_struct *task
 	seal->exec_id = value.exec_id;
 	seal->binary = value.binary;
 	seal->parent = value.parent;
+	seal->tree = value.tree;
 	return seal;
 }
 

@@ -15,6 +15,8 @@
  */
 #include "../lib/exec.h"
 #include "../lib/origin.h"
+#include "report.h"
+#include "tree.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -31,19 +33,6 @@ static __always_inline bool keeps_origins(void)
 	__u32 zero = 0, *kept = bpf_map_lookup_elem(&origins_kept, &zero);
 
 	return kept && *kept;
-}
-
-static __always_inline void report_fork(struct task_struct *parent, struct task_struct *child, __u32 slot)
-{
-	struct event_fork *event;
-
-	event_reserve(event, EVENT_FORK, child, slot);
-	if (!event)
-		return;
-	event->parent_tgid = BPF_CORE_READ(child, real_parent, tgid);
-	event->parent_start = BPF_CORE_READ(child, real_parent, group_leader, start_boottime);
-	event->nspid = task_namespace_pid(child);
-	bpf_ringbuf_submit(event, 0);
 }
 
 /* A child of a task without a seal: born by CLONE_INTO_CGROUP, or of a thread that migration did not name. */
@@ -90,7 +79,7 @@ static __always_inline void follow_fork(struct task_struct *parent, struct task_
 		return;
 	if (keeps_origins())
 		origin_keep(child);
-	report_fork(parent, child, slot);
+	report_fork(child, slot, init.tree);
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -109,87 +98,6 @@ int BPF_PROG(sched_wakeup_new, struct task_struct *child)
 	if (parent)
 		follow_fork(parent, child);
 	return 0;
-}
-
-/* Everything an exec event holds, and the paths it is made of. */
-struct exec_scratch {
-	struct event_exec event;
-	char data[3 * STRING_MAX];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SCRATCH_LEVELS);
-	__type(key, __u32); /* scratch level */
-	__type(value, struct exec_scratch);
-} exec_scratches SEC(".maps");
-
-/* Appends a walked path at offset used; its length, or 0 with the flag set. */
-static __always_inline __u32 append_path(struct exec_scratch *s, __u32 used, struct path_walk *w, __u32 truncated)
-{
-	if (!w)
-		return 0;
-	if (w->len >= STRING_MAX) {
-		s->event.flags |= truncated;
-		return 0;
-	}
-	bpf_probe_read_kernel(&s->data[bound_index(used, 2 * STRING_MAX)], bound_index(w->len, STRING_MAX), w->string);
-	return w->len;
-}
-
-/* The arguments as the program finds them, NUL between them. */
-static __always_inline __u32 append_args(struct exec_scratch *s, __u32 used, struct task_struct *task)
-{
-	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
-	unsigned long end = BPF_CORE_READ(task, mm, arg_end);
-	unsigned long len = end - start;
-
-	if (!start || end <= start)
-		return 0;
-	if (len >= STRING_MAX) {
-		s->event.flags |= EXEC_ARGS_TRUNCATED;
-		len = STRING_MAX - 1;
-	}
-	if (bpf_probe_read_user(&s->data[bound_index(used, STRING_MAX)], bound_index(len, STRING_MAX), (void *)start)) {
-		s->event.flags |= EXEC_ARGS_UNREADABLE;
-		return 0;
-	}
-	return len;
-}
-
-static __always_inline __u32 audit_uid(struct task_struct *task)
-{
-	if (bpf_core_field_exists(task->loginuid))
-		return BPF_CORE_READ(task, loginuid.val);
-	return -1;
-}
-
-static __always_inline void report_exec(struct task_struct *task, __u32 level, __u32 slot)
-{
-	struct exec_scratch *s = bpf_map_lookup_elem(&exec_scratches, &level);
-	struct path_walk *binary = bpf_map_lookup_elem(&path_walks, &level);
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
-	__u32 used, len;
-
-	if (!s || !binary)
-		return;
-	s->event.flags = 0;
-	s->event.binary_len = used = append_path(s, 0, binary, EXEC_BINARY_TRUNCATED);
-	s->event.args_len = len = append_args(s, used, task);
-	used += len;
-	s->event.cwd_len = len = fs ? append_path(s, used, path_of(&fs->pwd, level), EXEC_CWD_TRUNCATED) : 0;
-	used += len;
-	s->event.parent_tgid = BPF_CORE_READ(task, real_parent, tgid);
-	s->event.parent_start = BPF_CORE_READ(task, real_parent, group_leader, start_boottime);
-	s->event.auid = audit_uid(task);
-	s->event.pad = 0;
-	s->event.nspid = task_namespace_pid(task);
-	used = bound_index(used, 4 * STRING_MAX);
-	if (used > 3 * STRING_MAX)
-		used = 3 * STRING_MAX;
-	event_header_init(&s->event.h, EVENT_EXEC, sizeof(s->event) + used, task, slot);
-	if (bpf_ringbuf_output(&events, s, sizeof(s->event) + used, 0))
-		event_lost(slot);
 }
 
 /*
@@ -235,6 +143,7 @@ static __always_inline struct task_seal *seal_found_at_exec(struct task_struct *
 		if (!first)
 			return NULL;
 		init.slot = first->slot;
+		init.tree = INIT_TREE_OUT;
 	}
 	slot = slot_get(init.slot);
 	if (slot && slot->state == SLOT_ARMED)
@@ -272,7 +181,7 @@ int BPF_PROG(sched_process_exec, struct task_struct *task, pid_t old_pid, struct
 		slot_id = seal->slot;
 		seal_exec(task, seal, &binary);
 	}
-	report_exec(task, level, slot_id);
+	report_exec(task, bprm, level, slot_id, seal ? seal->tree : INIT_TREE_UNKNOWN);
 	scratch_leave(level);
 	return 0;
 }
@@ -281,18 +190,8 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_process_exit, struct task_struct *task)
 {
 	struct task_seal *seal = task_seal(task);
-	struct event_exit *event;
-	__u32 slot = seal ? seal->slot : SLOT_HOST;
 
-	/* The last thread of the group; two that end at once both report, and the agent takes the first. */
-	if (BPF_CORE_READ(task, signal, live.counter) == 0) {
-		event_reserve(event, EVENT_EXIT, task, slot);
-		if (event) {
-			event->code = BPF_CORE_READ(task, exit_code);
-			event->pad = 0;
-			bpf_ringbuf_submit(event, 0);
-		}
-	}
+	report_exit(task, seal ? seal->slot : SLOT_HOST);
 	task_seal_drop(task);
 	return 0;
 }
@@ -330,6 +229,8 @@ int adopt_tasks(struct bpf_iter__task *ctx)
 	init.slot = cgroup->slot;
 	if (slot->state == SLOT_MAPPED)
 		init.state = TASK_SETUP;
+	else
+		init.tree = tree_of(task, slot->init_pid);
 	level = scratch_enter();
 	if (level >= SCRATCH_LEVELS)
 		return 0;

@@ -3,7 +3,7 @@
 #define BOLTSEAL_SOCK_H
 
 #include "match.h"
-#include "../lib/subject.h"
+#include "../lib/credentials.h"
 
 /* Structures of the kernel that events show and filters look into. */
 
@@ -169,19 +169,7 @@ __noinline int read_cred(__u32 level, __u32 string, __u64 pointer)
 	if (!e || string >= STRINGS_MAX || !cred)
 		return -1;
 	info = (void *)e->string[clamp_index(string, STRINGS_MAX)];
-	info->uid = BPF_CORE_READ(cred, uid.val);
-	info->gid = BPF_CORE_READ(cred, gid.val);
-	info->suid = BPF_CORE_READ(cred, suid.val);
-	info->sgid = BPF_CORE_READ(cred, sgid.val);
-	info->euid = BPF_CORE_READ(cred, euid.val);
-	info->egid = BPF_CORE_READ(cred, egid.val);
-	info->fsuid = BPF_CORE_READ(cred, fsuid.val);
-	info->fsgid = BPF_CORE_READ(cred, fsgid.val);
-	info->securebits = BPF_CORE_READ(cred, securebits);
-	info->user_ns = BPF_CORE_READ(cred, user_ns, ns.inum);
-	info->inheritable = capabilities_of(cred, CAPABILITIES_INHERITABLE);
-	info->permitted = capabilities_of(cred, CAPABILITIES_PERMITTED);
-	info->effective = capabilities_of(cred, CAPABILITIES_EFFECTIVE);
+	read_credentials(info, cred);
 	return 0;
 }
 

@@ -3,7 +3,7 @@
 #define BOLTSEAL_VALUE_H
 
 #include "site.h"
-#include "../lib/subject.h"
+#include "../lib/credentials.h"
 
 /*
  * Values of types that few sites have. Each is read by a function that is
@@ -199,16 +199,6 @@ static __always_inline int read_unix(char *to, struct site_record *r, __u32 stri
 	if (len > UNIX_NAME_MAX)
 		return -1;
 	return len ? len + 1 : 0;
-}
-
-static __always_inline int read_user_namespace(struct user_ns_info *info, const struct user_namespace *ns)
-{
-	if (bpf_core_read(&info->level, sizeof(info->level), &ns->level))
-		return -1;
-	info->owner = BPF_CORE_READ(ns, owner.val);
-	info->group = BPF_CORE_READ(ns, group.val);
-	info->inum = BPF_CORE_READ(ns, ns.inum);
-	return sizeof(*info);
 }
 
 /* Of union bpf_attr (include/uapi/linux/bpf.h), as BPF_PROG_LOAD has it. */

@@ -57,6 +57,14 @@ type Config struct {
 	RemovedGrace time.Duration `yaml:"removed-grace"`
 	// ProcessCache is how many processes are remembered.
 	ProcessCache int `yaml:"process-cache"`
+	// ProcessCred and ProcessNS: events tell the credentials and capabilities of
+	// processes, and their namespaces.
+	ProcessCred bool `yaml:"process-cred"`
+	ProcessNS   bool `yaml:"process-ns"`
+	// ProcessEnvironment: events tell the environments of processes. EnvironmentVariables
+	// are the names of the variables that they tell; empty = all.
+	ProcessEnvironment   bool     `yaml:"process-environment"`
+	EnvironmentVariables []string `yaml:"environment-variables"`
 	// EventQueue is how many events may wait for one reader before it loses some.
 	EventQueue int `yaml:"event-queue"`
 	// ExposeStackAddresses: stacks in events have addresses, which tell where the

@@ -68,6 +68,10 @@ ring-bytes: 65536
 spool-dir: /spool
 removed-grace: 1m30s
 process-cache: 100
+process-cred: true
+process-ns: true
+process-environment: true
+environment-variables: [PATH, LD_PRELOAD]
 event-queue: 200
 expose-stack-addresses: true
 enable-ancestors: [base, lsm]
@@ -127,6 +131,7 @@ func TestFile(t *testing.T) {
 		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
+		ProcessCred: true, ProcessNS: true, ProcessEnvironment: true, EnvironmentVariables: []string{"PATH", "LD_PRELOAD"},
 		EnableAncestors: []string{"base", "lsm"}, UsernameMetadata: "unix",
 		ExposeStackAddresses: true, ClusterName: "cluster",
 		ExportFilename: "/events.json", ExportFileMaxSizeMB: 11, ExportFileRotationInterval: time.Hour, ExportFileCompress: true,
@@ -306,6 +311,10 @@ func TestValidate(t *testing.T) {
 		{"enable-ancestors", func(c *Config) { c.EnableAncestors = []string{""} }},
 		{"username-metadata", func(c *Config) { c.UsernameMetadata = "" }},
 		{"username-metadata", func(c *Config) { c.UsernameMetadata = "ldap" }},
+		{"environment-variables", func(c *Config) { c.EnvironmentVariables = []string{"PATH"} }},
+		{"environment-variables", func(c *Config) { c.ProcessEnvironment, c.EnvironmentVariables = true, []string{"A=1"} }},
+		{"environment-variables", func(c *Config) { c.ProcessEnvironment, c.EnvironmentVariables = true, []string{""} }},
+		{"environment-variables", func(c *Config) { c.ProcessEnvironment, c.EnvironmentVariables = true, []string{"A", "A"} }},
 		{"event-queue", func(c *Config) { c.EventQueue = -1 }},
 		{"cluster-name", func(c *Config) { c.ClusterName = "a\n" }},
 		{"export-filename", func(c *Config) { c.ExportFilename = "events.json" }},

@@ -63,6 +63,7 @@ func (c Config) Validate() error {
 	check("spool-dir", absolute(c.SpoolDir, false))
 	check("removed-grace", between(c.RemovedGrace, 0, maxGrace))
 	check("process-cache", between(c.ProcessCache, 1, maxProcesses))
+	check("environment-variables", variables(c.EnvironmentVariables, c.ProcessEnvironment))
 	check("event-queue", between(c.EventQueue, 1, maxQueue))
 	check("cluster-name", nodeName(c.ClusterName))
 	check("health-server-address", localAddress(c.HealthServerAddress))
@@ -170,6 +171,21 @@ func absolute(path string, optional bool) string {
 func names(paths []string) string {
 	if slices.Contains(paths, "") {
 		return "has an empty name"
+	}
+	return ""
+}
+
+func variables(names []string, told bool) string {
+	if len(names) > 0 && !told {
+		return "is of no use without process-environment"
+	}
+	for i, name := range names {
+		switch {
+		case name == "" || strings.ContainsAny(name, "=\x00"):
+			return fmt.Sprintf("%q is no name of a variable", name)
+		case slices.Contains(names[:i], name):
+			return fmt.Sprintf("has %q twice", name)
+		}
 	}
 	return ""
 }

@@ -246,7 +246,8 @@ func (a *agent) open(ctx context.Context) (err error) {
 	a.seals, err = seal.Open(seal.Options{
 		HashKeys: *keys, RuntimeComms: a.config.RuntimeNames, NamePrefixes: a.config.CgroupPrefixes,
 		RingBytes: uint32(a.config.RingBytes), Slots: uint32(a.config.MaxContainers), TaskRoom: room,
-		Preempted: preempted,
+		Preempted:   preempted,
+		Environment: a.config.ProcessEnvironment, ForkState: a.config.ProcessCred || a.config.ProcessNS,
 	})
 	if err != nil {
 		return err

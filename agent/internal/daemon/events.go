@@ -72,10 +72,16 @@ func newEvents(a *agent) (*events, error) {
 		trees: a.trees, resolve: a.engine.Resolve, process: e.processes.Get, name: named.kernel, known: map[ruleBit]string{},
 	}
 	e.filters = filter.Compiler{Lineage: lineage{e.processes}}
+	host := process.NamespacesOf("/proc/1")
 	e.describe = func() (*enrich.Enricher, error) {
 		return enrich.New(enrich.Options{
 			Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels,
 			Processes: e.processes, Containers: a.registry, Rules: rules{a.engine}, Sink: redacted{&e.hub, redactions},
+			Life: enrich.Life{
+				Credentials: a.config.ProcessCred, Namespaces: a.config.ProcessNS,
+				Environment: a.config.ProcessEnvironment, Variables: a.config.EnvironmentVariables,
+				HostNamespaces: host,
+			},
 			BootTime: kernel.BootTime, Started: a.containerStarted, Ancestors: ancestorsOf(a.config), Users: users(a.config),
 			Stacks: named,
 		})
@@ -85,7 +91,7 @@ func newEvents(a *agent) (*events, error) {
 		return nil, errors.Join(err, r.Close())
 	}
 	// The programs are attached, so that no process is missed between the two.
-	running, err := process.FromProc("/proc", e.cgroupOf(a))
+	running, err := process.FromProc("/proc", process.Scan{Environment: a.config.ProcessEnvironment, CgroupID: e.cgroupOf(a)})
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

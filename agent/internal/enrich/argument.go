@@ -150,18 +150,22 @@ func setCred(m *tetragon.KprobeArgument, bytes string) {
 	cred := &tetragon.ProcessCredentials{
 		Uid: wrapperspb.UInt32(info.Uid), Gid: wrapperspb.UInt32(info.Gid), Euid: wrapperspb.UInt32(info.Euid),
 		Egid: wrapperspb.UInt32(info.Egid), Suid: wrapperspb.UInt32(info.Suid), Sgid: wrapperspb.UInt32(info.Sgid),
-		Fsuid: wrapperspb.UInt32(info.Fsuid), Fsgid: wrapperspb.UInt32(info.Fsgid),
+		Fsuid: wrapperspb.UInt32(info.Fsuid), Fsgid: wrapperspb.UInt32(info.Fsgid), Securebits: secureBits(info.Securebits),
 		Caps: &tetragon.Capabilities{
 			Permitted: capabilities(info.Permitted), Effective: capabilities(info.Effective), Inheritable: capabilities(info.Inheritable),
 		},
 		UserNs: &tetragon.UserNamespace{Ns: &tetragon.Namespace{Inum: info.UserNs}},
 	}
+	m.Arg = &tetragon.KprobeArgument_ProcessCredentialsArg{ProcessCredentialsArg: cred}
+}
+
+func secureBits(mask uint32) (all []tetragon.SecureBitsType) {
 	for bit := uint32(1); bit <= 1<<7; bit <<= 1 {
-		if info.Securebits&bit != 0 {
-			cred.Securebits = append(cred.Securebits, tetragon.SecureBitsType(bit))
+		if mask&bit != 0 {
+			all = append(all, tetragon.SecureBitsType(bit))
 		}
 	}
-	m.Arg = &tetragon.KprobeArgument_ProcessCredentialsArg{ProcessCredentialsArg: cred}
+	return all
 }
 
 func capabilities(mask uint64) []tetragon.CapabilitiesType {

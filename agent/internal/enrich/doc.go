@@ -30,7 +30,17 @@
 //     Line of package process.
 //   - process.arguments are those after argv[0], with spaces between; one that is
 //     empty or has white space in it stands in double quotes, without any escapes.
-//   - process.uid and process.auid are those at the last exec or fork.
+//   - process.uid and process.auid are those at the last exec or fork, uid the real
+//     one; so are credentials, capabilities and namespaces, which are there when [Life]
+//     says so. Of processes that were found in /proc securebits and what a user namespace
+//     is apart from its number are not known.
+//   - process.arguments and process.environment_variables of process_exec are all there
+//     is, up to 3 MiB together, unless 64 MiB of such wait to be read. In other messages
+//     they are the first 16 KiB of each, about. Where something is missing the flags are
+//     truncArgs and errorEnvs.
+//   - process.binary_properties are those of the file that was executed: a forked process
+//     has none. Its file is there only when no directory has it any more.
+//   - process.in_init_tree is there for processes in containers, once it is known.
 //   - action is what was done to the process, not what the policy asks for: a rule
 //     that kills reads KPROBE_ACTION_POST where its policy is only monitored.
 //   - An argument without a value could not be read, or is a string of more than

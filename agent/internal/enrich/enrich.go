@@ -52,9 +52,10 @@ type Users interface {
 	Name(uid uint32) string
 }
 
-// Options configures an Enricher. All fields are needed but those of the cluster,
-// Started, Ancestors and Users.
+// Options configures an Enricher. All fields are needed but those of Life and of the
+// cluster, Started, Ancestors and Users.
 type Options struct {
+	Life
 	// Node is the node's name in messages.
 	Node string
 	// Cluster and NodeLabels are in all messages, when there are any. The labels are
@@ -93,6 +94,8 @@ type Enricher struct {
 	rules      map[ruleKey]*Rule
 	constants  *policy.Constants
 	rests      rests
+	longBytes  atomic.Int64 // of the texts of messages of [Enricher.whole] that are alive
+	bytes      int          // of the texts of processes
 	unresolved atomic.Uint64
 }
 
@@ -100,7 +103,9 @@ type Enricher struct {
 // in use is back soon.
 const (
 	maxProcesses = 8192
-	maxRules     = 8192
+	// maxProcessBytes is about how much their texts may take.
+	maxProcessBytes = 64 << 20
+	maxRules        = 8192
 )
 
 // bootEvery is how often the boot time is asked for.
@@ -135,25 +140,25 @@ func (e *Enricher) Handle(of event.Event) {
 	}
 	switch of := of.(type) {
 	case *event.Fork:
-		i := info(&of.Header)
-		i.Parent, i.NSPid = process.Key(of.Parent), of.NSPid
-		e.Processes.Fork(i)
+		e.Processes.Fork(forkInfo(of))
 	case *event.Exec:
-		p := e.Processes.Exec(of.Ktime, execInfo(of))
+		long := e.rests.joinExec(of)
+		e.keep(of, long)
+		p := e.Processes.Exec(of.Ktime, e.execInfo(of))
 		if e.Sink.Active() {
-			e.show(of, p)
+			e.show(waiting{of: of, process: p, long: long})
 		}
 	case *event.Exit:
 		p, first := e.Processes.Exit(of.Ktime, info(&of.Header))
 		if first && e.Sink.Active() {
-			e.show(of, p)
+			e.show(waiting{of: of, process: p})
 		}
 	case *event.Data:
 		e.rests.keep(of)
 	case *event.Site:
 		e.rests.join(of)
 		if e.Sink.Active() {
-			e.show(of, e.Processes.Seen(info(&of.Header)))
+			e.show(waiting{of: of, process: e.Processes.Seen(info(&of.Header))})
 		}
 	case *event.Armed:
 		if h := e.holds.bySlot[of.Slot]; h != nil {
@@ -162,14 +167,14 @@ func (e *Enricher) Handle(of event.Event) {
 	}
 }
 
-func (e *Enricher) publishEvent(of event.Event, p *process.Process) {
-	switch of := of.(type) {
+func (e *Enricher) publishEvent(w waiting) {
+	switch of := w.of.(type) {
 	case *event.Exec:
-		e.publishExec(of, p)
+		e.publishExec(of, w.process, w.long)
 	case *event.Exit:
-		e.publishExit(of, p)
+		e.publishExit(of, w.process)
 	case *event.Site:
-		e.publishSite(of, p)
+		e.publishSite(of, w.process)
 	}
 }
 
@@ -180,17 +185,36 @@ func info(h *event.Header) process.Info {
 	}
 }
 
-func execInfo(of *event.Exec) process.Info {
+func forkInfo(of *event.Fork) process.Info {
+	i := info(&of.Header)
+	i.Parent = process.Key(of.Parent)
+	i.NSPid = of.NSPid
+	i.Tree, i.State = tree(of.Tree), state(of.State)
+	return i
+}
+
+func (e *Enricher) execInfo(of *event.Exec) process.Info {
 	i := info(&of.Header)
 	i.Parent, i.NSPid = process.Key(of.Parent), of.NSPid
 	i.AUID, i.Binary, i.Args, i.Cwd = of.AUID, of.Binary, of.Args, of.Cwd
+	i.Env = of.Env
+	i.Tree, i.State, i.File = tree(of.Tree), state(of.State), executed(of)
+	if of.CgroupID == 0 {
+		i.Flags |= process.ErrorCgroupID
+	}
+	if of.Data != 0 {
+		i.Flags |= process.DataArgs
+	}
 	for _, f := range [...]struct {
 		flag  bpf.WireExecFlags
 		means process.Flags
 	}{
 		{bpf.WireExecFlagsEXEC_BINARY_TRUNCATED, process.ErrorFilename},
 		{bpf.WireExecFlagsEXEC_ARGS_TRUNCATED, process.TruncArgs},
-		{bpf.WireExecFlagsEXEC_CWD_TRUNCATED, process.ErrorCwd},
+		{bpf.WireExecFlagsEXEC_CWD_TRUNCATED, process.ErrorCwd | process.ErrorPathCwd},
+		{bpf.WireExecFlagsEXEC_CWD_UNREADABLE, process.ErrorCwd},
+		{bpf.WireExecFlagsEXEC_ENV_TRUNCATED, process.ErrorEnvs},
+		{bpf.WireExecFlagsEXEC_ENV_UNREADABLE, process.ErrorEnvs},
 		{bpf.WireExecFlagsEXEC_ARGS_UNREADABLE, process.ErrorArgs},
 	} {
 		if of.Flags&f.flag != 0 {
@@ -200,8 +224,11 @@ func execInfo(of *event.Exec) process.Info {
 	return i
 }
 
-func (e *Enricher) publishExec(of *event.Exec, p *process.Process) {
+func (e *Enricher) publishExec(of *event.Exec, p *process.Process, long *longExec) {
 	f := e.family(p, &of.Header, AncestorsOfBase)
+	if long != nil {
+		f.process = e.whole(f.process, p, long)
+	}
 	e.publish(&of.Header, &tetragon.GetEventsResponse{Event: &tetragon.GetEventsResponse_ProcessExec{
 		ProcessExec: &tetragon.ProcessExec{Process: f.process, Parent: f.parent, Ancestors: f.ancestors},
 	}})

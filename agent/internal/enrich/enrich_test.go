@@ -172,10 +172,13 @@ func TestExecFlags(t *testing.T) {
 	for flag, want := range map[bpf.WireExecFlags]string{
 		bpf.WireExecFlagsEXEC_BINARY_TRUNCATED: "execve errorFilename",
 		bpf.WireExecFlagsEXEC_ARGS_TRUNCATED:   "execve truncArgs",
-		bpf.WireExecFlagsEXEC_CWD_TRUNCATED:    "execve errorCWD",
+		bpf.WireExecFlagsEXEC_CWD_TRUNCATED:    "execve errorCWD errorPathResolutionCwd",
+		bpf.WireExecFlagsEXEC_CWD_UNREADABLE:   "execve errorCWD",
+		bpf.WireExecFlagsEXEC_ENV_TRUNCATED:    "execve errorEnvs",
+		bpf.WireExecFlagsEXEC_ENV_UNREADABLE:   "execve errorEnvs",
 		bpf.WireExecFlagsEXEC_ARGS_UNREADABLE:  "execve errorArgs",
 	} {
-		e := &event.Exec{Header: head(100*second, 90, 0, 0), Flags: flag, Cwd: "/x"}
+		e := &event.Exec{Header: head(100*second, 90, 0, 9), Flags: flag, Cwd: "/x"}
 		if flag == bpf.WireExecFlagsEXEC_CWD_TRUNCATED {
 			e.Cwd = ""
 		}

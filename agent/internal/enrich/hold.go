@@ -30,6 +30,7 @@ const (
 type waiting struct {
 	of      event.Event
 	process *process.Process
+	long    *longExec // nil: none
 	bytes   int
 }
 
@@ -55,20 +56,23 @@ func newHolds() holds {
 }
 
 // show publishes an event, now or when its container is known.
-func (e *Enricher) show(of event.Event, p *process.Process) {
-	h := e.holdOf(of.Head())
+func (e *Enricher) show(w waiting) {
+	h := e.holdOf(w.of.Head())
 	if h == nil {
-		e.publishEvent(of, p)
+		e.publishEvent(w)
 		return
 	}
-	w := waiting{of, p, bytesOf(of)}
+	w.bytes = bytesOf(w.of)
+	if w.long != nil {
+		w.bytes += len(w.long.args) + len(w.long.env)
+	}
 	if e.holds.events >= maxHeld || len(h.events) >= maxHeldOf || e.holds.bytes+w.bytes > maxHeldBytes {
 		e.release(h, true)
-		e.publishEvent(of, p)
+		e.publishEvent(w)
 		return
 	}
 	h.events = append(h.events, w)
-	e.holds.byProcess[keyOf(of.Head())] = h
+	e.holds.byProcess[keyOf(w.of.Head())] = h
 	e.holds.events++
 	e.holds.bytes += w.bytes
 }
@@ -105,7 +109,7 @@ func (e *Enricher) release(h *hold, over bool) {
 		e.holds.events--
 		e.holds.bytes -= w.bytes
 		delete(e.holds.byProcess, keyOf(w.of.Head()))
-		e.publishEvent(w.of, w.process)
+		e.publishEvent(w)
 	}
 }
 

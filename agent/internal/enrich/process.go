@@ -44,8 +44,9 @@ func (e *Enricher) message(key processKey, refs uint32) *tetragon.Process {
 	case ok:
 		m = shallow(m)
 	default:
-		if len(e.processes) >= maxProcesses {
+		if len(e.processes) >= maxProcesses || e.bytes >= maxProcessBytes {
 			clear(e.processes)
+			e.bytes = 0
 		}
 		m = e.newMessage(key)
 	}
@@ -56,7 +57,7 @@ func (e *Enricher) message(key processKey, refs uint32) *tetragon.Process {
 
 func (e *Enricher) newMessage(key processKey) *tetragon.Process {
 	p := key.process
-	return &tetragon.Process{
+	m := &tetragon.Process{
 		ExecId:       p.ExecID,
 		ParentExecId: p.ParentExecID,
 		Pid:          wrapperspb.UInt32(p.Key.Tgid),
@@ -72,6 +73,8 @@ func (e *Enricher) newMessage(key processKey) *tetragon.Process {
 		Pod:          e.podOf(p, key.container),
 		User:         e.user(p, key.container),
 	}
+	e.bytes += len(m.Arguments) + e.addLife(m, p, key.container)
+	return m
 }
 
 // shallow is a copy that shares all that is no plain value.
@@ -102,23 +105,27 @@ func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // arguments joins what follows argv[0].
 func arguments(args []string) string {
-	if len(args) < 2 {
-		return ""
-	}
 	var b strings.Builder
-	for i, a := range args[1:] {
+	for i, a := range args {
 		if i > 0 {
-			b.WriteByte(' ')
+			addArgument(&b, a)
 		}
-		if a != "" && !strings.ContainsFunc(a, unicode.IsSpace) {
-			b.WriteString(a)
-			continue
-		}
-		b.WriteByte('"')
-		b.WriteString(a)
-		b.WriteByte('"')
 	}
 	return valid(b.String())
+}
+
+// addArgument adds an argument behind others.
+func addArgument(b *strings.Builder, a string) {
+	if b.Len() > 0 {
+		b.WriteByte(' ')
+	}
+	if a != "" && !strings.ContainsFunc(a, unicode.IsSpace) {
+		b.WriteString(a)
+		return
+	}
+	b.WriteByte('"')
+	b.WriteString(a)
+	b.WriteByte('"')
 }
 
 // docker is the part of the id that the API's field has always held.

@@ -20,12 +20,13 @@ var ErrMalformed = errors.New("malformed record")
 const (
 	headerSize = 48
 	cgroupSize = headerSize + 16 + pathSize
-	forkSize   = headerSize + 16
-	execSize   = headerSize + 32
+	forkSize   = headerSize + 24 + stateSize
+	execSize   = headerSize + 64 + stateSize
 	exitSize   = headerSize + 8
 	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 24 + 6*rulesSize
 	dataSize   = headerSize + 24
 
+	stateSize = 9*4 + 4 + 3*8 + 16 + 4*int(bpf.WireNamespaceKindNAMESPACE_KINDS)
 	pathSize  = int(bpf.WireLimitsPATH_KEY_MAX) + 1
 	rulesSize = 8 * int(bpf.WireLimitsRULE_WORDS)
 )
@@ -103,7 +104,14 @@ func decodeFork(h Header, c cursor) (Event, error) {
 	if err := c.rest(forkSize - headerSize); err != nil {
 		return nil, err
 	}
-	return &Fork{Header: h, Parent: c.parent(), NSPid: c.u32()}, nil
+	e := &Fork{Header: h, Parent: c.parent(), NSPid: c.u32()}
+	var err error
+	if e.Tree, err = c.tree(); err != nil {
+		return nil, err
+	}
+	c.skip(4)
+	e.State = c.state()
+	return e, nil
 }
 
 func decodeExit(h Header, c cursor) (Event, error) {
@@ -118,23 +126,29 @@ func decodeExec(h Header, c cursor) (Event, error) {
 		return nil, c.rest(execSize - headerSize)
 	}
 	e := &Exec{Header: h, Parent: c.parent(), AUID: c.u32(), Flags: bpf.WireExecFlags(c.u32())}
-	binaryLen, argsLen, cwdLen := int(c.u16()), int(c.u16()), int(c.u16())
-	c.skip(2)
+	binaryLen, argsLen, cwdLen, envLen := int(c.u16()), int(c.u16()), int(c.u16()), int(c.u16())
 	e.NSPid = c.u32()
-	if err := c.rest(binaryLen + argsLen + cwdLen); err != nil {
+	var err error
+	if e.Tree, err = c.tree(); err != nil {
 		return nil, err
 	}
-	// One allocation for all three.
+	e.ArgsSize, e.EnvSize = c.u32(), c.u32()
+	e.Links, e.Data, e.Inode = c.u32(), c.u64(), c.u64()
+	e.State = c.state()
+	if err := c.rest(binaryLen + argsLen + cwdLen + envLen); err != nil {
+		return nil, err
+	}
+	// One allocation for all four.
 	text := string(c.bytes)
 	e.Binary, text = text[:binaryLen], text[binaryLen:]
-	e.Args = splitArgs(text[:argsLen])
-	e.Cwd = text[argsLen:]
+	e.Args, text = Split(text[:argsLen]), text[argsLen:]
+	e.Cwd, e.Env = text[:cwdLen], Split(text[cwdLen:])
 	return e, nil
 }
 
-// splitArgs splits at the NULs, which end arguments: the last one has none when
-// the arguments were cut.
-func splitArgs(text string) []string {
+// Split splits arguments or an environment at the NULs, which end strings: the last
+// one has none when the text was cut.
+func Split(text string) []string {
 	if text == "" {
 		return nil
 	}
@@ -268,6 +282,27 @@ func (c *cursor) header() Header {
 func (c *cursor) parent() Parent {
 	start := c.u64()
 	return Parent{Start: start, Tgid: c.u32()}
+}
+
+func (c *cursor) tree() (bpf.WireInitTree, error) {
+	tree := bpf.WireInitTree(c.u32())
+	if tree > bpf.WireInitTreeINIT_TREE_OUT {
+		return 0, fmt.Errorf("unknown relation to init %d", tree)
+	}
+	return tree, nil
+}
+
+func (c *cursor) state() (s State) {
+	s.UID, s.GID, s.SUID, s.SGID, s.EUID, s.EGID, s.FSUID, s.FSGID = c.u32(), c.u32(), c.u32(), c.u32(), c.u32(), c.u32(), c.u32(), c.u32()
+	s.SecureBits = c.u32()
+	c.skip(4) // the inode number of the user namespace, which comes again
+	s.Inheritable, s.Permitted, s.Effective = c.u64(), c.u64(), c.u64()
+	s.UserNSLevel, s.UserNSOwner, s.UserNSGroup = int32(c.u32()), c.u32(), c.u32()
+	c.skip(4)
+	for i := range s.Namespaces {
+		s.Namespaces[i] = c.u32()
+	}
+	return s
 }
 
 // stack reads addresses of so many bytes.

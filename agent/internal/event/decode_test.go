@@ -47,16 +47,47 @@ func wirePath(path string) (p [512]int8) {
 	return p
 }
 
+func wireState() bpf.WireProcessState {
+	return bpf.WireProcessState{
+		Cred: bpf.WireCredInfo{
+			Uid: 31, Gid: 32, Suid: 33, Sgid: 34, Euid: 35, Egid: 36, Fsuid: 37, Fsgid: 38, Securebits: 39, UserNs: 0xffffffff,
+			Inheritable: 1 << 40, Permitted: 1<<40 | 1, Effective: 1,
+		},
+		UserNs:     bpf.WireUserNsInfo{Level: 3, Owner: 41, Group: 42, Inum: 0xffffffff},
+		Namespaces: [10]uint32{51, 52, 53, 54, 55, 56, 57, 58, 59, 60},
+	}
+}
+
+func state() State {
+	return State{
+		UID: 31, GID: 32, SUID: 33, SGID: 34, EUID: 35, EGID: 36, FSUID: 37, FSGID: 38, SecureBits: 39,
+		Inheritable: 1 << 40, Permitted: 1<<40 | 1, Effective: 1, UserNSLevel: 3, UserNSOwner: 41, UserNSGroup: 42,
+		Namespaces: [10]uint32{51, 52, 53, 54, 55, 56, 57, 58, 59, 60},
+	}
+}
+
+func withEnv(e bpf.WireEventExec, length uint16) bpf.WireEventExec {
+	e.EnvLen = length
+	return e
+}
+
+func execWithEnv(e *Exec, env ...string) *Exec {
+	e.Env = env
+	return e
+}
+
 func wireExec(binaryLen, argsLen, cwdLen uint16, flags bpf.WireExecFlags) bpf.WireEventExec {
 	return bpf.WireEventExec{
 		H: wireHeader(bpf.WireEventTypeEVENT_EXEC), ParentStart: 21, ParentTgid: 22, Auid: 23, Flags: uint32(flags),
-		BinaryLen: binaryLen, ArgsLen: argsLen, CwdLen: cwdLen, Pad: 0xffff, Nspid: 24,
+		BinaryLen: binaryLen, ArgsLen: argsLen, CwdLen: cwdLen, Nspid: 24,
+		Tree: 2, TextSize: [2]uint32{25, 26}, Links: 27, Data: 28, Inode: 29, State: wireState(),
 	}
 }
 
 func exec(flags bpf.WireExecFlags, binary string, args []string, cwd string) *Exec {
 	return &Exec{
 		Header: header(), Parent: Parent{Tgid: 22, Start: 21}, AUID: 23, NSPid: 24, Flags: flags,
+		Tree: bpf.WireInitTreeINIT_TREE_OUT, ArgsSize: 25, EnvSize: 26, Links: 27, Data: 28, Inode: 29, State: state(),
 		Binary: binary, Args: args, Cwd: cwd,
 	}
 }
@@ -110,19 +141,23 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 		H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_SEALED), Slot: 31, By: 2, Id: 32, Path: wirePath("/a/b\xff"),
 	}
 	gone := bpf.WireEventCgroup{H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_GONE), Slot: 31, Id: 32}
-	fork := bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), ParentStart: 21, ParentTgid: 22, Nspid: 0xfffffffe}
+	fork := bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), ParentStart: 21, ParentTgid: 22, Nspid: 0xfffffffe, Tree: 1, Pad: 0xffffffff, State: wireState()}
 	exit := bpf.WireEventExit{H: wireHeader(bpf.WireEventTypeEVENT_EXIT), Code: 0x8b, Pad: 0xffffffff}
 	noText := bpf.WireExecFlagsEXEC_BINARY_TRUNCATED | bpf.WireExecFlagsEXEC_ARGS_UNREADABLE | bpf.WireExecFlagsEXEC_CWD_TRUNCATED
 	return []wellFormed{
 		{"cgroup sealed", encode(tb, sealed), &CgroupSealed{header(), 31, bpf.WireSealedBySEALED_BY_PATTERN, 32, "/a/b\xff"}},
 		{"cgroup gone", encode(tb, gone), &CgroupGone{header(), 31, 32}},
-		{"fork", encode(tb, fork), &Fork{header(), Parent{Tgid: 22, Start: 21}, 0xfffffffe}},
+		{"fork", encode(tb, fork), &Fork{header(), Parent{Tgid: 22, Start: 21}, 0xfffffffe, bpf.WireInitTreeINIT_TREE_IN, state()}},
 		{"exit", encode(tb, exit), &Exit{header(), 0x8b}},
 		{"task unsealed", encode(tb, wireHeader(bpf.WireEventTypeEVENT_TASK_UNSEALED)), &TaskUnsealed{header()}},
 		{"armed", encode(tb, wireHeader(bpf.WireEventTypeEVENT_ARMED)), &Armed{header()}},
 		{
 			"exec with arguments", encode(tb, wireExec(7, 10, 4, 0), "/bin/sh", "sh\x00-c\x00a b\x00", "/tmp"),
 			exec(0, "/bin/sh", []string{"sh", "-c", "a b"}, "/tmp"),
+		},
+		{
+			"exec with environment", encode(tb, withEnv(wireExec(2, 2, 1, 48), 12), "/x", "x\x00", "/", "A=1\x00\x00BC=d=e\x00"),
+			execWithEnv(exec(bpf.WireExecFlagsEXEC_ENV_TRUNCATED|bpf.WireExecFlagsEXEC_ENV_UNREADABLE, "/x", []string{"x"}, "/"), "A=1", "", "BC=d=e"),
 		},
 		{
 			"exec with empty arguments", encode(tb, wireExec(2, 3, 1, 0), "/x", "\x00\x00\x00", "/"),
@@ -134,8 +169,8 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 		},
 		{"exec without text", encode(tb, wireExec(0, 0, 0, noText)), exec(noText, "", nil, "")},
 		{
-			"exec with the longest text", encode(tb, wireExec(4095, 4095, 4095, 0), long, long, long),
-			exec(0, long, []string{long}, long),
+			"exec with the longest text", encode(tb, withEnv(wireExec(4095, 4095, 4095, 0), 4095), long, long, long, long),
+			execWithEnv(exec(0, long, []string{long}, long), long),
 		},
 		{
 			"site", encode(tb, wireSite([6]uint32{3, unreadable, 0, truncated, 2}), "abc", "de"),
@@ -228,6 +263,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"stack too long", encode(t, withStacks(wireSite([6]uint32{}), 0, 1024), strings.Repeat("x", 1024)), "stack has 1024 bytes"},
 		{"hash that is not there", encode(t, withStacks(wireSite([6]uint32{}), 0, 0)), "0 bytes where there should be 64"},
 		{"data of no string", encode(t, bpf.WireEventData{H: wireHeader(bpf.WireEventTypeEVENT_DATA), String: 6}), "data of string 6"},
+		{"exec of an unknown relation", encode(t, bpf.WireEventExec{H: wireHeader(bpf.WireEventTypeEVENT_EXEC), Tree: 3}), "relation to init 3"},
+		{"fork of an unknown relation", encode(t, bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), Tree: 3}), "relation to init 3"},
+		{"environment longer than the record", encode(t, withEnv(wireExec(2, 0, 0, 0), 0xffff), "/x"), "2 bytes where there should be 65537"},
 		{"binary longer than the record", encode(t, wireExec(0xffff, 0, 0, 0), "/x"), "2 bytes where there should be 65535"},
 	} {
 		_, err := Decode(test.record)

@@ -9,7 +9,7 @@ import (
 	"github.com/boltseal/boltseal/bpf"
 )
 
-// Event is one record: *CgroupSealed, *CgroupGone, *Fork, *Exec, *Exit, *Site,
+// Event is one record: *CgroupSealed, *CgroupGone, *Fork, *Exec, *Exit, *Site, *Data,
 // *TaskUnsealed or *Armed.
 type Event interface {
 	// Head is what all events have.
@@ -79,6 +79,28 @@ type Fork struct {
 	Parent Parent
 	// NSPid is the child's process id in its own pid namespace, the innermost one.
 	NSPid uint32
+	// Tree tells whether the child descends from its container's first process.
+	Tree bpf.WireInitTree
+	// State is zero unless the programs were asked for it.
+	State State
+}
+
+// State is what a process may do and what it sees.
+type State struct {
+	// The real, saved and effective ids, and those for files.
+	UID, GID, SUID, SGID, EUID, EGID, FSUID, FSGID uint32
+	// SecureBits are as of prctl(PR_GET_SECUREBITS).
+	SecureBits uint32
+	// Inheritable, Permitted and Effective are sets of capabilities: bit 1<<n is of
+	// capability n.
+	Inheritable, Permitted, Effective uint64
+	// UserNSLevel is how deep the user namespace is, 0 the host's; UserNSOwner and
+	// UserNSGroup are the effective ids of who made it.
+	UserNSLevel              int32
+	UserNSOwner, UserNSGroup uint32
+	// Namespaces are the inode numbers of namespaces by their kinds, 0 where the kernel
+	// has no such.
+	Namespaces [bpf.WireNamespaceKindNAMESPACE_KINDS]uint32
 }
 
 // Exec tells that a process has executed a file.
@@ -90,8 +112,17 @@ type Exec struct {
 	NSPid uint32
 	// AUID is the login user id; 4294967295 when there is none.
 	AUID uint32
-	// Flags tell what is missing.
+	// Flags tell what is missing, and what of the file has given the process more than
+	// it had.
 	Flags bpf.WireExecFlags
+	// Tree tells whether the process descends from its container's first one.
+	Tree bpf.WireInitTree
+	// State is that after the exec.
+	State State
+	// Inode is the number of the executed file, and Links how many names it has: with
+	// none it is in memory only, or deleted.
+	Inode uint64
+	Links uint32
 	// Binary is the path of the executed file in the mount namespace of the
 	// process, not its root; empty when Flags say that it was too long.
 	Binary string
@@ -100,13 +131,22 @@ type Exec struct {
 	Args []string
 	// Cwd is the working directory, like Binary.
 	Cwd string
+	// Env is the environment, like Args; nil unless the programs were asked for it.
+	Env []string
+	// ArgsSize and EnvSize are how many bytes Args and Env have in the process, each
+	// string with its NUL, with those that are not in the event.
+	ArgsSize, EnvSize uint32
+	// Data names the events of the same task that have the rest of Args and Env, and
+	// come before it; 0: none.
+	Data uint64
 }
 
 // Exit tells that the last thread of a process has exited. Two threads that end
 // at once can both report it.
 type Exit struct {
 	Header
-	// Code is what wait4 gives: signal in the low seven bits, status above bit 7.
+	// Code is what wait4 gives: signal in the low seven bits, 1<<7 if there was a core
+	// dump, status above.
 	Code uint32
 }
 
@@ -162,7 +202,8 @@ type Data struct {
 	Header
 	// ID is that of the event's Data.
 	ID uint64
-	// String is the index of the event's string that they continue, and Offset where.
+	// String is the index of the event's string that they continue, of an exec a
+	// [bpf.WireExecText], and Offset where.
 	String, Offset int
 	Bytes          string
 }

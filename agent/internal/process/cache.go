@@ -85,9 +85,7 @@ func (c *Cache) Fork(i Info) *Process {
 	defer c.mu.Unlock()
 	c.expire(i.Key.Start)
 	parent := c.parentOf(i)
-	i.AUID, i.Binary, i.Args, i.Cwd = parent.AUID, parent.Binary, parent.Args, parent.Cwd
-	const passedOn = TruncArgs | Miss | ErrorFilename | ErrorArgs | NoCwd | RootCwd | ErrorCwd
-	i.Flags = Clone | parent.Flags&passedOn
+	i.inherit(&parent.Info)
 	return c.add(i, i.Key.Start, parent).Process
 }
 

@@ -3,7 +3,6 @@
 package process
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,75 +12,123 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/boltseal/boltseal/bpf"
 )
 
 // kernelThread is PF_KTHREAD in the flags of a process.
 const kernelThread = 0x00200000
 
-// maxArgs is how much of the arguments is kept, as the kernel programs do.
-const maxArgs = 4095
+// Scan says what to find out about processes that run.
+type Scan struct {
+	// Environment: their environments too.
+	Environment bool
+	// CgroupID, if not nil, is asked for the cgroup of each; it returns 0 when it cannot
+	// tell.
+	CgroupID func(pid int) uint64
+}
 
 // FromProc finds the processes that run, in the proc file system at root, which
 // must be of the initial pid namespace. Processes that end meanwhile are left
-// out. cgroupID, if not nil, is asked for the cgroup of each; it returns 0 when
-// it cannot tell. What cannot be read of a process stays empty; an error means
-// that processes could not be listed.
-func FromProc(root string, cgroupID func(pid int) uint64) ([]Info, error) {
+// out. What cannot be read of a process stays empty; an error means that processes
+// could not be listed.
+func FromProc(root string, scan Scan) ([]Info, error) {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
 	var found []Info
+	host := NamespacesOf(filepath.Join(root, "1"))
 	parents := map[uint32]uint32{}
 	starts := map[uint32]uint64{}
+	pids := map[uint32][]uint32{}
 	for _, entry := range entries {
 		pid, err := strconv.ParseUint(entry.Name(), 10, 32)
 		if err != nil || pid == 0 {
 			continue
 		}
-		i, parent, err := readProcess(filepath.Join(root, entry.Name()), uint32(pid))
+		dir := filepath.Join(root, entry.Name())
+		i, s, err := readProcess(dir, uint32(pid))
 		if gone(err) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read process %d: %w", pid, err)
 		}
-		if cgroupID != nil {
-			i.CgroupID = cgroupID(int(pid))
+		const user = bpf.WireNamespaceKindNAMESPACE_USER
+		if ns := i.State.Namespaces[user]; ns != 0 && ns == host[user] {
+			i.State.UserNSLevel = 0
+		}
+		if scan.Environment && !s.kernel {
+			i.readEnv(dir)
+		}
+		if scan.CgroupID != nil {
+			i.CgroupID = scan.CgroupID(int(pid))
 		}
 		found = append(found, i)
-		parents[i.Key.Tgid], starts[i.Key.Tgid] = parent, i.Key.Start
+		parents[i.Key.Tgid], starts[i.Key.Tgid], pids[i.Key.Tgid] = s.parent, i.Key.Start, s.pids
 	}
 	for n := range found {
-		parent := parents[found[n].Key.Tgid]
-		found[n].Parent = Key{Tgid: parent, Start: starts[parent]}
+		tgid := found[n].Key.Tgid
+		found[n].Parent = Key{Tgid: parents[tgid], Start: starts[parents[tgid]]}
+		found[n].Tree = treeOf(tgid, parents, pids)
 	}
 	return found, nil
 }
 
+// treeOf finds whether a process that is in a pid namespace below the host's descends
+// from the first one of it. What a parent left behind is, when it has become a child
+// of the first one, taken for its own.
+func treeOf(tgid uint32, parents map[uint32]uint32, pids map[uint32][]uint32) Tree {
+	if len(pids[tgid]) < 2 {
+		return TreeUnknown
+	}
+	const depth = 1 << 10
+	for range depth {
+		switch ids := pids[tgid]; {
+		case len(ids) < 2:
+			return OutOfTree
+		case ids[1] == 1:
+			return InTree
+		}
+		tgid = parents[tgid]
+	}
+	return TreeUnknown
+}
+
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) }
 
+// known is what a process's directory tells for others.
+type known struct {
+	stat
+	pids []uint32 // in the pid namespaces that it is in, the host's first
+}
+
 // readProcess fails only when there is no process or its stat is not understood.
-func readProcess(dir string, tgid uint32) (i Info, parent uint32, err error) {
+func readProcess(dir string, tgid uint32) (i Info, s known, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
-		return Info{}, 0, err
+		return Info{}, known{}, err
 	}
-	s, err := parseStat(string(text))
-	if err != nil {
-		return Info{}, 0, err
+	if s.stat, err = parseStat(string(text)); err != nil {
+		return Info{}, known{}, err
 	}
 	i = Info{Key: Key{Tgid: tgid, Start: s.start}, AUID: NoAUID, Flags: ProcFS}
-	if i.UID, err = readUID(dir); err != nil {
-		return Info{}, 0, err
+	if text, err = os.ReadFile(filepath.Join(dir, "status")); err != nil {
+		return Info{}, known{}, err
 	}
+	status, err := parseStatus(string(text))
+	if err != nil {
+		return Info{}, known{}, err
+	}
+	i.UID, i.State, s.pids = status.state.UID, &status.state, status.pids
+	i.State.Namespaces = NamespacesOf(dir)
 	if text, err := os.ReadFile(filepath.Join(dir, "loginuid")); err == nil {
 		if n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32); err == nil {
 			i.AUID = uint32(n)
 		}
 	}
-	i.Binary, err = os.Readlink(filepath.Join(dir, "exe"))
-	switch i.Binary = strings.TrimSuffix(i.Binary, " (deleted)"); {
+	switch err = i.readBinary(dir); {
 	case s.kernel:
 		i.Binary = "[" + s.comm + "]" // as ps writes it
 	case err != nil:
@@ -94,44 +141,56 @@ func readProcess(dir string, tgid uint32) (i Info, parent uint32, err error) {
 	case i.Cwd == "/":
 		i.Flags |= RootCwd
 	}
-	return i, s.parent, nil
+	return i, s, nil
+}
+
+func (i *Info) readBinary(dir string) error {
+	exe := filepath.Join(dir, "exe")
+	target, err := os.Readlink(exe)
+	var deleted bool
+	if i.Binary, deleted = strings.CutSuffix(target, " (deleted)"); !deleted {
+		return err
+	}
+	// A file can also be called so.
+	if info, err := os.Stat(exe); err == nil {
+		if file, ok := info.Sys().(*syscall.Stat_t); ok && file.Nlink == 0 {
+			i.File = &File{Inode: file.Ino, Unlinked: true}
+		}
+	}
+	return nil
 }
 
 func (i *Info) readArgs(dir string) {
-	f, err := os.Open(filepath.Join(dir, "cmdline"))
+	args, whole, err := readStrings(filepath.Join(dir, "cmdline"))
+	i.Args = args
 	if err != nil {
 		i.Flags |= ErrorArgs
-		return
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxArgs+1))
-	if err != nil {
-		i.Flags |= ErrorArgs
-		return
-	}
-	if len(text) > maxArgs {
+	} else if !whole {
 		i.Flags |= TruncArgs
-		text = text[:maxArgs]
-	}
-	if len(text) > 0 {
-		i.Args = strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
 	}
 }
 
-// readUID is the real user id.
-func readUID(dir string) (uint32, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "status"))
+func (i *Info) readEnv(dir string) {
+	env, whole, err := readStrings(filepath.Join(dir, "environ"))
+	i.Env = env
+	if err != nil || !whole {
+		i.Flags |= ErrorEnvs
+	}
+}
+
+// readStrings reads what is kept of strings that a process has.
+func readStrings(path string) (kept []string, whole bool, err error) {
+	f, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return nil, false, err
 	}
-	for line := range bytes.Lines(text) {
-		value, ok := bytes.CutPrefix(line, []byte("Uid:"))
-		if fields := bytes.Fields(value); ok && len(fields) > 0 {
-			n, err := strconv.ParseUint(string(fields[0]), 10, 32)
-			return uint32(n), err
-		}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, keptBytes+1))
+	if err != nil {
+		return nil, false, err
 	}
-	return 0, fmt.Errorf("%w: no user id", errMalformed)
+	kept, whole = Keep(string(text))
+	return kept, whole, nil
 }
 
 type stat struct {

@@ -39,6 +39,11 @@
 // events record what each process has at its birth and its exec; see
 // bpf/lib/origin.h.
 //
+// The same events tell the agent of processes: see bpf/process/report.h. The task that
+// arms a slot is the container's first process; it and what it forks are in its tree,
+// what becomes ARMED later by way of SETUP is not. Of tasks that are found in a cgroup
+// when it is sealed late, parents tell.
+//
 // Seals of tasks are in task storage, or, where tracing programs have none (before
 // Linux 5.13), in a hash with room for every task that the machine can have
 // (Options.TaskRoom); see bpf/lib/storage.h. What is said here holds for both.

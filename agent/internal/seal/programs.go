@@ -39,6 +39,10 @@ type Options struct {
 	// kernel.RawTracepointsPreempted): the kernel then skips some of them at times.
 	Preempted bool
 
+	// Environment: execs tell their environment. ForkState: forks tell credentials and
+	// namespaces of the child; execs always do.
+	Environment, ForkState bool
+
 	// seals is the size of the map of sealed cgroups in tests, 0 for the usual one.
 	seals uint32
 	// missesExecs is for tests: as Preempted, with every exec missed, and with the
@@ -141,6 +145,9 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 	if err := kernel.SetPreempted(spec, o.Preempted || o.missesExecs); err != nil {
 		return nil, err
 	}
+	if err := o.setTold(spec); err != nil {
+		return nil, err
+	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
 		return name != bpf.ProcessProgAdoptTasks && name != bpf.ProcessProgKeepOrigins && !slices.Contains(names, name)
 	})
@@ -156,6 +163,23 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 		return nil, fmt.Errorf("load process programs: %w", err)
 	}
 	return coll, nil
+}
+
+// setTold says what the process programs tell beside what they always do.
+func (o Options) setTold(spec *ebpf.CollectionSpec) error {
+	for variable, told := range map[string]bool{
+		bpf.ProcessVarTellsEnvironment: o.Environment,
+		bpf.ProcessVarTellsForkState:   o.ForkState,
+	} {
+		value := uint32(0)
+		if told {
+			value = 1
+		}
+		if err := spec.Variables[variable].Set(value); err != nil {
+			return fmt.Errorf("set %s: %w", variable, err)
+		}
+	}
+	return nil
 }
 
 func (o Options) setPatterns(spec *ebpf.CollectionSpec) error {

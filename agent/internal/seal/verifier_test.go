@@ -12,7 +12,10 @@ import (
 
 // What the base programs cost the verifier is known.
 func TestVerifierBudget(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.verifier = ebpf.LogLevelStats })
+	r := newRig(t, func(o *Options) {
+		o.verifier = ebpf.LogLevelStats
+		o.Environment, o.ForkState = true, true // what is not told is not walked
+	})
 	for _, coll := range []*ebpf.Collection{r.programs.cgroup, r.programs.process} {
 		for name, prog := range coll.Programs {
 			kerneltest.CheckBudget(t, name, prog)
