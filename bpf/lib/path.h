@@ -51,13 +51,23 @@ static __always_inline bool path_prepend(struct path_walk *w, struct dentry *den
 	return true;
 }
 
+/* Makes the name of what is in no directory its path; false for roots, which have none. */
+static __always_inline bool path_name(struct path_walk *w, struct dentry *dentry)
+{
+	const unsigned char *name = BPF_CORE_READ(dentry, d_name.name);
+	char first = '/';
+
+	bpf_probe_read_kernel(&first, 1, name);
+	return first && first != '/' && path_prepend(w, dentry);
+}
+
 /* Fills string and len of this level's walk from its dentry and mount. */
 __noinline int path_resolve(__u32 level)
 {
 	struct path_walk *w = bpf_map_lookup_elem(&path_walks, &level);
 	struct dentry *dentry, *parent;
 	struct mount *mount, *above;
-	bool whole = false;
+	bool whole = false, alone = false;
 	__u32 len;
 
 	if (!w)
@@ -78,7 +88,7 @@ __noinline int path_resolve(__u32 level)
 		}
 		parent = BPF_CORE_READ(dentry, d_parent);
 		if (parent == dentry) { /* in no mount: memfd, lazily unmounted */
-			whole = true;
+			whole = alone = true;
 			break;
 		}
 		if (!path_prepend(w, dentry))
@@ -90,7 +100,7 @@ __noinline int path_resolve(__u32 level)
 		w->len = STRING_TRUNCATED;
 		return 0;
 	}
-	if (w->off == STRING_MAX - 1) {
+	if (w->off == STRING_MAX - 1 && !(alone && path_name(w, dentry))) {
 		w->off--;
 		w->tail[STRING_MAX - 2] = '/';
 	}
