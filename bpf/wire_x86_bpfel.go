@@ -210,7 +210,8 @@ type WireEventFork struct {
 	H           WireEventHeader
 	ParentStart uint64
 	ParentTgid  uint32
-	Pad         uint32
+	MakerTgid   uint32
+	MakerStart  uint64
 }
 
 type WireEventHeader struct {

@@ -309,7 +309,8 @@ struct event_fork {
 	struct event_header h; /* of the child */
 	__u64 parent_start;
 	__u32 parent_tgid;
-	__u32 pad;
+	__u32 maker_tgid; /* of the process that the child is a copy of */
+	__u64 maker_start;
 };
 
 enum exec_flags {

@@ -42,7 +42,8 @@ static __always_inline void report_fork(struct task_struct *parent, struct task_
 		return;
 	event->parent_tgid = BPF_CORE_READ(child, real_parent, tgid);
 	event->parent_start = BPF_CORE_READ(child, real_parent, group_leader, start_boottime);
-	event->pad = 0;
+	event->maker_tgid = BPF_CORE_READ(parent, tgid);
+	event->maker_start = BPF_CORE_READ(parent, group_leader, start_boottime);
 	bpf_ringbuf_submit(event, 0);
 }
 

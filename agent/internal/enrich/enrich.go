@@ -103,6 +103,9 @@ func (e *Enricher) Handle(of event.Event) {
 	case *event.Fork:
 		i := info(&of.Header)
 		i.Parent = process.Key(of.Parent)
+		if of.Maker != of.Parent {
+			i.Maker = process.Key(of.Maker)
+		}
 		e.Processes.Fork(i)
 	case *event.Exec:
 		p := e.Processes.Exec(of.Ktime, execInfo(of))

@@ -20,7 +20,7 @@ var ErrMalformed = errors.New("malformed record")
 const (
 	headerSize = 48
 	cgroupSize = headerSize + 16 + pathSize
-	forkSize   = headerSize + 16
+	forkSize   = headerSize + 24
 	execSize   = headerSize + 32
 	exitSize   = headerSize + 8
 	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 24 + 6*rulesSize
@@ -103,7 +103,9 @@ func decodeFork(h Header, c cursor) (Event, error) {
 	if err := c.rest(forkSize - headerSize); err != nil {
 		return nil, err
 	}
-	return &Fork{Header: h, Parent: c.parent()}, nil
+	e := &Fork{Header: h, Parent: c.parent()}
+	e.Maker.Tgid, e.Maker.Start = c.u32(), c.u64()
+	return e, nil
 }
 
 func decodeExit(h Header, c cursor) (Event, error) {

@@ -110,13 +110,13 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 		H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_SEALED), Slot: 31, By: 2, Id: 32, Path: wirePath("/a/b\xff"),
 	}
 	gone := bpf.WireEventCgroup{H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_GONE), Slot: 31, Id: 32}
-	fork := bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), ParentStart: 21, ParentTgid: 22, Pad: 0xffffffff}
+	fork := bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), ParentStart: 21, ParentTgid: 22, MakerTgid: 24, MakerStart: 25}
 	exit := bpf.WireEventExit{H: wireHeader(bpf.WireEventTypeEVENT_EXIT), Code: 0x8b, Pad: 0xffffffff}
 	noText := bpf.WireExecFlagsEXEC_BINARY_TRUNCATED | bpf.WireExecFlagsEXEC_ARGS_UNREADABLE | bpf.WireExecFlagsEXEC_CWD_TRUNCATED
 	return []wellFormed{
 		{"cgroup sealed", encode(tb, sealed), &CgroupSealed{header(), 31, bpf.WireSealedBySEALED_BY_PATTERN, 32, "/a/b\xff"}},
 		{"cgroup gone", encode(tb, gone), &CgroupGone{header(), 31, 32}},
-		{"fork", encode(tb, fork), &Fork{header(), Parent{Tgid: 22, Start: 21}}},
+		{"fork", encode(tb, fork), &Fork{header(), Parent{Tgid: 22, Start: 21}, Parent{Tgid: 24, Start: 25}}},
 		{"exit", encode(tb, exit), &Exit{header(), 0x8b}},
 		{"task unsealed", encode(tb, wireHeader(bpf.WireEventTypeEVENT_TASK_UNSEALED)), &TaskUnsealed{header()}},
 		{"armed", encode(tb, wireHeader(bpf.WireEventTypeEVENT_ARMED)), &Armed{header()}},

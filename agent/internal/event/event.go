@@ -77,6 +77,8 @@ type Fork struct {
 	// Parent is the child's parent, which is not the forking process when
 	// CLONE_PARENT was used.
 	Parent Parent
+	// Maker is the forking process, of which the child is a copy.
+	Maker Parent
 }
 
 // Exec tells that a process has executed a file.

@@ -87,16 +87,19 @@ func New(o Options) *Cache {
 }
 
 // Fork takes in a new process. Of what it executes nothing needs to be told: it
-// is its parent's. That is not quite true after clone(CLONE_PARENT), where the
-// parent is not who was copied; the kernel does not tell the latter.
+// is its maker's, or its parent's where no maker is told.
 func (c *Cache) Fork(i Info) *Process {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expire(i.Key.Start)
 	parent := c.parentOf(i)
-	i.AUID, i.Binary, i.Args, i.Cwd = parent.AUID, parent.Binary, parent.Args, parent.Cwd
+	maker := parent
+	if i.Maker.Tgid != 0 {
+		maker = c.parentOf(Info{Parent: i.Maker})
+	}
+	i.AUID, i.Binary, i.Args, i.Cwd = maker.AUID, maker.Binary, maker.Args, maker.Cwd
 	const passedOn = TruncArgs | Miss | ErrorFilename | ErrorArgs | NoCwd | RootCwd | ErrorCwd
-	i.Flags = Clone | parent.Flags&passedOn
+	i.Flags = Clone | maker.Flags&passedOn
 	return c.add(i, i.Key.Start, parent).Process
 }
 

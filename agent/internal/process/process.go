@@ -23,6 +23,8 @@ type Info struct {
 	// Key is the process and Parent its real parent. A parent with the tgid 0 is
 	// the kernel.
 	Key, Parent Key
+	// Maker is the process that a fork has copied, where that is not the parent.
+	Maker Key
 	// UID is the real user id, AUID that of the login, [NoAUID] when there is
 	// none. A fork does not tell the latter: it is copied.
 	UID, AUID uint32
