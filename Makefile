@@ -78,9 +78,9 @@ demo: build ## seal two real runc containers and kill a forbidden act in one of 
 	@.tools/need demo
 	@bin/boltseal demo
 
-bench: ## measure the seal path, the hook and a site, each beside its baseline
+bench: ## measure the seal path, the hook, a site and the stream of events, each beside its baseline
 	@.tools/need bench
-	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 30m ./test/bench ./agent/internal/engine ./agent/internal/control ./agent/internal/seal
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 30m ./test/bench ./agent/internal/engine ./agent/internal/control ./agent/internal/seal ./agent/internal/reader ./agent/internal/daemon
 
 install: build ## install the binaries below DESTDIR/PREFIX (/usr/local)
 	install -d '$(DESTDIR)$(PREFIX)/bin'
