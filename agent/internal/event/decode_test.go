@@ -205,6 +205,30 @@ func TestDecodeRefusesOtherLengths(t *testing.T) {
 	}
 }
 
+// TestDecoderForgets: what an event has is its own, whatever came before it.
+func TestDecoderForgets(t *testing.T) {
+	t.Parallel()
+	var d Decoder
+	all := wellFormedRecords(t)
+	for _, before := range all {
+		for _, r := range all {
+			if _, err := d.Decode(before.record); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Decode(before.record[:len(before.record)-1]); err == nil {
+				t.Fatalf("%s: no error for a part of it", before.name)
+			}
+			got, err := d.Decode(r.record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(r.want, got); diff != "" {
+				t.Fatalf("%s after %s: want -, got +:\n%s", r.name, before.name, diff)
+			}
+		}
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	endless := bpf.WireEventCgroup{H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_SEALED), Path: wirePath(strings.Repeat("x", 512))}
@@ -318,8 +342,9 @@ func BenchmarkDecode(b *testing.B) {
 		}
 		b.Run(strings.ReplaceAll(r.name, " ", "_"), func(b *testing.B) {
 			b.ReportAllocs()
+			var d Decoder
 			for b.Loop() {
-				if _, err := Decode(r.record); err != nil {
+				if _, err := d.Decode(r.record); err != nil {
 					b.Fatal(err)
 				}
 			}
