@@ -67,9 +67,10 @@ lab-kernel: ## build the lab's kernel with error injection into the cache (20 mi
 	@.tools/need lab-kernel
 	@$(GO) run ./test/lab/cmd/lab kernel
 
-test-long: ## a million pairs through both evaluators, long tests on every kernel, then each fuzz target for FUZZTIME (10m)
+test-long: ## a million pairs through both evaluators, 10,000 programs of processes, long tests on every kernel, then each fuzz target for FUZZTIME (10m)
 	@.tools/need test-long
 	$(GO) test ./agent/internal/engine -run Alike -boltseal.pairs=1000000 -timeout 1h
+	$(GO) test -count=1 ./test/truth -boltseal.programs=10000 -timeout 2h
 	@$(GO) run ./test/lab/cmd/lab test --long
 	@.tools/fuzz $(FUZZTIME)
 
@@ -77,9 +78,9 @@ demo: build ## seal two real runc containers and kill a forbidden act in one of 
 	@.tools/need demo
 	@bin/boltseal demo
 
-bench: ## measure the seal path, the hook and a site, each beside its baseline
+bench: ## measure the seal path, the hook, a site and the stream of events, each beside its baseline
 	@.tools/need bench
-	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 30m ./test/bench ./agent/internal/engine ./agent/internal/control ./agent/internal/seal
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -timeout 30m ./test/bench ./agent/internal/engine ./agent/internal/control ./agent/internal/seal ./agent/internal/reader ./agent/internal/daemon
 
 install: build ## install the binaries below DESTDIR/PREFIX (/usr/local)
 	install -d '$(DESTDIR)$(PREFIX)/bin'

@@ -218,7 +218,8 @@ type WireEventFork struct {
 	ParentTgid  uint32
 	Nspid       uint32
 	Tree        uint32
-	Pad         uint32
+	MakerTgid   uint32
+	MakerStart  uint64
 	State       WireProcessState
 }
 

@@ -327,7 +327,8 @@ struct event_fork {
 	__u32 parent_tgid;
 	__u32 nspid; /* tgid in the pid namespace that the child was born into */
 	__u32 tree;  /* enum init_tree */
-	__u32 pad;
+	__u32 maker_tgid; /* of the process that the child is a copy of */
+	__u64 maker_start;
 	struct process_state state; /* zero unless the agent asks for it */
 };
 

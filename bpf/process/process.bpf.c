@@ -79,7 +79,7 @@ static __always_inline void follow_fork(struct task_struct *parent, struct task_
 		return;
 	if (keeps_origins())
 		origin_keep(child);
-	report_fork(child, slot, init.tree);
+	report_fork(parent, child, slot, init.tree);
 }
 
 SEC("tp_btf/sched_process_fork")

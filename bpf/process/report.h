@@ -11,7 +11,7 @@
 const volatile __u32 tells_environment = 0; /* of execs */
 const volatile __u32 tells_fork_state = 0;  /* credentials and namespaces; execs tell theirs always */
 
-static __always_inline void report_fork(struct task_struct *child, __u32 slot, __u32 tree)
+static __always_inline void report_fork(struct task_struct *parent, struct task_struct *child, __u32 slot, __u32 tree)
 {
 	struct event_fork *event;
 
@@ -22,7 +22,8 @@ static __always_inline void report_fork(struct task_struct *child, __u32 slot, _
 	event->parent_start = BPF_CORE_READ(child, real_parent, group_leader, start_boottime);
 	event->nspid = task_namespace_pid(child);
 	event->tree = tree;
-	event->pad = 0;
+	event->maker_tgid = BPF_CORE_READ(parent, tgid);
+	event->maker_start = BPF_CORE_READ(parent, group_leader, start_boottime);
 	if (tells_fork_state)
 		read_process_state(&event->state, child);
 	else

@@ -20,8 +20,10 @@ import (
 // siteArgs are a rule's arguments. One that could not be read keeps its place.
 func (e *Enricher) siteArgs(of *event.Site, args []Arg) []*tetragon.KprobeArgument {
 	messages := make([]*tetragon.KprobeArgument, len(args))
+	memory := make([]tetragon.KprobeArgument, len(args)) // of all, at once
 	for i, a := range args {
-		messages[i] = &tetragon.KprobeArgument{Label: a.Label}
+		messages[i] = &memory[i]
+		messages[i].Label = a.Label
 		switch {
 		case a.Type == policy.ArgNop:
 		case !a.Type.Word():

@@ -187,8 +187,10 @@ func info(h *event.Header) process.Info {
 
 func forkInfo(of *event.Fork) process.Info {
 	i := info(&of.Header)
-	i.Parent = process.Key(of.Parent)
-	i.NSPid = of.NSPid
+	i.Parent, i.NSPid = process.Key(of.Parent), of.NSPid
+	if of.Maker != of.Parent {
+		i.Maker = process.Key(of.Maker)
+	}
 	i.Tree, i.State = tree(of.Tree), state(of.State)
 	return i
 }

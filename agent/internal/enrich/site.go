@@ -97,45 +97,93 @@ func (e *Enricher) rule(key ruleKey) *Rule {
 	return &r
 }
 
+// match is a rule that has matched, and what its message has of the event.
+type match struct {
+	*Rule
+	family
+	args, data []*tetragon.KprobeArgument
+	action     tetragon.KprobeAction
+}
+
 func (e *Enricher) publishSite(of *event.Site, p *process.Process) {
+	var m match
 	traces := traces{stacks: e.Stacks, of: of}
 	for bit := range of.Posted.All() {
 		if of.Silent.Has(bit) {
 			continue
 		}
-		r := e.rule(ruleKey{of.Site, of.Version, bit})
-		if r == nil {
+		if m.Rule = e.rule(ruleKey{of.Site, of.Version, bit}); m.Rule == nil {
 			e.unresolved.Add(1)
 			continue
 		}
-		f, response := e.family(p, &of.Header, sectionKind(r.Section)), &tetragon.GetEventsResponse{}
-		all, did := e.siteArgs(of, r.Args), action(r, of.Signalled.Has(bit), of.Overridden.Has(bit), of.Notified.Has(bit))
-		args, data := all[:len(all)-r.Data], all[len(all)-r.Data:]
-		switch r.Section {
+		m.family = e.family(p, &of.Header, sectionKind(m.Section))
+		all := e.siteArgs(of, m.Args)
+		m.args, m.data = all[:len(all)-m.Data], all[len(all)-m.Data:]
+		m.action = action(m.Rule, of.Signalled.Has(bit), of.Overridden.Has(bit), of.Notified.Has(bit))
+		switch m.Section {
 		case policy.LSMHooks:
-			lsm := &tetragon.ProcessLsm{
-				Process: f.process, Parent: f.parent, Ancestors: f.ancestors, FunctionName: r.Function, Args: args,
-				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
-			}
-			if r.FileHash {
+			response, lsm := m.lsm()
+			if m.FileHash {
 				lsm.ImaHash = fileHash(&of.FileHash)
 			}
-			response.Event = &tetragon.GetEventsResponse_ProcessLsm{ProcessLsm: lsm}
+			e.publish(&of.Header, response)
 		case policy.Kprobes, policy.Fentries:
-			response.Event = &tetragon.GetEventsResponse_ProcessKprobe{ProcessKprobe: &tetragon.ProcessKprobe{
-				Process: f.process, Parent: f.parent, Ancestors: f.ancestors, FunctionName: r.Function, Args: args, Data: data,
-				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
-				KernelStackTrace: traces.kernelOf(r), UserStackTrace: traces.userOf(r),
-				Return: e.returned(of, r), ReturnAction: returnAction(of, r, bit),
-			}}
+			response, kprobe := m.kprobe()
+			kprobe.KernelStackTrace, kprobe.UserStackTrace = traces.kernelOf(m.Rule), traces.userOf(m.Rule)
+			kprobe.Return, kprobe.ReturnAction = e.returned(of, m.Rule), returnAction(of, m.Rule, bit)
+			e.publish(&of.Header, response)
 		default:
-			response.Event = &tetragon.GetEventsResponse_ProcessTracepoint{ProcessTracepoint: &tetragon.ProcessTracepoint{
-				Process: f.process, Parent: f.parent, Ancestors: f.ancestors, Subsys: r.Subsys, Event: r.Event, Args: args,
-				PolicyName: r.PolicyName, Action: did, Message: r.Message, Tags: r.Tags,
-			}}
+			e.publish(&of.Header, m.tracepoint())
 		}
-		e.publish(&of.Header, response)
 	}
+}
+
+// Each message is one piece of memory with what it always has: there are many, and the
+// memory is most of what they cost.
+
+func (m *match) lsm() (*tetragon.GetEventsResponse, *tetragon.ProcessLsm) {
+	all := &struct {
+		response tetragon.GetEventsResponse
+		event    tetragon.GetEventsResponse_ProcessLsm
+		lsm      tetragon.ProcessLsm
+	}{
+		lsm: tetragon.ProcessLsm{
+			Process: m.process, Parent: m.parent, Ancestors: m.ancestors, FunctionName: m.Function, Args: m.args,
+			PolicyName: m.PolicyName, Action: m.action, Message: m.Message, Tags: m.Tags,
+		},
+	}
+	all.event.ProcessLsm, all.response.Event = &all.lsm, &all.event
+	return &all.response, &all.lsm
+}
+
+func (m *match) kprobe() (*tetragon.GetEventsResponse, *tetragon.ProcessKprobe) {
+	all := &struct {
+		response tetragon.GetEventsResponse
+		event    tetragon.GetEventsResponse_ProcessKprobe
+		kprobe   tetragon.ProcessKprobe
+	}{
+		kprobe: tetragon.ProcessKprobe{
+			Process: m.process, Parent: m.parent, Ancestors: m.ancestors, FunctionName: m.Function, Args: m.args, Data: m.data,
+			PolicyName: m.PolicyName, Action: m.action, Message: m.Message, Tags: m.Tags,
+		},
+	}
+	all.event.ProcessKprobe, all.response.Event = &all.kprobe, &all.event
+	return &all.response, &all.kprobe
+}
+
+func (m *match) tracepoint() *tetragon.GetEventsResponse {
+	all := &struct {
+		response   tetragon.GetEventsResponse
+		event      tetragon.GetEventsResponse_ProcessTracepoint
+		tracepoint tetragon.ProcessTracepoint
+	}{
+		tracepoint: tetragon.ProcessTracepoint{
+			Process: m.process, Parent: m.parent, Ancestors: m.ancestors, Subsys: m.Subsys, Event: m.Event, Args: m.args,
+			PolicyName: m.PolicyName, Action: m.action, Message: m.Message, Tags: m.Tags,
+		},
+	}
+	all.event.ProcessTracepoint, all.response.Event = &all.tracepoint, &all.event
+	return &all.response
 }
 
 // action is what was done: a rule that signals or denies only posts while its

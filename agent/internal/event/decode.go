@@ -20,7 +20,7 @@ var ErrMalformed = errors.New("malformed record")
 const (
 	headerSize = 48
 	cgroupSize = headerSize + 16 + pathSize
-	forkSize   = headerSize + 24 + stateSize
+	forkSize   = headerSize + 32 + stateSize
 	execSize   = headerSize + 64 + stateSize
 	exitSize   = headerSize + 8
 	siteSize   = headerSize + 8 + 8*int(bpf.WireLimitsREADS_MAX) + 8*int(bpf.WireLimitsSTRINGS_MAX) + 24 + 6*rulesSize
@@ -31,9 +31,19 @@ const (
 	rulesSize = 8 * int(bpf.WireLimitsRULE_WORDS)
 )
 
-// Decode decodes one record. The value shares no memory with it. Errors wrap
-// ErrMalformed and say what is wrong.
-func Decode(record []byte) (Event, error) {
+// Decode decodes one record, as a new Decoder does.
+func Decode(record []byte) (Event, error) { return new(Decoder).Decode(record) }
+
+// Decoder decodes one record after the other.
+type Decoder struct {
+	// site is large, and there are more of it than of all others.
+	site Site
+}
+
+// Decode decodes one record. The value shares no memory with it; a *Site, but not its
+// strings and stacks, is overwritten by the next one. Errors wrap ErrMalformed and say
+// what is wrong.
+func (d *Decoder) Decode(record []byte) (Event, error) {
 	if len(record) < headerSize {
 		return nil, fmt.Errorf("%w: %d bytes are shorter than a header", ErrMalformed, len(record))
 	}
@@ -43,14 +53,14 @@ func Decode(record []byte) (Event, error) {
 	if size := c.u32(); uint64(size) != uint64(len(record)) {
 		return nil, fmt.Errorf("%w: type %d: %d bytes, header says %d", ErrMalformed, kind, len(record), size)
 	}
-	e, err := decodeBody(kind, c.header(), c)
+	e, err := d.body(kind, c.header(), c)
 	if err != nil {
 		return nil, fmt.Errorf("%w: type %d: %w", ErrMalformed, kind, err)
 	}
 	return e, nil
 }
 
-func decodeBody(kind bpf.WireEventType, h Header, c cursor) (Event, error) {
+func (d *Decoder) body(kind bpf.WireEventType, h Header, c cursor) (Event, error) {
 	switch kind {
 	case bpf.WireEventTypeEVENT_CGROUP_SEALED:
 		return decodeSealed(h, c)
@@ -63,7 +73,7 @@ func decodeBody(kind bpf.WireEventType, h Header, c cursor) (Event, error) {
 	case bpf.WireEventTypeEVENT_EXIT:
 		return decodeExit(h, c)
 	case bpf.WireEventTypeEVENT_SITE:
-		return decodeSite(h, c)
+		return d.decodeSite(h, c)
 	case bpf.WireEventTypeEVENT_DATA:
 		return decodeData(h, c)
 	case bpf.WireEventTypeEVENT_TASK_UNSEALED:
@@ -109,7 +119,7 @@ func decodeFork(h Header, c cursor) (Event, error) {
 	if e.Tree, err = c.tree(); err != nil {
 		return nil, err
 	}
-	c.skip(4)
+	e.Maker.Tgid, e.Maker.Start = c.u32(), c.u64()
 	e.State = c.state()
 	return e, nil
 }
@@ -155,14 +165,13 @@ func Split(text string) []string {
 	return strings.Split(strings.TrimSuffix(text, "\x00"), "\x00")
 }
 
-func decodeSite(h Header, c cursor) (Event, error) {
+func (d *Decoder) decodeSite(h Header, c cursor) (Event, error) {
 	if len(c.bytes) < siteSize-headerSize {
 		return nil, c.rest(siteSize - headerSize)
 	}
-	e := &Site{Header: h, Site: c.u32(), Version: c.u32()}
-	for i := range e.Regs {
-		e.Regs[i] = c.u64()
-	}
+	e := &d.site
+	*e = Site{Header: h, Site: c.u32(), Version: c.u32()}
+	c.words(e.Regs[:])
 	var lengths [len(e.Strings)]int
 	sum := 0
 	for i := range e.Strings {
@@ -190,12 +199,11 @@ func decodeSite(h Header, c cursor) (Event, error) {
 	e.AtExit = c.u16() != 0
 	e.Returned = c.u16() != 0
 	e.Data = c.u64()
-	c.rules(&e.Posted)
-	c.rules(&e.Signalled)
-	c.rules(&e.Overridden)
-	c.rules(&e.Notified)
-	c.rules(&e.Silent)
-	c.rules(&e.ReturnSignalled)
+	for _, bits := range [...]*RuleBits{
+		&e.Posted, &e.Signalled, &e.Overridden, &e.Notified, &e.Silent, &e.ReturnSignalled,
+	} {
+		c.words(bits[:])
+	}
 	hash := e.FileHash.Bytes[:0]
 	if e.FileHash.Algorithm != 0 {
 		hash = e.FileHash.Bytes[:]
@@ -313,8 +321,11 @@ func (c *cursor) stack(bytes int) (addresses []uint64) {
 	return addresses
 }
 
-func (c *cursor) rules(b *RuleBits) {
-	for i := range b {
-		b[i] = c.u64()
+// words fills to.
+func (c *cursor) words(to []uint64) {
+	from := c.bytes[:8*len(to)]
+	for i := range to {
+		to[i] = binary.LittleEndian.Uint64(from[8*i:])
 	}
+	c.skip(8 * len(to))
 }

@@ -141,13 +141,13 @@ func wellFormedRecords(tb testing.TB) []wellFormed {
 		H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_SEALED), Slot: 31, By: 2, Id: 32, Path: wirePath("/a/b\xff"),
 	}
 	gone := bpf.WireEventCgroup{H: wireHeader(bpf.WireEventTypeEVENT_CGROUP_GONE), Slot: 31, Id: 32}
-	fork := bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), ParentStart: 21, ParentTgid: 22, Nspid: 0xfffffffe, Tree: 1, Pad: 0xffffffff, State: wireState()}
+	fork := bpf.WireEventFork{H: wireHeader(bpf.WireEventTypeEVENT_FORK), ParentStart: 21, ParentTgid: 22, Nspid: 0xfffffffe, Tree: 1, MakerTgid: 24, MakerStart: 25, State: wireState()}
 	exit := bpf.WireEventExit{H: wireHeader(bpf.WireEventTypeEVENT_EXIT), Code: 0x8b, Pad: 0xffffffff}
 	noText := bpf.WireExecFlagsEXEC_BINARY_TRUNCATED | bpf.WireExecFlagsEXEC_ARGS_UNREADABLE | bpf.WireExecFlagsEXEC_CWD_TRUNCATED
 	return []wellFormed{
 		{"cgroup sealed", encode(tb, sealed), &CgroupSealed{header(), 31, bpf.WireSealedBySEALED_BY_PATTERN, 32, "/a/b\xff"}},
 		{"cgroup gone", encode(tb, gone), &CgroupGone{header(), 31, 32}},
-		{"fork", encode(tb, fork), &Fork{header(), Parent{Tgid: 22, Start: 21}, 0xfffffffe, bpf.WireInitTreeINIT_TREE_IN, state()}},
+		{"fork", encode(tb, fork), &Fork{header(), Parent{Tgid: 22, Start: 21}, Parent{Tgid: 24, Start: 25}, 0xfffffffe, bpf.WireInitTreeINIT_TREE_IN, state()}},
 		{"exit", encode(tb, exit), &Exit{header(), 0x8b}},
 		{"task unsealed", encode(tb, wireHeader(bpf.WireEventTypeEVENT_TASK_UNSEALED)), &TaskUnsealed{header()}},
 		{"armed", encode(tb, wireHeader(bpf.WireEventTypeEVENT_ARMED)), &Armed{header()}},
@@ -235,6 +235,30 @@ func TestDecodeRefusesOtherLengths(t *testing.T) {
 			binary.LittleEndian.PutUint32(record[4:], uint32(n))
 			if _, err := Decode(record); !errors.Is(err, ErrMalformed) {
 				t.Errorf("%s of %d bytes, not %d, and saying so: error %v", test.name, n, len(test.record), err)
+			}
+		}
+	}
+}
+
+// TestDecoderForgets: what an event has is its own, whatever came before it.
+func TestDecoderForgets(t *testing.T) {
+	t.Parallel()
+	var d Decoder
+	all := wellFormedRecords(t)
+	for _, before := range all {
+		for _, r := range all {
+			if _, err := d.Decode(before.record); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.Decode(before.record[:len(before.record)-1]); err == nil {
+				t.Fatalf("%s: no error for a part of it", before.name)
+			}
+			got, err := d.Decode(r.record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(r.want, got); diff != "" {
+				t.Fatalf("%s after %s: want -, got +:\n%s", r.name, before.name, diff)
 			}
 		}
 	}
@@ -356,8 +380,9 @@ func BenchmarkDecode(b *testing.B) {
 		}
 		b.Run(strings.ReplaceAll(r.name, " ", "_"), func(b *testing.B) {
 			b.ReportAllocs()
+			var d Decoder
 			for b.Loop() {
-				if _, err := Decode(r.record); err != nil {
+				if _, err := d.Decode(r.record); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -77,6 +77,8 @@ type Fork struct {
 	// Parent is the child's parent, which is not the forking process when
 	// CLONE_PARENT was used.
 	Parent Parent
+	// Maker is the forking process, of which the child is a copy.
+	Maker Parent
 	// NSPid is the child's process id in its own pid namespace, the innermost one.
 	NSPid uint32
 	// Tree tells whether the child descends from its container's first process.

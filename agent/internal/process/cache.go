@@ -78,14 +78,17 @@ func New(o Options) *Cache {
 }
 
 // Fork takes in a new process. Of what it executes nothing needs to be told: it
-// is its parent's. That is not quite true after clone(CLONE_PARENT), where the
-// parent is not who was copied; the kernel does not tell the latter.
+// is its maker's, or its parent's where no maker is told.
 func (c *Cache) Fork(i Info) *Process {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expire(i.Key.Start)
 	parent := c.parentOf(i)
-	i.inherit(&parent.Info)
+	maker := parent
+	if i.Maker.Tgid != 0 {
+		maker = c.parentOf(Info{Parent: i.Maker})
+	}
+	i.inherit(&maker.Info)
 	return c.add(i, i.Key.Start, parent).Process
 }
 

@@ -75,6 +75,20 @@ func TestForkCopiesItsParent(t *testing.T) {
 	}
 }
 
+func TestForkCopiesWhoMadeIt(t *testing.T) {
+	t.Parallel()
+	c, shell := withShell(Options{})
+	c.Fork(Info{Key: childKey, Parent: shellKey})
+	c.Exec(201*second, Info{Key: childKey, Parent: shellKey, Binary: "/bin/maker", Args: []string{"maker"}, Cwd: "/", Flags: TruncArgs})
+	sibling := c.Fork(Info{Key: Key{Tgid: 201, Start: 202 * second}, Parent: shellKey, Maker: childKey})
+	if sibling.ParentExecID != shell.ExecID {
+		t.Errorf("parent %s, want %s", sibling.ParentExecID, shell.ExecID)
+	}
+	if sibling.Binary != "/bin/maker" || len(sibling.Args) != 1 || sibling.Cwd != "/" || sibling.Flags != Clone|TruncArgs|RootCwd {
+		t.Errorf("not a copy of its maker: %+v", sibling.Info)
+	}
+}
+
 func TestForkPassesOnWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	c, _ := withShell(Options{})

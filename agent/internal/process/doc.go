@@ -5,8 +5,8 @@
 // those that ran before.
 //
 // A [Process] is one process between two execs: an immutable value with an exec
-// id of its own. A fork makes a new one that is a copy of its parent's with the
-// flag clone; an exec replaces the value of the same process; an exit ends it.
+// id of its own. A fork makes a new one that is a copy of its maker's with the
+// flag clone, which after clone(CLONE_PARENT) is not its parent; an exec replaces the value of the same process; an exit ends it.
 //
 // The exec id is the base64 form of "node:time:pid", where time is that of the
 // exec, in ns since boot, or that of the start for a process that has only been

@@ -25,6 +25,8 @@ type Info struct {
 	// Key is the process and Parent its real parent. A parent with the tgid 0 is
 	// the kernel.
 	Key, Parent Key
+	// Maker is the process that a fork has copied, where that is not the parent.
+	Maker Key
 	// UID is the real user id, AUID that of the login, [NoAUID] when there is
 	// none. A fork does not tell the latter: it is copied.
 	UID, AUID uint32
@@ -201,11 +203,11 @@ func (p *Process) bytes() int {
 // stringBytes is what a string takes beside its characters.
 const stringBytes = 16
 
-// inherit takes over what a process that has executed nothing has of its parent.
-func (i *Info) inherit(parent *Info) {
-	i.AUID, i.Binary, i.Args, i.Cwd, i.Env = parent.AUID, parent.Binary, parent.Args, parent.Cwd, parent.Env
+// inherit takes over what a process that has executed nothing has of who forked it.
+func (i *Info) inherit(maker *Info) {
+	i.AUID, i.Binary, i.Args, i.Cwd, i.Env = maker.AUID, maker.Binary, maker.Args, maker.Cwd, maker.Env
 	const passedOn = ErrorEnvs | TruncArgs | Miss | ErrorFilename | ErrorArgs | NoCwd | RootCwd | ErrorCwd | ErrorPathCwd | DataArgs
-	i.Flags |= Clone | parent.Flags&passedOn
+	i.Flags |= Clone | maker.Flags&passedOn
 }
 
 // keptBytes is about how much memory the arguments of one process may take, and its

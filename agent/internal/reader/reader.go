@@ -39,12 +39,13 @@ func Open(events *ebpf.Map, log *slog.Logger) (*Reader, error) {
 }
 
 // Run calls handle with each event until the context ends or the reader is
-// closed. A record that cannot be decoded is logged and counted: it is a fault
+// closed. An event is handle's until it returns. A record that cannot be decoded is logged and counted: it is a fault
 // of the programs, and the next one may be whole.
 func (r *Reader) Run(ctx context.Context, handle func(event.Event)) error {
 	stop := context.AfterFunc(ctx, func() { _ = r.Close() })
 	defer stop()
 	var record ringbuf.Record
+	var decoder event.Decoder
 	for {
 		err := r.ring.ReadInto(&record)
 		if errors.Is(err, ringbuf.ErrClosed) {
@@ -53,7 +54,7 @@ func (r *Reader) Run(ctx context.Context, handle func(event.Event)) error {
 		if err != nil {
 			return fmt.Errorf("read event ring: %w", err)
 		}
-		e, err := event.Decode(record.RawSample)
+		e, err := decoder.Decode(record.RawSample)
 		if err != nil {
 			r.bad.Add(1)
 			r.log.Error("decode event", "error", err, "bytes", len(record.RawSample))

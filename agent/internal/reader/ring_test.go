@@ -9,63 +9,24 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/boltseal/boltseal/agent/internal/event"
 	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/kernelring"
 )
 
-// kernelRing is a ring in the kernel and a program that copies the packet that it
-// is run with into it.
-func kernelRing(tb testing.TB, recordSize int) (*ebpf.Map, *ebpf.Program) {
+// kernelRing is a ring in the kernel that a program fills with a record.
+func kernelRing(tb testing.TB, record []byte) *kernelring.Ring {
 	tb.Helper()
 	testenv.Require(tb, testenv.Root(), testenv.BPF())
-	if err := rlimit.RemoveMemlock(); err != nil {
-		tb.Fatal(err)
-	}
-	ring, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.RingBuf, MaxEntries: 1 << 20})
-	if err != nil {
-		tb.Fatalf("make ring: %v", err)
-	}
-	tb.Cleanup(func() { _ = ring.Close() })
-	at := int32(-(recordSize + 7) / 8 * 8)
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SocketFilter, License: "GPL", Instructions: asm.Instructions{
-		asm.Mov.Imm(asm.R2, 0),
-		asm.Mov.Reg(asm.R3, asm.RFP),
-		asm.Add.Imm(asm.R3, at),
-		asm.Mov.Imm(asm.R4, int32(recordSize)),
-		asm.FnSkbLoadBytes.Call(),
-		asm.JNE.Imm(asm.R0, 0, "out"),
-		asm.LoadMapPtr(asm.R1, ring.FD()),
-		asm.Mov.Reg(asm.R2, asm.RFP),
-		asm.Add.Imm(asm.R2, at),
-		asm.Mov.Imm(asm.R3, int32(recordSize)),
-		asm.Mov.Imm(asm.R4, 0),
-		asm.FnRingbufOutput.Call(),
-		asm.Return().WithSymbol("out"),
-	}})
-	if err != nil {
-		tb.Fatalf("load program: %v", err)
-	}
-	tb.Cleanup(func() { _ = prog.Close() })
-	return ring, prog
-}
-
-// send has the kernel put a record into the ring a number of times.
-func send(tb testing.TB, prog *ebpf.Program, record []byte, times uint32) {
-	tb.Helper()
-	const ethernetHeader = 14 // which socket filters do not see
-	if code, err := prog.Run(&ebpf.RunOptions{Data: append(make([]byte, ethernetHeader), record...), Repeat: times}); err != nil || code != 0 {
-		tb.Fatalf("run program: %d, %v", int32(code), err)
-	}
+	return kernelring.New(tb, 1<<20, record)
 }
 
 func TestRunReadsTheKernelsRing(t *testing.T) {
 	t.Parallel()
 	record := exit(t, 7)
-	ring, prog := kernelRing(t, len(record))
-	r, err := Open(ring, slog.New(slog.DiscardHandler))
+	kernel := kernelRing(t, record)
+	r, err := Open(kernel.Events, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +34,7 @@ func TestRunReadsTheKernelsRing(t *testing.T) {
 	defer cancel()
 	const total = 100_000 // several times around the ring
 	seen, bad := 0, 0
-	batch := func() { send(t, prog, record, 1000) }
+	batch := func() { kernel.Put(t, 1000) }
 	batch()
 	err = r.Run(ctx, func(e event.Event) {
 		if x, ok := e.(*event.Exit); !ok || x.Tgid != 7 {
@@ -92,8 +53,8 @@ func TestRunReadsTheKernelsRing(t *testing.T) {
 
 func TestCloseEndsRun(t *testing.T) {
 	t.Parallel()
-	ring, _ := kernelRing(t, 8)
-	r, err := Open(ring, slog.New(slog.DiscardHandler))
+	kernel := kernelRing(t, make([]byte, 8))
+	r, err := Open(kernel.Events, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,8 +94,8 @@ func TestOpenRefusesOtherMaps(t *testing.T) {
 // the time that the kernel takes to write it.
 func BenchmarkKernelsRing(b *testing.B) {
 	record := exit(b, 7)
-	ring, prog := kernelRing(b, len(record))
-	r, err := Open(ring, slog.New(slog.DiscardHandler))
+	kernel := kernelRing(b, record)
+	r, err := Open(kernel.Events, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -142,12 +103,12 @@ func BenchmarkKernelsRing(b *testing.B) {
 	const batch = 1000
 	seen := 0
 	b.ResetTimer()
-	send(b, prog, record, batch)
+	kernel.Put(b, batch)
 	err = r.Run(ctx, func(event.Event) {
 		if seen++; seen >= b.N {
 			cancel()
 		} else if seen%batch == 0 {
-			send(b, prog, record, batch)
+			kernel.Put(b, batch)
 		}
 	})
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 func TestUse(t *testing.T) {
 	t.Parallel()
 	record := exit(t, 7)
-	ring, prog := kernelRing(t, len(record))
-	u, err := OpenUse(ring)
+	kernel := kernelRing(t, record)
+	u, err := OpenUse(kernel.Events)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestUse(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r, err := ringbuf.NewReader(ring)
+	r, err := ringbuf.NewReader(kernel.Events)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestUse(t *testing.T) {
 		}
 	}
 	check(0)
-	send(t, prog, record, 3)
+	kernel.Put(t, 3)
 	check(3)
 	if _, err := r.Read(); err != nil {
 		t.Fatal(err)
