@@ -154,7 +154,10 @@ func (c *checker) exec(l *life, e *execution, t *told, first bool) {
 	for _, f := range []struct {
 		word string
 		on   bool
-	}{{"truncArgs", cut}, {"rootcwd", string(e.spec.Cwd) == "/"}, {"clone", first}} {
+	}{
+		{"truncArgs", cut}, {"rootcwd", string(e.spec.Cwd) == "/"}, {"clone", first},
+		{"dataArgs", sizeOf(e.spec.Argv) >= page}, {"inInitTree", p.GetInInitTree().GetValue()},
+	} {
 		if f.on {
 			flags = append(flags, f.word)
 		}
@@ -164,21 +167,28 @@ func (c *checker) exec(l *life, e *execution, t *told, first bool) {
 	c.parentAt(l, t, []*script.Record{e.try, e.done}, e.try.Time, until)
 }
 
-// arguments compares arguments and tells whether they were cut, which those may be
-// that are longer than a page.
-func (c *checker) arguments(l *life, argv [][]byte, t *told) (cut bool) {
-	size := 0
+// page is more than the record of an exec has of arguments.
+const page = 4096
+
+// sizeOf is how many bytes arguments take in a process.
+func sizeOf(argv [][]byte) (size int) {
 	for _, a := range argv {
 		size += len(a) + 1
 	}
+	return size
+}
+
+// arguments compares arguments and tells whether they were cut, which those may be
+// that are longer than a page.
+func (c *checker) arguments(l *life, argv [][]byte, t *told) (cut bool) {
+	size := sizeOf(argv)
 	want, got := written(argv[min(1, len(argv)):]), t.process.GetArguments()
-	if cut = slices.Contains(strings.Fields(t.process.GetFlags()), "truncArgs"); !cut {
+	if cut = has(t.process, "truncArgs"); !cut {
 		if got != want {
 			c.differs(l, "its arguments are %.300q (%d bytes), not %.300q: %s", want, len(want), got, t)
 		}
 		return false
 	}
-	const page = 4096
 	all := bytes.Join(argv, []byte{0})
 	// Of the last one a part is there, which can need no quotes, or end within a character.
 	begins := func(n int) bool { return written(bytes.Split(all[:n], []byte{0})[1:]) == got }
@@ -233,10 +243,42 @@ func (c *checker) equal(l *life, t *told, what string, got, want any) {
 	}
 }
 
+// remembered is the process of an exec as another event tells of it: its uses are those
+// of then, and of long arguments the exec alone has all.
+func remembered(p, as *tetragon.Process) *tetragon.Process {
+	m := proto.Clone(p).(*tetragon.Process)
+	m.Refcnt = as.GetRefcnt()
+	// The last one can be cut where it is quoted; short ones take more memory than they are long.
+	kept := strings.TrimSuffix(as.GetArguments(), `"`)
+	if has(p, "dataArgs") && has(as, "truncArgs") && len(kept) >= page/8 && strings.HasPrefix(p.GetArguments(), kept) {
+		m.Arguments = as.GetArguments()
+		if !has(p, "truncArgs") {
+			m.Flags = strings.Replace(p.GetFlags(), "execve", "execve truncArgs", 1)
+		}
+	}
+	return m
+}
+
+// has tells whether a word is among the flags of a process.
+func has(p *tetragon.Process, word string) bool {
+	return slices.Contains(strings.Fields(p.GetFlags()), word)
+}
+
+// words are the flags of a process but some, in the order of their letters but for clone,
+// which is the last.
+func words(p *tetragon.Process, but ...string) string {
+	all := slices.DeleteFunc(strings.Fields(p.GetFlags()), func(word string) bool { return slices.Contains(but, word) })
+	slices.Sort(all)
+	if i := slices.Index(all, "clone"); i >= 0 {
+		all = append(slices.Delete(all, i, i+1), "clone")
+	}
+	return strings.TrimSpace(strings.Join(all, " "))
+}
+
 // same compares two messages of one process. The wall clock can be adjusted between them,
 // and with it the start that it is told to have had.
 func (c *checker) same(l *life, t *told, what string, got, want *tetragon.Process) {
-	want = proto.Clone(want).(*tetragon.Process)
+	want = remembered(want, got)
 	if moved := got.GetStartTime().AsTime().Sub(want.GetStartTime().AsTime()).Abs(); moved < time.Second {
 		want.StartTime = got.GetStartTime()
 	}
@@ -292,15 +334,9 @@ func (c *checker) forked(l *life, t *told) {
 	if source := c.source(l.maker, l.makerImage); source != nil {
 		of := source.process
 		c.equal(l, t, "binary, which is its maker's,", p.GetBinary(), of.GetBinary())
-		c.equal(l, t, "arguments, which are its maker's,", p.GetArguments(), of.GetArguments())
+		c.equal(l, t, "arguments, which are its maker's,", p.GetArguments(), remembered(of, p).GetArguments())
 		c.equal(l, t, "directory, which is its maker's,", p.GetCwd(), of.GetCwd())
-		var flags []string
-		for _, word := range strings.Fields(of.GetFlags()) {
-			if word != "execve" && word != "clone" {
-				flags = append(flags, word)
-			}
-		}
-		c.equal(l, t, "flags", p.GetFlags(), strings.Join(append(flags, "clone"), " "))
+		c.equal(l, t, "flags", words(p, "inInitTree"), strings.TrimSpace(words(remembered(of, p), "inInitTree", "execve", "clone")+" clone"))
 	}
 	until := l.until
 	if l.begun != nil {
