@@ -146,7 +146,7 @@ func (c *checker) parentMessage(l *life, t *told, of *life, id string) {
 		c.same(l, t, "parent", t.parent, want)
 	} else if source := c.source(of, 0); source != nil {
 		c.equal(l, t, "binary of the parent", t.parent.GetBinary(), source.process.GetBinary())
-		c.equal(l, t, "arguments of the parent", t.parent.GetArguments(), source.process.GetArguments())
+		c.equal(l, t, "arguments of the parent", t.parent.GetArguments(), remembered(source.process, t.parent).GetArguments())
 	}
 	c.equal(l, t, "container of the parent", t.parent.GetPod().GetContainer().GetId(), of.container)
 }
