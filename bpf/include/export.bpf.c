@@ -35,6 +35,7 @@ EXPORT_TYPE(enum, event_type);
 EXPORT_TYPE(enum, exec_flags);
 EXPORT_TYPE(enum, kernel_error);
 EXPORT_TYPE(struct, slot);
+EXPORT_TYPE(struct, ring_use);
 EXPORT_TYPE(struct, cgroup_seal);
 EXPORT_TYPE(struct, cgroup_path);
 EXPORT_TYPE(struct, string_hash);

@@ -187,8 +187,7 @@ static __always_inline void report_exec(struct task_struct *task, __u32 level, _
 	if (used > 3 * STRING_MAX)
 		used = 3 * STRING_MAX;
 	event_header_init(&s->event.h, EVENT_EXEC, sizeof(s->event) + used, task, slot);
-	if (bpf_ringbuf_output(&events, s, sizeof(s->event) + used, 0))
-		event_lost(slot);
+	event_output(s, sizeof(s->event) + clamp_index(used, 3 * STRING_MAX + 1), slot);
 }
 
 /*
