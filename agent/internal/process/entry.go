@@ -15,8 +15,8 @@ func (c *Cache) find(k Key) *entry {
 }
 
 func (c *Cache) touch(e *entry) {
-	if e.list == &c.running {
-		c.running.MoveToBack(e.element)
+	if e.runs() {
+		e.share.running.MoveToBack(e.element)
 	}
 }
 
@@ -58,34 +58,38 @@ func (c *Cache) add(i Info, since uint64, parent *entry) *entry {
 	}
 	c.current[i.Key.place()] = e
 	c.byID[p.ExecID] = e
-	c.bytes += p.bytes()
-	c.move(e, &c.running)
+	c.enter(e)
 	c.makeRoom(e)
 	return e
 }
 
-// makeRoom drops entries, but not the newest.
+// makeRoom drops entries, but not the newest: first what has ended, then of the
+// container that has most. One whose births come and whose ends are lost takes
+// no room from others.
 func (c *Cache) makeRoom(newest *entry) {
 	for len(c.byID) > c.options.Size || c.bytes > c.options.Bytes {
-		victim := c.ended.Front()
-		if victim == nil {
-			victim = c.needed.Front()
+		if front := c.ended.Front(); front != nil {
+			if e := front.Value.(*entry); c.endGrace(e) {
+				c.stats.Evicted++
+			}
+			continue
 		}
-		if victim == nil {
-			victim = c.running.Front()
-		}
-		e := victim.Value.(*entry)
-		if e == newest {
-			return
+		victim := c.largestShare(nil).victim()
+		if victim == newest {
+			others := c.largestShare(newest.share)
+			if others == nil {
+				return
+			}
+			victim = others.victim()
 		}
 		c.stats.Evicted++
-		c.drop(e)
+		c.drop(victim)
 	}
 }
 
 // finish begins the grace of an entry that runs.
 func (c *Cache) finish(e *entry, at uint64) {
-	if e.list != &c.running {
+	if !e.runs() {
 		return
 	}
 	e.end = at
@@ -100,13 +104,19 @@ func (c *Cache) expire(now uint64) {
 		if e.end+uint64(c.options.Grace) >= now {
 			return
 		}
-		c.letGo(e)
-		if e.children > 0 {
-			c.move(e, &c.needed)
-		} else {
-			c.drop(e)
-		}
+		c.endGrace(e)
 	}
+}
+
+// endGrace ends the grace of an entry, and tells whether that was its end.
+func (c *Cache) endGrace(e *entry) bool {
+	c.letGo(e)
+	if e.children > 0 {
+		c.move(e, &e.share.needed)
+		return false
+	}
+	c.drop(e)
+	return true
 }
 
 // letGo ends an entry's need of its parent.
@@ -117,7 +127,7 @@ func (c *Cache) letGo(e *entry) {
 	}
 	e.parent = nil
 	parent.children--
-	if parent.children == 0 && parent.list == &c.needed {
+	if parent.children == 0 && parent.list == &parent.share.needed {
 		c.drop(parent)
 	}
 }
@@ -128,7 +138,7 @@ func (c *Cache) drop(e *entry) {
 	}
 	e.list.Remove(e.element)
 	e.list = nil
-	c.bytes -= e.Process.bytes()
+	c.leave(e)
 	delete(c.byID, e.ExecID)
 	if c.current[e.Key.place()] == e {
 		delete(c.current, e.Key.place())
