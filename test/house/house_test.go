@@ -34,6 +34,7 @@ func layers() map[string]int {
 		"agent/internal/match":          2,
 		"agent/internal/policy/compile": 2,
 		"agent/internal/process":        2,
+		"agent/internal/throttle":       2,
 
 		"agent/internal/attach":    3,
 		"agent/internal/engine":    3,
@@ -61,6 +62,7 @@ func layers() map[string]int {
 func pure() []string {
 	return []string{
 		"agent/internal/policy", "agent/internal/policy/compile", "agent/internal/policy/expression", "agent/internal/match", "agent/internal/event",
+		"agent/internal/throttle",
 		"agent/internal/filter", "hook/bundle",
 	}
 }

@@ -69,6 +69,7 @@ spool-dir: /spool
 removed-grace: 1m30s
 process-cache: 100
 event-queue: 200
+cgroup-rate: 1000,1s
 expose-stack-addresses: true
 `
 
@@ -83,10 +84,14 @@ func TestFile(t *testing.T) {
 		PolicyDir: "/policies", CgroupRoot: "/cgroup", NodeName: "file", NodeLabels: []string{"a=b", "c/d="}, RuntimeNames: []string{"mine"}, CgroupPrefixes: []string{},
 		MaxContainers: 5, RingBytes: 65536, SpoolDir: "/spool", RemovedGrace: 90 * time.Second, ProcessCache: 100, EventQueue: 200,
 		AllowGetURL: true, AllowDNSLookup: true,
+		CgroupRate:           "1000,1s",
 		ExposeStackAddresses: true,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)
+	}
+	if events, interval := got.ProcessRate(); events != 1000 || interval != time.Second {
+		t.Errorf("rate %d in %v", events, interval)
 	}
 	if got.SocketPath() != "/run/other.sock" || Default().SocketPath() != "/run/boltseal/boltseal.sock" || got.Level() != slog.LevelDebug {
 		t.Errorf("socket %s, level %v", got.SocketPath(), got.Level())
@@ -212,6 +217,12 @@ func TestValidate(t *testing.T) {
 		{"removed-grace", func(c *Config) { c.RemovedGrace = 2 * time.Hour }},
 		{"process-cache", func(c *Config) { c.ProcessCache = 0 }},
 		{"event-queue", func(c *Config) { c.EventQueue = -1 }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "10" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "ten,1s" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "10,1" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "0,1s" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "10,1us" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "10,1s,2s" }},
 	} {
 		config := Default()
 		c.change(&config)

@@ -51,6 +51,7 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.DurationVar(&c.RemovedGrace, "removed-grace", c.RemovedGrace, "how long a removed container is remembered")
 	flags.IntVar(&c.ProcessCache, "process-cache", c.ProcessCache, "processes remembered")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
+	flags.StringVar(&c.CgroupRate, "cgroup-rate", c.CgroupRate, "EVENTS,INTERVAL: execs and exits of a cgroup that makes more are left out (default: all are told)")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -24,6 +25,9 @@ const (
 	maxProcesses     = 4 << 20
 	maxQueue         = 1 << 20
 	maxNodeName      = 253
+	maxRate          = 1 << 30
+
+	minInterval, maxInterval = time.Millisecond, time.Hour
 )
 
 // FieldError is what is wrong with one setting.
@@ -61,7 +65,39 @@ func (c Config) Validate() error {
 	check("removed-grace", between(c.RemovedGrace, 0, maxGrace))
 	check("process-cache", between(c.ProcessCache, 1, maxProcesses))
 	check("event-queue", between(c.EventQueue, 1, maxQueue))
+	check("cgroup-rate", rate(c.CgroupRate))
 	return errors.Join(faults...)
+}
+
+func rate(text string) string {
+	if text == "" {
+		return ""
+	}
+	if _, _, err := parseRate(text); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// parseRate reads "EVENTS,INTERVAL".
+func parseRate(text string) (events int, interval time.Duration, err error) {
+	count, rest, ok := strings.Cut(text, ",")
+	if ok {
+		events, err = strconv.Atoi(strings.TrimSpace(count))
+	}
+	if !ok || err != nil {
+		return 0, 0, fmt.Errorf("%q is no rate: write EVENTS,INTERVAL, as in 1000,1s", text)
+	}
+	if interval, err = time.ParseDuration(strings.TrimSpace(rest)); err != nil {
+		return 0, 0, fmt.Errorf("%q is no interval: write it as in 1s", rest)
+	}
+	if reason := between(events, 1, maxRate); reason != "" {
+		return 0, 0, errors.New(reason + " events")
+	}
+	if reason := between(interval, minInterval, maxInterval); reason != "" {
+		return 0, 0, errors.New(reason)
+	}
+	return events, interval, nil
 }
 
 func socket(address string) string {

@@ -87,10 +87,15 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger)
 		group.Go(func() error { return a.remote.Run(ctx) })
 	}
 	list, probes := features(a.features)
+	var throttled func(uint32) uint64
+	if t := a.events.throttle; t != nil {
+		group.Go(func() error { return t.run(ctx) })
+		throttled = t.LeftOut
+	}
 	s := server.New(server.Options{
 		Version: version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
 		Control: a.control, Containers: a.registry, Events: a.events, Kernel: a.seals, Sites: a.engine.Sites,
-		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Log: log.With("component", "server"),
+		PolicyFaults: a.policyFaults, Throttled: throttled, Features: list, Probes: probes, Log: log.With("component", "server"),
 	})
 	group.Go(func() error { return s.Serve(listener) })
 	group.Go(func() error {

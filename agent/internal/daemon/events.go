@@ -24,6 +24,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/remote"
 	"github.com/boltseal/boltseal/agent/internal/server"
 	"github.com/boltseal/boltseal/agent/internal/stack"
+	"github.com/boltseal/boltseal/agent/internal/throttle"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -36,9 +37,11 @@ type events struct {
 	hub      export.Hub
 	// remote is nil where the operator allows no remote actions.
 	remote *remoteActions
-	node   string
-	queue  int
-	log    *slog.Logger
+	// throttle is nil where the rate of events is not limited.
+	throttle *throttling
+	node     string
+	queue    int
+	log      *slog.Logger
 }
 
 func newEvents(a *agent) (*events, error) {
@@ -51,12 +54,22 @@ func newEvents(a *agent) (*events, error) {
 	if a.remote != nil {
 		e.remote = &remoteActions{resolve: a.engine.Resolve, submit: a.remote.Submit, known: map[ruleBit][]remote.Request{}}
 	}
+	if n, interval := a.config.ProcessRate(); n > 0 {
+		e.throttle = &throttling{
+			node: a.node, containers: a.registry, pathOf: a.cgroups.PathOf, bootTime: kernel.BootTime, publish: e.hub.Publish, log: log,
+		}
+		e.throttle.begin(throttle.Rate{Events: n, Interval: interval})
+	}
 	processes := process.New(process.Options{Node: a.node, Size: a.config.ProcessCache})
-	e.enricher, err = enrich.New(enrich.Options{
+	options := enrich.Options{
 		Node: a.node, Processes: processes, Containers: a.registry, Rules: rules{a.engine}, Sink: &e.hub,
 		BootTime: kernel.BootTime,
 		Stacks:   stacks{stack.New(stack.Options{Proc: "/proc", Addresses: a.config.ExposeStackAddresses})},
-	})
+	}
+	if e.throttle != nil {
+		options.Throttle = e.throttle
+	}
+	e.enricher, err = enrich.New(options)
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -146,6 +159,9 @@ func (e *events) handle(ev event.Event) {
 	e.enricher.Handle(ev)
 	if e.remote != nil {
 		e.remote.handle(ev)
+	}
+	if e.throttle != nil {
+		e.throttle.handle(ev)
 	}
 }
 

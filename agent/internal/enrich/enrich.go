@@ -41,7 +41,15 @@ type Sink interface {
 	Publish(*tetragon.GetEventsResponse)
 }
 
-// Options configures an Enricher. All fields are needed.
+// Throttle limits how many events of processes are told.
+type Throttle interface {
+	// Count counts an event of a slot and a cgroup at a time, in ns since boot.
+	Count(slot uint32, cgroup, at uint64)
+	// Passes does too, and tells whether it is to be told.
+	Passes(slot uint32, cgroup, at uint64) bool
+}
+
+// Options configures an Enricher. All fields but Throttle are needed.
 type Options struct {
 	// Node is the node's name in messages.
 	Node string
@@ -51,6 +59,9 @@ type Options struct {
 	Rules      Rules
 	Stacks     Stacks
 	Sink       Sink
+	// Throttle counts births, execs and ends of processes; execs and ends that it
+	// does not let pass make no message. Nil: all pass.
+	Throttle Throttle
 	// BootTime is the wall time at which the clock of events was zero. It is asked
 	// again now and then, since the wall clock gets adjusted.
 	BootTime func() (time.Time, error)
@@ -104,14 +115,17 @@ func (e *Enricher) Handle(of event.Event) {
 		i := info(&of.Header)
 		i.Parent = process.Key(of.Parent)
 		e.Processes.Fork(i)
+		if e.Throttle != nil {
+			e.Throttle.Count(of.Slot, of.CgroupID, of.Ktime)
+		}
 	case *event.Exec:
 		p := e.Processes.Exec(of.Ktime, execInfo(of))
-		if e.Sink.Active() {
+		if e.passes(&of.Header) && e.Sink.Active() {
 			e.publishExec(of, p)
 		}
 	case *event.Exit:
 		p, first := e.Processes.Exit(of.Ktime, info(&of.Header))
-		if first && e.Sink.Active() {
+		if first && e.passes(&of.Header) && e.Sink.Active() {
 			e.publishExit(of, p)
 		}
 	case *event.Data:
@@ -122,6 +136,11 @@ func (e *Enricher) Handle(of event.Event) {
 			e.publishSite(of)
 		}
 	}
+}
+
+// passes counts an exec or an exit, and tells whether it is told. The process cache has it either way, so that matches go on naming their process.
+func (e *Enricher) passes(h *event.Header) bool {
+	return e.Throttle == nil || e.Throttle.Passes(h.Slot, h.CgroupID, h.Ktime)
 }
 
 // info is what every event tells of its process.
