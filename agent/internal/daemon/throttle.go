@@ -61,7 +61,11 @@ func (t *throttling) tell(c throttle.Change) {
 	if boot, err := t.bootTime(); err == nil {
 		at = boot.Add(time.Duration(c.At))
 	}
-	t.log.Warn("events of processes are left out", "cgroup", name, "began", c.Began)
+	if c.Began {
+		t.log.Warn("too many processes: execs and exits are left out", "cgroup", name)
+	} else {
+		t.log.Info("execs and exits are told again", "cgroup", name)
+	}
 	t.publish(&tetragon.GetEventsResponse{
 		NodeName: t.node, Time: timestamppb.New(at),
 		Event: &tetragon.GetEventsResponse_ProcessThrottle{ProcessThrottle: &tetragon.ProcessThrottle{Type: kind, Cgroup: name}},

@@ -75,7 +75,7 @@ func TestFloodLeavesRoom(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.RingBytes = ringForFlood })
 	flooded, flooder := r.expected("flooder")
 	other, quiet := r.expected("quiet")
-	const children, few = 3000, 20
+	const children, few = 2200, 20
 	flood, calm := forking(t, flooded, children), forking(t, other, few)
 	r.drain(events{})
 	lost := r.Lost(flooder)
@@ -98,7 +98,15 @@ func TestFloodLeavesRoom(t *testing.T) {
 			t.Errorf("%d events of type %d of the container that came and went", got[born][kind], kind)
 		}
 	}
-	// Once it is read there is room for everybody.
+	// Once it is read there is room for everybody, and each time as much for the flooder.
+	const size = 8 + 48 + 16/2 + 8/2 // of an event, on average
+	for range 4 {
+		flood.forks()
+		got = r.drain(events{})
+	}
+	if n := got.of(flooder); n*size < ringForFlood*5/16 {
+		t.Errorf("%d events of a flooder that is alone came, which use less than its share", n)
+	}
 	lost = r.Lost(flooder)
 	flood.in.Close()
 	testenv.Eventually(t, 5*time.Second, "the flooder's end is told", func() error {
@@ -152,8 +160,8 @@ func TestFloodThatGoesOn(t *testing.T) {
 // When more containers flood a ring than have shares in it, those that come last
 // still have an event each, and there is room for what is told of seals.
 func TestFloodOfMany(t *testing.T) {
-	const many, first = 55, 15
-	r := newRig(t, func(o *Options) { o.RingBytes = 16 << 10 })
+	const many, first = 100, 15
+	r := newRig(t, func(o *Options) { o.RingBytes, o.Slots = 16<<10, many+2 })
 	var slots []uint32
 	var cgroups []*testenv.Cgroup
 	for i := range many {

@@ -110,6 +110,7 @@ func TestTimesOutOfOrder(t *testing.T) {
 	l, told := limited()
 	check(t, "an earlier event", passed(l, 5, 50, 1000, 999, 1001, 998), []uint64{1000, 999, 1001})
 	check(t, "one long before", passed(l, 5, 50, 1), []uint64(nil))
+	l.Sweep(5500 * ms)
 	check(t, "told", *told, []string{"start 5/50 at 998"})
 }
 
