@@ -16,5 +16,6 @@
 //
 // A value can be looked up while the process runs, for a grace period after its
 // end, and for as long as a process that names it as its parent runs. All this
-// ends when the [Cache] has no room: then what has ended longest ago goes first.
+// ends when the [Cache] has no room: then what has ended longest ago goes first,
+// and after that what the container that has most in it has not used for longest.
 package process
