@@ -67,7 +67,7 @@ func (p *process) forks() {
 
 // ringForFlood is small enough to be flooded soon, and holds what the rest of the
 // machine does meanwhile.
-const ringForFlood = 256 << 10
+const ringForFlood = 64 << 10
 
 // A container that floods a ring that nobody reads loses its own events, each of
 // which is counted, and takes neither those of another one nor what is told of seals.
@@ -75,7 +75,7 @@ func TestFloodLeavesRoom(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.RingBytes = ringForFlood })
 	flooded, flooder := r.expected("flooder")
 	other, quiet := r.expected("quiet")
-	const children, few = 2200, 20
+	const children, few = 600, 8
 	flood, calm := forking(t, flooded, children), forking(t, other, few)
 	r.drain(events{})
 	lost := r.Lost(flooder)
@@ -122,7 +122,7 @@ func TestFloodLeavesRoom(t *testing.T) {
 func TestFloodThatGoesOn(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.RingBytes = ringForFlood })
 	other, quiet := r.expected("quiet")
-	const children, few, rounds = 1200, 20, 8
+	const children, few, rounds = 350, 4, 6
 	calm := forking(t, other, few)
 	var floods []*process
 	var flooders []uint32
