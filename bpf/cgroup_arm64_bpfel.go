@@ -20,8 +20,8 @@ const (
 	CgroupMapExpectations      = "expectations"
 	CgroupMapFreeSlots         = "free_slots"
 	CgroupMapKernelErrors      = "kernel_errors"
-	CgroupMapLostEvents        = "lost_events"
 	CgroupMapMkdirScratches    = "mkdir_scratches"
+	CgroupMapRingUses          = "ring_uses"
 	CgroupMapSeals             = "seals"
 	CgroupMapSlots             = "slots"
 	CgroupMapTaskSeals         = "task_seals"
@@ -30,6 +30,7 @@ const (
 	CgroupProgCgroupRmdir      = "cgroup_rmdir"
 	CgroupVarNamePrefixCount   = "name_prefix_count"
 	CgroupVarNamePrefixes      = "name_prefixes"
+	CgroupVarRingBytes         = "ring_bytes"
 	CgroupVarRuntimeCommCount  = "runtime_comm_count"
 	CgroupVarRuntimeComms      = "runtime_comms"
 	CgroupVarTaskStorage       = "task_storage"
@@ -90,8 +91,8 @@ type CgroupMapSpecs struct {
 	Expectations   *ebpf.MapSpec `ebpf:"expectations"`
 	FreeSlots      *ebpf.MapSpec `ebpf:"free_slots"`
 	KernelErrors   *ebpf.MapSpec `ebpf:"kernel_errors"`
-	LostEvents     *ebpf.MapSpec `ebpf:"lost_events"`
 	MkdirScratches *ebpf.MapSpec `ebpf:"mkdir_scratches"`
+	RingUses       *ebpf.MapSpec `ebpf:"ring_uses"`
 	Seals          *ebpf.MapSpec `ebpf:"seals"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
 	TaskSeals      *ebpf.MapSpec `ebpf:"task_seals"`
@@ -103,6 +104,7 @@ type CgroupMapSpecs struct {
 type CgroupVariableSpecs struct {
 	NamePrefixCount  *ebpf.VariableSpec `ebpf:"name_prefix_count"`
 	NamePrefixes     *ebpf.VariableSpec `ebpf:"name_prefixes"`
+	RingBytes        *ebpf.VariableSpec `ebpf:"ring_bytes"`
 	RuntimeCommCount *ebpf.VariableSpec `ebpf:"runtime_comm_count"`
 	RuntimeComms     *ebpf.VariableSpec `ebpf:"runtime_comms"`
 	TaskStorage      *ebpf.VariableSpec `ebpf:"task_storage"`
@@ -132,8 +134,8 @@ type CgroupMaps struct {
 	Expectations   *ebpf.Map `ebpf:"expectations"`
 	FreeSlots      *ebpf.Map `ebpf:"free_slots"`
 	KernelErrors   *ebpf.Map `ebpf:"kernel_errors"`
-	LostEvents     *ebpf.Map `ebpf:"lost_events"`
 	MkdirScratches *ebpf.Map `ebpf:"mkdir_scratches"`
+	RingUses       *ebpf.Map `ebpf:"ring_uses"`
 	Seals          *ebpf.Map `ebpf:"seals"`
 	Slots          *ebpf.Map `ebpf:"slots"`
 	TaskSeals      *ebpf.Map `ebpf:"task_seals"`
@@ -145,8 +147,8 @@ func (m *CgroupMaps) Close() error {
 		m.Expectations,
 		m.FreeSlots,
 		m.KernelErrors,
-		m.LostEvents,
 		m.MkdirScratches,
+		m.RingUses,
 		m.Seals,
 		m.Slots,
 		m.TaskSeals,
@@ -159,6 +161,7 @@ func (m *CgroupMaps) Close() error {
 type CgroupVariables struct {
 	NamePrefixCount  *ebpf.Variable `ebpf:"name_prefix_count"`
 	NamePrefixes     *ebpf.Variable `ebpf:"name_prefixes"`
+	RingBytes        *ebpf.Variable `ebpf:"ring_bytes"`
 	RuntimeCommCount *ebpf.Variable `ebpf:"runtime_comm_count"`
 	RuntimeComms     *ebpf.Variable `ebpf:"runtime_comms"`
 	TaskStorage      *ebpf.Variable `ebpf:"task_storage"`

@@ -23,9 +23,9 @@ const (
 	LineageMapKernelErrors      = "kernel_errors"
 	LineageMapLineageControl    = "lineage_control"
 	LineageMapLineages          = "lineages"
-	LineageMapLostEvents        = "lost_events"
 	LineageMapMatchValues       = "match_values"
 	LineageMapPathWalks         = "path_walks"
+	LineageMapRingUses          = "ring_uses"
 	LineageMapScratchTaken      = "scratch_taken"
 	LineageMapSeals             = "seals"
 	LineageMapSlots             = "slots"
@@ -39,6 +39,7 @@ const (
 	LineageVarHashKeys          = "hash_keys"
 	LineageVarProgramsPreempted = "programs_preempted"
 	LineageVarReadersPause      = "readers_pause"
+	LineageVarRingBytes         = "ring_bytes"
 	LineageVarScratchAtomic     = "scratch_atomic"
 	LineageVarTaskStorage       = "task_storage"
 )
@@ -104,9 +105,9 @@ type LineageMapSpecs struct {
 	KernelErrors   *ebpf.MapSpec `ebpf:"kernel_errors"`
 	LineageControl *ebpf.MapSpec `ebpf:"lineage_control"`
 	Lineages       *ebpf.MapSpec `ebpf:"lineages"`
-	LostEvents     *ebpf.MapSpec `ebpf:"lost_events"`
 	MatchValues    *ebpf.MapSpec `ebpf:"match_values"`
 	PathWalks      *ebpf.MapSpec `ebpf:"path_walks"`
+	RingUses       *ebpf.MapSpec `ebpf:"ring_uses"`
 	ScratchTaken   *ebpf.MapSpec `ebpf:"scratch_taken"`
 	Seals          *ebpf.MapSpec `ebpf:"seals"`
 	Slots          *ebpf.MapSpec `ebpf:"slots"`
@@ -120,6 +121,7 @@ type LineageVariableSpecs struct {
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
 	ReadersPause      *ebpf.VariableSpec `ebpf:"readers_pause"`
+	RingBytes         *ebpf.VariableSpec `ebpf:"ring_bytes"`
 	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.VariableSpec `ebpf:"task_storage"`
 }
@@ -151,9 +153,9 @@ type LineageMaps struct {
 	KernelErrors   *ebpf.Map `ebpf:"kernel_errors"`
 	LineageControl *ebpf.Map `ebpf:"lineage_control"`
 	Lineages       *ebpf.Map `ebpf:"lineages"`
-	LostEvents     *ebpf.Map `ebpf:"lost_events"`
 	MatchValues    *ebpf.Map `ebpf:"match_values"`
 	PathWalks      *ebpf.Map `ebpf:"path_walks"`
+	RingUses       *ebpf.Map `ebpf:"ring_uses"`
 	ScratchTaken   *ebpf.Map `ebpf:"scratch_taken"`
 	Seals          *ebpf.Map `ebpf:"seals"`
 	Slots          *ebpf.Map `ebpf:"slots"`
@@ -169,9 +171,9 @@ func (m *LineageMaps) Close() error {
 		m.KernelErrors,
 		m.LineageControl,
 		m.Lineages,
-		m.LostEvents,
 		m.MatchValues,
 		m.PathWalks,
+		m.RingUses,
 		m.ScratchTaken,
 		m.Seals,
 		m.Slots,
@@ -186,6 +188,7 @@ type LineageVariables struct {
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
 	ReadersPause      *ebpf.Variable `ebpf:"readers_pause"`
+	RingBytes         *ebpf.Variable `ebpf:"ring_bytes"`
 	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.Variable `ebpf:"task_storage"`
 }

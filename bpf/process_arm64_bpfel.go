@@ -21,10 +21,10 @@ const (
 	ProcessMapExpectations      = "expectations"
 	ProcessMapFreeSlots         = "free_slots"
 	ProcessMapKernelErrors      = "kernel_errors"
-	ProcessMapLostEvents        = "lost_events"
 	ProcessMapOrigins           = "origins"
 	ProcessMapOriginsKept       = "origins_kept"
 	ProcessMapPathWalks         = "path_walks"
+	ProcessMapRingUses          = "ring_uses"
 	ProcessMapScratchTaken      = "scratch_taken"
 	ProcessMapSeals             = "seals"
 	ProcessMapSlots             = "slots"
@@ -38,6 +38,7 @@ const (
 	ProcessProgSchedWakeupNew   = "sched_wakeup_new"
 	ProcessVarHashKeys          = "hash_keys"
 	ProcessVarProgramsPreempted = "programs_preempted"
+	ProcessVarRingBytes         = "ring_bytes"
 	ProcessVarScratchAtomic     = "scratch_atomic"
 	ProcessVarTaskStorage       = "task_storage"
 	ProcessVarTellsEnvironment  = "tells_environment"
@@ -104,10 +105,10 @@ type ProcessMapSpecs struct {
 	Expectations  *ebpf.MapSpec `ebpf:"expectations"`
 	FreeSlots     *ebpf.MapSpec `ebpf:"free_slots"`
 	KernelErrors  *ebpf.MapSpec `ebpf:"kernel_errors"`
-	LostEvents    *ebpf.MapSpec `ebpf:"lost_events"`
 	Origins       *ebpf.MapSpec `ebpf:"origins"`
 	OriginsKept   *ebpf.MapSpec `ebpf:"origins_kept"`
 	PathWalks     *ebpf.MapSpec `ebpf:"path_walks"`
+	RingUses      *ebpf.MapSpec `ebpf:"ring_uses"`
 	ScratchTaken  *ebpf.MapSpec `ebpf:"scratch_taken"`
 	Seals         *ebpf.MapSpec `ebpf:"seals"`
 	Slots         *ebpf.MapSpec `ebpf:"slots"`
@@ -120,6 +121,7 @@ type ProcessMapSpecs struct {
 type ProcessVariableSpecs struct {
 	HashKeys          *ebpf.VariableSpec `ebpf:"hash_keys"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
+	RingBytes         *ebpf.VariableSpec `ebpf:"ring_bytes"`
 	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.VariableSpec `ebpf:"task_storage"`
 	TellsEnvironment  *ebpf.VariableSpec `ebpf:"tells_environment"`
@@ -151,10 +153,10 @@ type ProcessMaps struct {
 	Expectations  *ebpf.Map `ebpf:"expectations"`
 	FreeSlots     *ebpf.Map `ebpf:"free_slots"`
 	KernelErrors  *ebpf.Map `ebpf:"kernel_errors"`
-	LostEvents    *ebpf.Map `ebpf:"lost_events"`
 	Origins       *ebpf.Map `ebpf:"origins"`
 	OriginsKept   *ebpf.Map `ebpf:"origins_kept"`
 	PathWalks     *ebpf.Map `ebpf:"path_walks"`
+	RingUses      *ebpf.Map `ebpf:"ring_uses"`
 	ScratchTaken  *ebpf.Map `ebpf:"scratch_taken"`
 	Seals         *ebpf.Map `ebpf:"seals"`
 	Slots         *ebpf.Map `ebpf:"slots"`
@@ -168,10 +170,10 @@ func (m *ProcessMaps) Close() error {
 		m.Expectations,
 		m.FreeSlots,
 		m.KernelErrors,
-		m.LostEvents,
 		m.Origins,
 		m.OriginsKept,
 		m.PathWalks,
+		m.RingUses,
 		m.ScratchTaken,
 		m.Seals,
 		m.Slots,
@@ -185,6 +187,7 @@ func (m *ProcessMaps) Close() error {
 type ProcessVariables struct {
 	HashKeys          *ebpf.Variable `ebpf:"hash_keys"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
+	RingBytes         *ebpf.Variable `ebpf:"ring_bytes"`
 	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.Variable `ebpf:"task_storage"`
 	TellsEnvironment  *ebpf.Variable `ebpf:"tells_environment"`

@@ -29,7 +29,6 @@ const (
 	SiteMapFreeSlots         = "free_slots"
 	SiteMapKernelErrors      = "kernel_errors"
 	SiteMapLineages          = "lineages"
-	SiteMapLostEvents        = "lost_events"
 	SiteMapMatchValues       = "match_values"
 	SiteMapNotices           = "notices"
 	SiteMapOrigins           = "origins"
@@ -37,6 +36,7 @@ const (
 	SiteMapPolicyCounters    = "policy_counters"
 	SiteMapRates             = "rates"
 	SiteMapRetries           = "retries"
+	SiteMapRingUses          = "ring_uses"
 	SiteMapScratchTaken      = "scratch_taken"
 	SiteMapSeals             = "seals"
 	SiteMapSetRules          = "set_rules"
@@ -72,6 +72,7 @@ const (
 	SiteVarNoRetry           = "no_retry"
 	SiteVarProgramsPreempted = "programs_preempted"
 	SiteVarReadersPause      = "readers_pause"
+	SiteVarRingBytes         = "ring_bytes"
 	SiteVarScratchAtomic     = "scratch_atomic"
 	SiteVarTaskStorage       = "task_storage"
 )
@@ -153,7 +154,6 @@ type SiteMapSpecs struct {
 	FreeSlots      *ebpf.MapSpec `ebpf:"free_slots"`
 	KernelErrors   *ebpf.MapSpec `ebpf:"kernel_errors"`
 	Lineages       *ebpf.MapSpec `ebpf:"lineages"`
-	LostEvents     *ebpf.MapSpec `ebpf:"lost_events"`
 	MatchValues    *ebpf.MapSpec `ebpf:"match_values"`
 	Notices        *ebpf.MapSpec `ebpf:"notices"`
 	Origins        *ebpf.MapSpec `ebpf:"origins"`
@@ -161,6 +161,7 @@ type SiteMapSpecs struct {
 	PolicyCounters *ebpf.MapSpec `ebpf:"policy_counters"`
 	Rates          *ebpf.MapSpec `ebpf:"rates"`
 	Retries        *ebpf.MapSpec `ebpf:"retries"`
+	RingUses       *ebpf.MapSpec `ebpf:"ring_uses"`
 	ScratchTaken   *ebpf.MapSpec `ebpf:"scratch_taken"`
 	Seals          *ebpf.MapSpec `ebpf:"seals"`
 	SetRules       *ebpf.MapSpec `ebpf:"set_rules"`
@@ -186,6 +187,7 @@ type SiteVariableSpecs struct {
 	NoRetry           *ebpf.VariableSpec `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.VariableSpec `ebpf:"programs_preempted"`
 	ReadersPause      *ebpf.VariableSpec `ebpf:"readers_pause"`
+	RingBytes         *ebpf.VariableSpec `ebpf:"ring_bytes"`
 	ScratchAtomic     *ebpf.VariableSpec `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.VariableSpec `ebpf:"task_storage"`
 }
@@ -223,7 +225,6 @@ type SiteMaps struct {
 	FreeSlots      *ebpf.Map `ebpf:"free_slots"`
 	KernelErrors   *ebpf.Map `ebpf:"kernel_errors"`
 	Lineages       *ebpf.Map `ebpf:"lineages"`
-	LostEvents     *ebpf.Map `ebpf:"lost_events"`
 	MatchValues    *ebpf.Map `ebpf:"match_values"`
 	Notices        *ebpf.Map `ebpf:"notices"`
 	Origins        *ebpf.Map `ebpf:"origins"`
@@ -231,6 +232,7 @@ type SiteMaps struct {
 	PolicyCounters *ebpf.Map `ebpf:"policy_counters"`
 	Rates          *ebpf.Map `ebpf:"rates"`
 	Retries        *ebpf.Map `ebpf:"retries"`
+	RingUses       *ebpf.Map `ebpf:"ring_uses"`
 	ScratchTaken   *ebpf.Map `ebpf:"scratch_taken"`
 	Seals          *ebpf.Map `ebpf:"seals"`
 	SetRules       *ebpf.Map `ebpf:"set_rules"`
@@ -256,7 +258,6 @@ func (m *SiteMaps) Close() error {
 		m.FreeSlots,
 		m.KernelErrors,
 		m.Lineages,
-		m.LostEvents,
 		m.MatchValues,
 		m.Notices,
 		m.Origins,
@@ -264,6 +265,7 @@ func (m *SiteMaps) Close() error {
 		m.PolicyCounters,
 		m.Rates,
 		m.Retries,
+		m.RingUses,
 		m.ScratchTaken,
 		m.Seals,
 		m.SetRules,
@@ -290,6 +292,7 @@ type SiteVariables struct {
 	NoRetry           *ebpf.Variable `ebpf:"no_retry"`
 	ProgramsPreempted *ebpf.Variable `ebpf:"programs_preempted"`
 	ReadersPause      *ebpf.Variable `ebpf:"readers_pause"`
+	RingBytes         *ebpf.Variable `ebpf:"ring_bytes"`
 	ScratchAtomic     *ebpf.Variable `ebpf:"scratch_atomic"`
 	TaskStorage       *ebpf.Variable `ebpf:"task_storage"`
 }

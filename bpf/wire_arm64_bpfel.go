@@ -625,6 +625,14 @@ const (
 	WireReservedSlotsSLOTS_RESERVED WireReservedSlots = 2
 )
 
+type WireRingUse struct {
+	_     structs.HostLayout
+	Lost  uint64
+	Epoch uint64
+	Bytes uint64
+	Pad   uint64
+}
+
 type WireRuleBits struct {
 	_    structs.HostLayout
 	Word [8]uint64
@@ -858,6 +866,7 @@ const (
 	WireVarExportReadSize         = "export_read_size"
 	WireVarExportReadWhen         = "export_read_when"
 	WireVarExportReservedSlots    = "export_reserved_slots"
+	WireVarExportRingUse          = "export_ring_use"
 	WireVarExportRuleBits         = "export_rule_bits"
 	WireVarExportSealedBy         = "export_sealed_by"
 	WireVarExportSetKey           = "export_set_key"
@@ -980,6 +989,7 @@ type WireVariableSpecs struct {
 	ExportReadSize         *ebpf.VariableSpec `ebpf:"export_read_size"`
 	ExportReadWhen         *ebpf.VariableSpec `ebpf:"export_read_when"`
 	ExportReservedSlots    *ebpf.VariableSpec `ebpf:"export_reserved_slots"`
+	ExportRingUse          *ebpf.VariableSpec `ebpf:"export_ring_use"`
 	ExportRuleBits         *ebpf.VariableSpec `ebpf:"export_rule_bits"`
 	ExportSealedBy         *ebpf.VariableSpec `ebpf:"export_sealed_by"`
 	ExportSetKey           *ebpf.VariableSpec `ebpf:"export_set_key"`
@@ -1078,6 +1088,7 @@ type WireVariables struct {
 	ExportReadSize         *ebpf.Variable `ebpf:"export_read_size"`
 	ExportReadWhen         *ebpf.Variable `ebpf:"export_read_when"`
 	ExportReservedSlots    *ebpf.Variable `ebpf:"export_reserved_slots"`
+	ExportRingUse          *ebpf.Variable `ebpf:"export_ring_use"`
 	ExportRuleBits         *ebpf.Variable `ebpf:"export_rule_bits"`
 	ExportSealedBy         *ebpf.Variable `ebpf:"export_sealed_by"`
 	ExportSetKey           *ebpf.Variable `ebpf:"export_set_key"`

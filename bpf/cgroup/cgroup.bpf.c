@@ -39,7 +39,7 @@ static __always_inline void report_sealed(__u64 id, struct cgroup_path *path, __
 {
 	struct event_cgroup *event;
 
-	event_reserve(event, EVENT_CGROUP_SEALED, (struct task_struct *)bpf_get_current_task(), slot);
+	seal_event_reserve(event, EVENT_CGROUP_SEALED, (struct task_struct *)bpf_get_current_task(), slot);
 	if (!event)
 		return;
 	event->slot = slot;
@@ -232,7 +232,7 @@ int BPF_PROG(cgroup_rmdir, struct cgroup *cgroup, const char *path)
 	slot = slot_get(slot_id);
 	if (!slot || slot->cgroup_id != id)
 		return 0;
-	event_reserve(event, EVENT_CGROUP_GONE, (struct task_struct *)bpf_get_current_task(), slot_id);
+	seal_event_reserve(event, EVENT_CGROUP_GONE, (struct task_struct *)bpf_get_current_task(), slot_id);
 	if (!event)
 		return 0;
 	event->slot = slot_id;

@@ -37,6 +37,7 @@ EXPORT_TYPE(enum, exec_text);
 EXPORT_TYPE(enum, init_tree);
 EXPORT_TYPE(enum, kernel_error);
 EXPORT_TYPE(struct, slot);
+EXPORT_TYPE(struct, ring_use);
 EXPORT_TYPE(struct, cgroup_seal);
 EXPORT_TYPE(struct, cgroup_path);
 EXPORT_TYPE(struct, string_hash);

@@ -51,6 +51,14 @@ struct slot {
 	__u32 init_pid;      /* in the initial pid namespace; 0 until a hook named it. SLOT_HOST: see lib/task.h */
 };
 
+/* A slot's use of the ring, see ring.h. */
+struct ring_use {
+	__u64 lost;  /* events that there was no room for */
+	__u64 epoch; /* of bytes */
+	__u64 bytes;
+	__u64 pad;
+};
+
 /* Seal of one cgroup: a container's root cgroup or one below it. */
 struct cgroup_seal {
 	__u32 slot;

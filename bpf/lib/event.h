@@ -2,7 +2,7 @@
 #ifndef BOLTSEAL_EVENT_H
 #define BOLTSEAL_EVENT_H
 
-#include "maps.h"
+#include "ring.h"
 
 static __always_inline void event_header_init(struct event_header *h, __u16 type, __u32 size,
 					      struct task_struct *task, __u32 slot)
@@ -19,8 +19,21 @@ static __always_inline void event_header_init(struct event_header *h, __u16 type
 	h->cgroup_id = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
 }
 
-/* Reserves an event that has no variable part; NULL when the ring is full, which is counted. */
+/* Reserves an event that has no variable part; NULL when there is no room in the ring, which is counted. */
 #define event_reserve(event, kind, task, slot_id)                                         \
+	({                                                                                \
+		event = NULL;                                                             \
+		if (ring_admits(slot_id, sizeof(*(event))))                               \
+			event = bpf_ringbuf_reserve(&events, sizeof(*(event)), 0);        \
+		if (event)                                                                \
+			event_header_init(&(event)->h, kind, sizeof(*(event)), task, slot_id); \
+		else                                                                      \
+			event_lost(slot_id);                                              \
+		event;                                                                    \
+	})
+
+/* The same for what happens to a seal, for which there is room when others have none. */
+#define seal_event_reserve(event, kind, task, slot_id)                                    \
 	({                                                                                \
 		event = bpf_ringbuf_reserve(&events, sizeof(*(event)), 0);                \
 		if (event)                                                                \
@@ -28,6 +41,20 @@ static __always_inline void event_header_init(struct event_header *h, __u16 type
 		else                                                                      \
 			event_lost(slot_id);                                              \
 		event;                                                                    \
+	})
+
+/*
+ * Writes an event that is whole; false when there is no room in the ring, which
+ * is counted. The verifier of 5.10 forgets the bounds of a number that is kept on the
+ * stack meanwhile: bytes is worked out each time, and has its bound in itself.
+ */
+#define event_output(event, bytes, slot_id)                                               \
+	({                                                                                \
+		bool written = ring_admits(slot_id, bytes) &&                             \
+			       !bpf_ringbuf_output(&events, event, bytes, 0);             \
+		if (!written)                                                             \
+			event_lost(slot_id);                                              \
+		written;                                                                  \
 	})
 
 #endif

@@ -62,7 +62,7 @@ struct {
 	__type(value, struct task_seal);
 } task_seals SEC(".maps");
 
-/* Events for the agent. Full: the event is lost and counted; enforcement does not depend on it. */
+/* Events for the agent, see ring.h. No room: the event is lost and counted; enforcement does not depend on it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 8 << 20); /* set before load */
@@ -75,13 +75,14 @@ struct {
 	__type(value, __u64);
 } kernel_errors SEC(".maps");
 
-/* Events lost, by the slot they belong to. */
+/* What each slot has in the ring, and what it lost. Memory-mapped by the agent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, SLOTS_MAX);
-	__type(key, __u32);
-	__type(value, __u64);
-} lost_events SEC(".maps");
+	__type(key, __u32); /* slot */
+	__type(value, struct ring_use);
+} ring_uses SEC(".maps");
 
 static __always_inline void kernel_error(__u32 error)
 {
@@ -89,15 +90,6 @@ static __always_inline void kernel_error(__u32 error)
 
 	if (count)
 		(*count)++;
-}
-
-static __always_inline void event_lost(__u32 slot)
-{
-	__u64 *count = bpf_map_lookup_elem(&lost_events, &slot);
-
-	kernel_error(KERR_RING_FULL);
-	if (count)
-		__sync_fetch_and_add(count, 1);
 }
 
 static __always_inline struct slot *slot_get(__u32 slot)

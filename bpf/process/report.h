@@ -60,7 +60,8 @@ __noinline int exec_chunk(__u32 level, __u32 slot, __u32 text, __u64 from, __u32
 	size = s->event.text_size[text == EXEC_ENV];
 	if (offset >= size)
 		return 0;
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 2)
+	/* Text gives way before anything has to be refused. */
+	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) + sizeof(*d) + DATA_CHUNK + RING_RECORD_HEADER > ring_bytes / 4)
 		return 0;
 	n = size - offset < DATA_CHUNK ? size - offset : DATA_CHUNK;
 	d = (void *)s->data;
@@ -74,11 +75,7 @@ __noinline int exec_chunk(__u32 level, __u32 slot, __u32 text, __u64 from, __u32
 	d->offset = offset;
 	d->len = n;
 	d->pad = 0;
-	if (bpf_ringbuf_output(&events, d, sizeof(*d) + clamp_index(n, DATA_CHUNK + 1), 0)) {
-		event_lost(slot);
-		return 0;
-	}
-	return n;
+	return event_output(d, sizeof(*d) + clamp_index(n, DATA_CHUNK + 1), slot) ? n : 0;
 }
 
 /* Sends, before the event, what it has no room for of a text; returns how much of the text is told then. */
@@ -199,8 +196,7 @@ static __always_inline void report_exec(struct task_struct *task, struct linux_b
 	s->event.env_len = len = append_text(s, used, EXEC_ENV, env, EXEC_ENV_UNREADABLE);
 	used = bound_index(used + len, 4 * STRING_MAX);
 	event_header_init(&s->event.h, EVENT_EXEC, sizeof(s->event) + used, task, slot);
-	if (bpf_ringbuf_output(&events, s, sizeof(s->event) + used, 0))
-		event_lost(slot);
+	event_output(s, sizeof(s->event) + bound_index(used, 4 * STRING_MAX), slot);
 }
 
 #define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h */

@@ -359,8 +359,7 @@ __noinline int post_event(__u32 level, __u32 slot)
 			  (struct task_struct *)bpf_get_current_task(), slot);
 	if (is_aside(e))
 		event_of_owner(&r->event.h, &e->owner);
-	if (bpf_ringbuf_output(&events, r, sizeof(r->event) + clamp_index(used, RECORD_ROOM + 1), 0))
-		event_lost(slot);
+	event_output(r, sizeof(r->event) + clamp_index(used, RECORD_ROOM + 1), slot);
 	return 0;
 }
 

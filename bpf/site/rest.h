@@ -38,11 +38,7 @@ __noinline int post_chunk(__u32 level, __u32 slot, __u32 string, __u64 from, __u
 	d->offset = offset;
 	d->len = n;
 	d->pad = 0;
-	if (bpf_ringbuf_output(&events, d, sizeof(*d) + clamp_index(n, DATA_CHUNK + 1), 0)) {
-		event_lost(slot);
-		return 0;
-	}
-	return n;
+	return event_output(d, sizeof(*d) + clamp_index(n, DATA_CHUNK + 1), slot) ? n : 0;
 }
 
 #define DATA_CHUNKS (DATA_MAX / DATA_CHUNK + 1)

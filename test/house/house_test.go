@@ -34,6 +34,7 @@ func layers() map[string]int {
 		"agent/internal/match":          2,
 		"agent/internal/policy/compile": 2,
 		"agent/internal/process":        2,
+		"agent/internal/throttle":       2,
 
 		"agent/internal/account":   3,
 		"agent/internal/attach":    3,
@@ -63,7 +64,7 @@ func layers() map[string]int {
 func pure() []string {
 	return []string{
 		"agent/internal/policy", "agent/internal/policy/compile", "agent/internal/policy/expression", "agent/internal/match", "agent/internal/event",
-		"agent/internal/filter", "agent/internal/filter/subject", "agent/internal/filter/condition", "agent/internal/filter/field",
+		"agent/internal/throttle", "agent/internal/filter", "agent/internal/filter/subject", "agent/internal/filter/condition", "agent/internal/filter/field",
 		"agent/internal/filter/redact", "hook/bundle",
 	}
 }

@@ -67,6 +67,10 @@ type Config struct {
 	EnvironmentVariables []string `yaml:"environment-variables"`
 	// EventQueue is how many events may wait for one reader before it loses some.
 	EventQueue int `yaml:"event-queue"`
+	// CgroupRate is how many events of processes a cgroup, or a container with all of
+	// its own, may make in an interval before its execs and exits are left out:
+	// "EVENTS,INTERVAL"; empty = all are told. Policies and their events are not limited.
+	CgroupRate string `yaml:"cgroup-rate"`
 	// ExposeStackAddresses: stacks in events have addresses, which tell where the
 	// kernel and programs are in memory.
 	ExposeStackAddresses bool `yaml:"expose-stack-addresses"`
@@ -154,13 +158,13 @@ func Default() Config {
 // SocketPath is the path of the API's socket.
 func (c Config) SocketPath() string { return strings.TrimPrefix(c.ServerAddress, unixScheme) }
 
-// MetricsSocket is the path of the socket of metrics; empty when they are served
-// elsewhere or nowhere.
-func (c Config) MetricsSocket() string {
-	if path := strings.TrimPrefix(c.MetricsAddress, unixScheme); strings.HasPrefix(path, "/") {
-		return path
+// ProcessRate is what CgroupRate says; zeros when it is empty or invalid.
+func (c Config) ProcessRate() (events int, interval time.Duration) {
+	events, interval, err := parseRate(c.CgroupRate)
+	if err != nil {
+		return 0, 0
 	}
-	return ""
+	return events, interval
 }
 
 // Level is the log level; Info when LogLevel is invalid.
@@ -174,4 +178,13 @@ func (c Config) Level() slog.Level {
 		return slog.LevelError
 	}
 	return slog.LevelInfo
+}
+
+// MetricsSocket is the path of the socket of metrics; empty when they are served
+// elsewhere or nowhere.
+func (c Config) MetricsSocket() string {
+	if path := strings.TrimPrefix(c.MetricsAddress, unixScheme); strings.HasPrefix(path, "/") {
+		return path
+	}
+	return ""
 }

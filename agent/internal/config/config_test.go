@@ -73,6 +73,7 @@ process-ns: true
 process-environment: true
 environment-variables: [PATH, LD_PRELOAD]
 event-queue: 200
+cgroup-rate: 1000,1s
 expose-stack-addresses: true
 enable-ancestors: [base, lsm]
 username-metadata: unix
@@ -133,7 +134,7 @@ func TestFile(t *testing.T) {
 		AllowGetURL: true, AllowDNSLookup: true,
 		ProcessCred: true, ProcessNS: true, ProcessEnvironment: true, EnvironmentVariables: []string{"PATH", "LD_PRELOAD"},
 		EnableAncestors: []string{"base", "lsm"}, UsernameMetadata: "unix",
-		ExposeStackAddresses: true, ClusterName: "cluster",
+		CgroupRate: "1000,1s", ExposeStackAddresses: true, ClusterName: "cluster",
 		ExportFilename: "/events.json", ExportFileMaxSizeMB: 11, ExportFileRotationInterval: time.Hour, ExportFileCompress: true,
 		ExportFilePerm: "0640", ExportAllowlist: `{"pid":[1]}`, ExportDenylist: `{"pid":[2]}`, ExportFieldFilters: `{"fields":"process"}`,
 		EnableExportAggregation: true, ExportAggregationWindowSize: 2 * time.Second, ExportAggregationBufferSize: 3,
@@ -150,6 +151,9 @@ func TestFile(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Export{})); diff != "" {
 		t.Error("configuration (-want +got):\n", diff)
+	}
+	if events, interval := got.ProcessRate(); events != 1000 || interval != time.Second {
+		t.Errorf("rate %d in %v", events, interval)
 	}
 	if got.SocketPath() != "/run/other.sock" || Default().SocketPath() != "/run/boltseal/boltseal.sock" || got.Level() != slog.LevelDebug {
 		t.Errorf("socket %s, level %v", got.SocketPath(), got.Level())
@@ -364,6 +368,12 @@ func TestValidate(t *testing.T) {
 		{"metrics-address", func(c *Config) { c.MetricsAddress, c.MetricsAllowRemote = "example.com:2112", true }},
 		{"metrics-labels", func(c *Config) { c.MetricsLabels = []string{"image"} }},
 		{"metrics-labels", func(c *Config) { c.MetricsLabels = []string{"pod", "pod"} }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "10" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "ten,1s" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "10,1" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "0,1s" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "10,1us" }},
+		{"cgroup-rate", func(c *Config) { c.CgroupRate = "10,1s,2s" }},
 	} {
 		config := Default()
 		c.change(&config)

@@ -55,6 +55,7 @@ func bind(flags *pflag.FlagSet, c *Config) {
 	flags.BoolVar(&c.ProcessEnvironment, "process-environment", c.ProcessEnvironment, "tell the environments of processes in events, which can hold secrets")
 	flags.StringSliceVar(&c.EnvironmentVariables, "environment-variables", c.EnvironmentVariables, "names of the variables that are told of environments (default: all)")
 	flags.IntVar(&c.EventQueue, "event-queue", c.EventQueue, "events that may wait for one reader")
+	flags.StringVar(&c.CgroupRate, "cgroup-rate", c.CgroupRate, "EVENTS,INTERVAL: execs and exits of a cgroup that makes more are left out (default: all are told)")
 	flags.BoolVar(&c.ExposeStackAddresses, "expose-stack-addresses", c.ExposeStackAddresses, "tell the addresses of stacks in events")
 	flags.StringSliceVar(&c.EnableAncestors, "enable-ancestors", c.EnableAncestors, "events that have the ancestors of their process: base, kprobe, tracepoint, lsm, loader, uprobe, usdt")
 	flags.StringVar(&c.UsernameMetadata, "username-metadata", c.UsernameMetadata, "disabled, or unix: events name the users of the host by /etc/passwd")

@@ -27,6 +27,9 @@ const (
 	maxProcesses     = 4 << 20
 	maxQueue         = 1 << 20
 	maxNodeName      = 253
+	maxCgroupRate    = 1 << 30
+
+	minRateInterval, maxRateInterval = time.Millisecond, time.Hour
 )
 
 // FieldError is what is wrong with one setting.
@@ -68,6 +71,7 @@ func (c Config) Validate() error {
 	check("cluster-name", nodeName(c.ClusterName))
 	check("health-server-address", localAddress(c.HealthServerAddress))
 	check("pprof-address", localAddress(c.PprofAddress))
+	check("cgroup-rate", rate(c.CgroupRate))
 	check("enable-ancestors", someOf(c.EnableAncestors, "base", "kprobe", "tracepoint", "lsm", "loader", "uprobe", "usdt"))
 	check("username-metadata", oneOf(c.UsernameMetadata, "disabled", "unix"))
 	check("metrics-address", metricsAddress(c.MetricsAddress, c.MetricsAllowRemote))
@@ -94,6 +98,37 @@ func localAddress(address string) string {
 		return fmt.Sprintf("%q is not of loopback: write localhost, 127.0.0.1 or [::1]", host)
 	}
 	return ""
+}
+
+func rate(text string) string {
+	if text == "" {
+		return ""
+	}
+	if _, _, err := parseRate(text); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// parseRate reads "EVENTS,INTERVAL".
+func parseRate(text string) (events int, interval time.Duration, err error) {
+	count, rest, ok := strings.Cut(text, ",")
+	if ok {
+		events, err = strconv.Atoi(strings.TrimSpace(count))
+	}
+	if !ok || err != nil {
+		return 0, 0, fmt.Errorf("%q is no rate: write EVENTS,INTERVAL, as in 1000,1s", text)
+	}
+	if interval, err = time.ParseDuration(strings.TrimSpace(rest)); err != nil {
+		return 0, 0, fmt.Errorf("%q is no interval: write it as in 1s", rest)
+	}
+	if reason := between(events, 1, maxCgroupRate); reason != "" {
+		return 0, 0, errors.New(reason + " events")
+	}
+	if reason := between(interval, minRateInterval, maxRateInterval); reason != "" {
+		return 0, 0, errors.New(reason)
+	}
+	return events, interval, nil
 }
 
 func socket(address string) string {

@@ -107,6 +107,9 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger,
 		return errors.Join(err, a.stop(group))
 	}
 	group.Go(func() error { return a.spool.run(ctx) })
+	if t := a.events.throttle; t != nil {
+		group.Go(func() error { return t.run(ctx) })
+	}
 	if a.policies != nil {
 		group.Go(func() error { return a.policies.Run(ctx) })
 	}
@@ -145,7 +148,7 @@ func (a *agent) server() *server.Server {
 	return server.New(server.Options{
 		Version: a.version, NodeName: a.node, CgroupRoot: a.cgroups.Path(), Started: a.started,
 		Control: a.controlled(), Containers: a.registry, Events: a.events, EventLog: a.exports, Kernel: a.seals, Sites: a.engine.Sites,
-		PolicyFaults: a.policyFaults, Features: list, Probes: probes, Processes: a.events, Stacks: a.events.trees,
+		PolicyFaults: a.policyFaults, Throttled: a.events.throttled, Features: list, Probes: probes, Processes: a.events, Stacks: a.events.trees,
 		Settings: a.config.Settings(), Calls: a.measures.callStats(), Health: a.health, Reflection: a.config.EnableReflection,
 		Log: a.log.With("component", "server"), Level: a.level,
 	})

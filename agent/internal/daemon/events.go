@@ -24,6 +24,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/remote"
 	"github.com/boltseal/boltseal/agent/internal/server"
 	"github.com/boltseal/boltseal/agent/internal/stack"
+	"github.com/boltseal/boltseal/agent/internal/throttle"
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -44,8 +45,10 @@ type events struct {
 	// describe makes an enricher of its own, for messages of the present moment.
 	describe  func() (*enrich.Enricher, error)
 	processes *process.Cache
-	queue     int
-	log       *slog.Logger
+	// throttle is nil where the rate of events is not limited.
+	throttle *throttling
+	queue    int
+	log      *slog.Logger
 }
 
 func newEvents(a *agent) (*events, error) {
@@ -72,6 +75,12 @@ func newEvents(a *agent) (*events, error) {
 		trees: a.trees, resolve: a.engine.Resolve, process: e.processes.Get, name: named.kernel, known: map[ruleBit]string{},
 	}
 	e.filters = filter.Compiler{Lineage: lineage{e.processes}}
+	if n, interval := a.config.ProcessRate(); n > 0 {
+		e.throttle = &throttling{
+			origin: e.hub.Origin, containers: a.registry, pathOf: a.cgroups.PathOf, bootTime: kernel.BootTime, publish: e.hub.Publish, log: log,
+		}
+		e.throttle.begin(throttle.Rate{Events: n, Interval: interval})
+	}
 	host := process.NamespacesOf("/proc/1")
 	e.describe = func() (*enrich.Enricher, error) {
 		return enrich.New(enrich.Options{
@@ -89,6 +98,9 @@ func newEvents(a *agent) (*events, error) {
 	e.enricher, err = e.describe()
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
+	}
+	if e.throttle != nil {
+		e.enricher.Throttle = e.throttle
 	}
 	// The programs are attached, so that no process is missed between the two.
 	running, err := process.FromProc("/proc", process.Scan{Environment: a.config.ProcessEnvironment, CgroupID: e.cgroupOf(a)})
@@ -199,6 +211,9 @@ func (e *events) handle(ev event.Event) {
 	e.trees.handle(ev)
 	if e.remote != nil {
 		e.remote.handle(ev)
+	}
+	if e.throttle != nil {
+		e.throttle.handle(ev)
 	}
 	if e.count != nil {
 		e.count(ev)

@@ -72,7 +72,8 @@ func (m *measures) sources(a *agent) metrics.Sources {
 	return metrics.Sources{
 		Containers: a.registry,
 		Slot:       a.seals.Slot, Slots: a.seals.Slots,
-		Lost: a.seals.Lost, LostOf: a.seals.LostOf,
+		Lost:         a.lostBySlot,
+		LostOf:       func(slot uint32) (uint64, error) { return a.seals.Lost(slot), nil },
 		KernelErrors: a.kernelErrors,
 		Ring: func() (used, size uint64, err error) {
 			used, size = m.ring.Bytes()
@@ -189,6 +190,15 @@ func (a *agent) kernelErrors() (byName map[string]uint64, ringFull uint64, err e
 		byName[name] = counts[i]
 	}
 	return byName, counts[bpf.WireKernelErrorKERR_RING_FULL], nil
+}
+
+// lostBySlot is how many events of each slot found no room in the ring.
+func (a *agent) lostBySlot() ([]uint64, error) {
+	lost := make([]uint64, a.seals.Slots())
+	for slot := range lost {
+		lost[slot] = a.seals.Lost(uint32(slot))
+	}
+	return lost, nil
 }
 
 func (a *agent) mapUse() ([]metrics.Map, error) {

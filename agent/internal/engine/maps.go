@@ -58,9 +58,13 @@ func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
 
 // adapt makes a collection one of the programs named, as this kernel takes them.
 func (m *maps) adapt(spec *ebpf.CollectionSpec, programs []string) error {
+	ring := spec.Maps[bpf.SiteMapEvents].MaxEntries
+	if base := m.options.Base[bpf.SiteMapEvents]; base != nil {
+		ring = base.MaxEntries()
+	}
 	err := errors.Join(
 		kernel.ReplaceTaskStorage(spec, m.options.TaskRoom), kernel.Preallocate(spec),
-		kernel.DropAtomics(spec), kernel.SetPreempted(spec, m.options.Preempted),
+		kernel.DropAtomics(spec), kernel.SetPreempted(spec, m.options.Preempted), kernel.SetRingBytes(spec, ring),
 	)
 	for name := range spec.Programs {
 		if !slices.Contains(programs, name) {

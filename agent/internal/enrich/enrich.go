@@ -52,8 +52,16 @@ type Users interface {
 	Name(uid uint32) string
 }
 
+// Throttle limits how many events of processes are told.
+type Throttle interface {
+	// Count counts an event of a slot and a cgroup at a time, in ns since boot.
+	Count(slot uint32, cgroup, at uint64)
+	// Passes does too, and tells whether it is to be told.
+	Passes(slot uint32, cgroup, at uint64) bool
+}
+
 // Options configures an Enricher. All fields are needed but those of Life and of the
-// cluster, Started, Ancestors and Users.
+// cluster, Started, Ancestors, Users and Throttle.
 type Options struct {
 	Life
 	// Node is the node's name in messages.
@@ -68,6 +76,9 @@ type Options struct {
 	Rules      Rules
 	Stacks     Stacks
 	Sink       Sink
+	// Throttle counts births, execs and ends of processes; execs and ends that it
+	// does not let pass make no message. Nil: all pass.
+	Throttle Throttle
 	// BootTime is the wall time at which the clock of events was zero. It is asked
 	// again now and then, since the wall clock gets adjusted.
 	BootTime func() (time.Time, error)
@@ -141,16 +152,19 @@ func (e *Enricher) Handle(of event.Event) {
 	switch of := of.(type) {
 	case *event.Fork:
 		e.Processes.Fork(forkInfo(of))
+		if e.Throttle != nil {
+			e.Throttle.Count(of.Slot, of.CgroupID, of.Ktime)
+		}
 	case *event.Exec:
 		long := e.rests.joinExec(of)
 		e.keep(of, long)
 		p := e.Processes.Exec(of.Ktime, e.execInfo(of))
-		if e.Sink.Active() {
+		if e.passes(&of.Header) && e.Sink.Active() {
 			e.show(waiting{of: of, process: p, long: long})
 		}
 	case *event.Exit:
 		p, first := e.Processes.Exit(of.Ktime, info(&of.Header))
-		if first && e.Sink.Active() {
+		if first && e.passes(&of.Header) && e.Sink.Active() {
 			e.show(waiting{of: of, process: p})
 		}
 	case *event.Data:
@@ -176,6 +190,11 @@ func (e *Enricher) publishEvent(w waiting) {
 	case *event.Site:
 		e.publishSite(of, w.process)
 	}
+}
+
+// passes counts an exec or an exit, and tells whether it is told. The process cache has it either way, so that matches go on naming their process.
+func (e *Enricher) passes(h *event.Header) bool {
+	return e.Throttle == nil || e.Throttle.Passes(h.Slot, h.CgroupID, h.Ktime)
 }
 
 // info is what every event tells of its process.

@@ -71,6 +71,9 @@ func (e *Enricher) show(w waiting) {
 		e.publishEvent(w)
 		return
 	}
+	if of, ok := w.of.(*event.Site); ok {
+		w.of = of.Clone() // of the reader's, which it uses again
+	}
 	h.events = append(h.events, w)
 	e.holds.byProcess[keyOf(w.of.Head())] = h
 	e.holds.events++

@@ -5,6 +5,7 @@ package event
 import (
 	"iter"
 	"math/bits"
+	"slices"
 
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -189,6 +190,13 @@ type Site struct {
 	KernelStack, UserStack []uint64
 	// FileHash is the hash of the file that the hook is about.
 	FileHash FileHash
+}
+
+// Clone is a copy that shares nothing with s that changes.
+func (s *Site) Clone() *Site {
+	c := *s
+	c.KernelStack, c.UserStack = slices.Clone(s.KernelStack), slices.Clone(s.UserStack)
+	return &c
 }
 
 // FileHash is the hash of a file as the kernel has computed it.

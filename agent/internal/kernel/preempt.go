@@ -64,12 +64,25 @@ func SetPreempted(spec *ebpf.CollectionSpec, preempted bool) error {
 	if preempted {
 		value = 1
 	}
-	variable := spec.Variables[preemptedVariable]
+	return setVariable(spec, preemptedVariable, value)
+}
+
+// ringVariable is how programs are told the size of the ring that they write to.
+const ringVariable = "ring_bytes"
+
+// SetRingBytes tells the programs of a collection the size of the ring that they
+// write events to.
+func SetRingBytes(spec *ebpf.CollectionSpec, bytes uint32) error {
+	return setVariable(spec, ringVariable, uint64(bytes))
+}
+
+func setVariable(spec *ebpf.CollectionSpec, name string, value any) error {
+	variable := spec.Variables[name]
 	if variable == nil {
-		return fmt.Errorf("the programs have no variable %s", preemptedVariable)
+		return fmt.Errorf("the programs have no variable %s", name)
 	}
 	if err := variable.Set(value); err != nil {
-		return fmt.Errorf("set %s: %w", preemptedVariable, err)
+		return fmt.Errorf("set %s: %w", name, err)
 	}
 	return nil
 }

@@ -32,12 +32,14 @@ type Cache struct {
 	mu      sync.Mutex
 	current map[place]*entry
 	byID    map[string]*entry
-	// Every entry is in one of these: running ones, the one not used for longest
-	// first; ended ones within their grace, the first to end first; and ended ones
-	// that others hold.
-	running, ended, needed list.List
-	bytes                  int
-	stats                  Stats
+	// Every entry is in one list: here those that have ended, within their grace, the
+	// first to end first; the others in the lists of their container.
+	ended list.List
+	slots map[uint32]*share
+	// largest is the share of most bytes, as far as largestShare has looked.
+	largest *share
+	bytes   int
+	stats   Stats
 }
 
 // Stats counts what the cache did since it was made.
@@ -74,7 +76,7 @@ func New(o Options) *Cache {
 	if o.Grace <= 0 {
 		o.Grace = 10 * time.Second
 	}
-	return &Cache{options: o, current: map[place]*entry{}, byID: map[string]*entry{}}
+	return &Cache{options: o, current: map[place]*entry{}, byID: map[string]*entry{}, slots: map[uint32]*share{}}
 }
 
 // Fork takes in a new process. Of what it executes nothing needs to be told: it
@@ -124,7 +126,7 @@ func (c *Cache) Exit(at uint64, i Info) (p *Process, first bool) {
 	if e == nil {
 		e = c.miss(i)
 	}
-	if e.list != &c.running {
+	if !e.runs() {
 		return e.Process, false
 	}
 	c.finish(e, at)

@@ -17,5 +17,6 @@
 // A value can be looked up while the process runs, for a grace period after its
 // end, and for as long as a process that names it as its parent runs; where
 // ancestors are kept, for as long as any that descends from it runs. All this ends
-// when the [Cache] has no room: then what has ended longest ago goes first.
+// when the [Cache] has no room: then what has ended longest ago goes first, and
+// after that what the container that has most in it has not used for longest.
 package process

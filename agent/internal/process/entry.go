@@ -17,6 +17,8 @@ type entry struct {
 	// uses is by whom it is held, and was.
 	uses Uses
 	end  uint64
+	// share is that of its container.
+	share *share
 	// list is where the entry is; nil when it was dropped.
 	list    *list.List
 	element *list.Element
@@ -33,8 +35,8 @@ func (c *Cache) find(k Key) *entry {
 }
 
 func (c *Cache) touch(e *entry) {
-	if e.list == &c.running {
-		c.running.MoveToBack(e.element)
+	if e.runs() {
+		e.share.running.MoveToBack(e.element)
 	}
 }
 
@@ -76,7 +78,7 @@ func (c *Cache) add(i Info, since uint64, parent *entry) *entry {
 	case twin == e:
 		// The same value, of which more is known now, or nothing is: who holds it goes
 		// on doing so.
-		c.bytes -= e.Process.bytes()
+		c.leave(e)
 		if i.Flags == Miss {
 			p = e.Process
 		}
@@ -89,37 +91,41 @@ func (c *Cache) add(i Info, since uint64, parent *entry) *entry {
 	e.Process = p
 	c.current[place] = e
 	c.byID[p.ExecID] = e
-	c.bytes += p.bytes()
-	if e.list != &c.running {
+	if !e.runs() {
 		e.uses[bySelf].Taken++
 	}
-	c.move(e, &c.running)
+	c.enter(e)
 	c.makeRoom(e)
 	return e
 }
 
-// makeRoom drops entries, but not the newest.
+// makeRoom drops entries, but not the newest: first what has ended, then of the
+// container that has most. One whose births come and whose ends are lost takes
+// no room from others.
 func (c *Cache) makeRoom(newest *entry) {
 	for len(c.byID) > c.options.Size || c.bytes > c.options.Bytes {
-		victim := c.ended.Front()
-		if victim == nil {
-			victim = c.needed.Front()
+		if front := c.ended.Front(); front != nil {
+			if e := front.Value.(*entry); c.endGrace(e) {
+				c.stats.Evicted++
+			}
+			continue
 		}
-		if victim == nil {
-			victim = c.running.Front()
-		}
-		e := victim.Value.(*entry)
-		if e == newest {
-			return
+		victim := c.largestShare(nil).victim()
+		if victim == newest {
+			others := c.largestShare(newest.share)
+			if others == nil {
+				return
+			}
+			victim = others.victim()
 		}
 		c.stats.Evicted++
-		c.drop(e)
+		c.drop(victim)
 	}
 }
 
 // finish begins the grace of an entry that runs.
 func (c *Cache) finish(e *entry, at uint64) {
-	if e.list != &c.running {
+	if !e.runs() {
 		return
 	}
 	e.end = at
@@ -135,13 +141,19 @@ func (c *Cache) expire(now uint64) {
 		if e.end+uint64(c.options.Grace) >= now {
 			return
 		}
-		if e.held() {
-			c.move(e, &c.needed)
-			c.letGo(e)
-		} else {
-			c.drop(e)
-		}
+		c.endGrace(e)
 	}
+}
+
+// endGrace ends the grace of an entry, and tells whether that was its end.
+func (c *Cache) endGrace(e *entry) bool {
+	if e.held() {
+		c.move(e, &e.share.needed)
+		c.letGo(e)
+		return false
+	}
+	c.drop(e)
+	return true
 }
 
 // drop takes an entry out. What others hold of it is the way to those above it.
@@ -149,12 +161,12 @@ func (c *Cache) drop(e *entry) {
 	if e.list == nil {
 		return
 	}
-	if e.list == &c.running {
+	if e.runs() {
 		e.uses[bySelf].Given++
 	}
 	e.list.Remove(e.element)
 	e.list, e.element = nil, nil
-	c.bytes -= e.Process.bytes()
+	c.leave(e)
 	delete(c.byID, e.ExecID)
 	if c.current[e.Key.place()] == e {
 		delete(c.current, e.Key.place())

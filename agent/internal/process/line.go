@@ -82,7 +82,7 @@ func (c *Cache) Dump() []Entry {
 		if e.uses.Refs() == 0 {
 			color = DeletePending
 		}
-		all = append(all, Entry{Process: e.Process, Running: e.list == &c.running, Color: color, Uses: e.uses})
+		all = append(all, Entry{Process: e.Process, Running: e.runs(), Color: color, Uses: e.uses})
 	}
 	return all
 }
@@ -172,7 +172,7 @@ func (c *Cache) give(e *entry, by int) {
 	e.uses[by].Given++
 	switch {
 	case e.held():
-	case e.list == &c.needed:
+	case e.needed():
 		c.drop(e)
 	case e.list == nil:
 		c.bytes -= droppedBytes

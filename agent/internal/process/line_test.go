@@ -315,8 +315,13 @@ func checkBytes(t *testing.T, c *Cache, step string) {
 			}
 		}
 	}
-	if bytes != c.bytes || len(c.byID) != c.running.Len()+c.ended.Len()+c.needed.Len() {
-		t.Fatalf("%s: %d bytes, counted as %d; %d values, %d in lists", step, bytes, c.bytes, len(c.byID), c.running.Len()+c.ended.Len()+c.needed.Len())
+	listed, shared := c.ended.Len(), droppedBytes*len(dropped)
+	for _, s := range c.slots {
+		listed += s.running.Len() + s.needed.Len()
+		shared += s.bytes
+	}
+	if bytes != c.bytes || bytes != shared || len(c.byID) != listed {
+		t.Fatalf("%s: %d bytes, counted as %d, and %d in shares; %d values, %d in lists", step, bytes, c.bytes, shared, len(c.byID), listed)
 	}
 }
 

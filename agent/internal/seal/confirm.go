@@ -198,7 +198,8 @@ func (s *Seals) gone(before uint64) ([]uint32, error) {
 }
 
 // Free gives a slot back. No cgroup and no task may name it. It keeps the
-// version that it has: the caller has put the default set in force before.
+// version that it has: the caller has put the default set in force before. What
+// its container has lost is forgotten.
 func (s *Seals) Free(slot uint32) error {
 	if err := s.Unexpect(slot); err != nil {
 		return err
@@ -209,6 +210,7 @@ func (s *Seals) Free(slot uint32) error {
 		return nil
 	}
 	s.slots.Store(int(slot), bpf.WireSlot{Version: s.Slot(slot).Version})
+	s.uses.Store(int(slot), bpf.WireRingUse{})
 	if err := s.programs.cgroup.Maps[bpf.CgroupMapFreeSlots].Update(nil, slot, ebpf.UpdateAny); err != nil {
 		return fmt.Errorf("free slot %d: %w", slot, err)
 	}

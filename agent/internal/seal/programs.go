@@ -67,7 +67,7 @@ type programs struct {
 func sharedMaps() []string {
 	return []string{
 		bpf.CgroupMapSlots, bpf.CgroupMapSeals, bpf.CgroupMapEvents, bpf.CgroupMapKernelErrors,
-		bpf.CgroupMapLostEvents, bpf.CgroupMapTaskSeals,
+		bpf.CgroupMapRingUses, bpf.CgroupMapTaskSeals,
 		bpf.ProcessMapScratchTaken, bpf.ProcessMapPathWalks, bpf.ProcessMapOrigins,
 	}
 }
@@ -91,6 +91,9 @@ func load(o Options) (p *programs, err error) {
 		return nil, err
 	}
 	if err := kernel.ReplaceTaskStorage(spec, o.TaskRoom); err != nil {
+		return nil, err
+	}
+	if err := kernel.SetRingBytes(spec, o.RingBytes); err != nil {
 		return nil, err
 	}
 	spec.Maps[bpf.CgroupMapEvents].MaxEntries = o.RingBytes
@@ -143,6 +146,9 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 		return nil, fmt.Errorf("set hash keys: %w", err)
 	}
 	if err := kernel.SetPreempted(spec, o.Preempted || o.missesExecs); err != nil {
+		return nil, err
+	}
+	if err := kernel.SetRingBytes(spec, o.RingBytes); err != nil {
 		return nil, err
 	}
 	if err := o.setTold(spec); err != nil {

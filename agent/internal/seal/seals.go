@@ -42,6 +42,7 @@ const NoRoom = uint32(bpf.WireReservedSlotsSLOT_NO_ROOM)
 type Seals struct {
 	programs *programs
 	slots    *bpfarray.Array[bpf.WireSlot]
+	uses     *bpfarray.Array[bpf.WireRingUse]
 	max      uint32
 
 	mu sync.Mutex
@@ -67,6 +68,9 @@ func Open(o Options) (opened *Seals, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.uses, err = bpfarray.Map[bpf.WireRingUse](p.cgroup.Maps[bpf.CgroupMapRingUses]); err != nil {
+		return nil, err
+	}
 	s.max = uint32(s.slots.Len())
 	if o.Slots > 0 {
 		s.max = min(s.max, o.Slots+uint32(bpf.WireReservedSlotsSLOTS_RESERVED))
@@ -90,6 +94,9 @@ func (s *Seals) Close() error {
 	if s.slots != nil {
 		err = errors.Join(err, s.slots.Close())
 	}
+	if s.uses != nil {
+		err = errors.Join(err, s.uses.Close())
+	}
 	return err
 }
 
@@ -112,6 +119,10 @@ func (s *Seals) Slots() uint32 { return s.max }
 
 // Slot is what the kernel knows of a container.
 func (s *Seals) Slot(slot uint32) bpf.WireSlot { return s.slots.Load(int(slot)) }
+
+// Lost is how many events of a slot's container found no room in the ring, since
+// the slot was taken; of Host since the start.
+func (s *Seals) Lost(slot uint32) uint64 { return s.uses.Load(int(slot)).Lost }
 
 // SetVersion puts a rule set in force for a slot: with one store, at all sites.
 func (s *Seals) SetVersion(slot, version uint32) {

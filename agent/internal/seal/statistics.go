@@ -73,35 +73,6 @@ func entries[K, V any](m *ebpf.Map) (n uint64, err error) {
 	}
 }
 
-// Lost is how many events of each slot found the ring full. A count can begin anew
-// when its slot becomes another container's.
-func (s *Seals) Lost() ([]uint64, error) {
-	m := s.programs.cgroup.Maps[bpf.CgroupMapLostEvents]
-	lost, keys, values := make([]uint64, s.max), make([]uint32, lookups), make([]uint64, lookups)
-	for cursor := new(ebpf.MapBatchCursor); ; {
-		got, err := m.BatchLookup(cursor, keys, values, nil)
-		for i, slot := range keys[:got] {
-			if slot < s.max {
-				lost[slot] = values[i]
-			}
-		}
-		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			return lost, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read counts of lost events: %w", err)
-		}
-	}
-}
-
-// LostOf is Lost for one slot.
-func (s *Seals) LostOf(slot uint32) (n uint64, err error) {
-	if err := s.programs.cgroup.Maps[bpf.CgroupMapLostEvents].Lookup(slot, &n); err != nil {
-		return 0, fmt.Errorf("read count of lost events: %w", err)
-	}
-	return n, nil
-}
-
 // Programs is what the programs have done.
 func (s *Seals) Programs() ([]ProgramUse, error) {
 	var all []ProgramUse

@@ -65,13 +65,8 @@ func TestLossIsCountedBySlot(t *testing.T) {
 	if said := p.says(); said != "done" {
 		t.Fatalf("said %q", said)
 	}
-	lost, err := r.Lost()
-	if err != nil {
-		t.Fatal(err)
-	}
-	one, err := r.LostOf(noisy)
-	if err != nil || one == 0 || uint32(len(lost)) != r.Slots() || lost[noisy] != one || lost[quiet] != 0 {
-		t.Errorf("the noisy container lost %d (%v), and in the list of %d %d; the quiet one %d", one, err, len(lost), lost[noisy], lost[quiet])
+	if r.Lost(noisy) == 0 || r.Lost(quiet) != 0 {
+		t.Errorf("the noisy container lost %d, the quiet one %d", r.Lost(noisy), r.Lost(quiet))
 	}
 }
 

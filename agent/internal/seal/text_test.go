@@ -106,7 +106,7 @@ func TestLongTexts(t *testing.T) {
 	}
 }
 
-// Long arguments leave half of the ring to others, who do not lose their events.
+// Long arguments are told of in what anybody may use of the ring, and nothing is lost.
 func TestLongTextsGiveWay(t *testing.T) {
 	r := newRig(t, nil)
 	in, slot := r.expected("c")
@@ -119,7 +119,7 @@ func TestLongTextsGiveWay(t *testing.T) {
 	_ = p.Wait() // nothing is read before
 	texts, e := textOf(r, slot, p.Process.Pid)
 	if e.Flags != bpf.WireExecFlagsEXEC_ARGS_TRUNCATED || int(e.ArgsSize) != len("true ")+15*100_001 ||
-		len(texts[0]) < 300_000 || len(texts[0]) > 600_000 || !strings.HasPrefix(strings.Join(cmd.Args, "\x00"), texts[0]) {
+		len(texts[0]) < 100_000 || len(texts[0]) > 1<<20/4 || !strings.HasPrefix(strings.Join(cmd.Args, "\x00"), texts[0]) {
 		t.Errorf("flags %#x, %d of %d bytes of arguments", e.Flags, len(texts[0]), e.ArgsSize)
 	}
 	if n := r.kernelErrors(bpf.WireKernelErrorKERR_RING_FULL); n != 0 {

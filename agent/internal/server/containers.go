@@ -79,7 +79,10 @@ func (s *Server) container(c *container.Container) (*boltseal.Container, error) 
 		CgroupId: cmp.Or(c.CgroupID, slot.CgroupId), CgroupPath: c.CgroupPath,
 		InitPid: c.InitPID, Policies: s.Control.PoliciesOf(c.Slot), Labels: c.Labels, Annotations: c.Annotations,
 		SealedNs: slot.SealedNs, FirstTaskNs: slot.FirstTaskNs, FirstExecNs: slot.FirstExecNs, ArmedNs: slot.ArmedNs,
-		Tasks: slot.Tasks, State: boltseal.ContainerState_CONTAINER_STATE_UNSEALED,
+		Tasks: slot.Tasks, EventsLost: s.Kernel.Lost(c.Slot), State: boltseal.ContainerState_CONTAINER_STATE_UNSEALED,
+	}
+	if s.Throttled != nil {
+		out.EventsThrottled = s.Throttled(c.Slot)
 	}
 	if p := c.Pod; p != nil {
 		out.Pod = &boltseal.Pod{Name: p.Name, Namespace: p.Namespace, Uid: p.UID, Labels: p.Labels}

@@ -129,6 +129,8 @@ func (s *Server) GetStatus(context.Context, *boltseal.GetStatusRequest) (*boltse
 		SlotsMax:      s.Kernel.Slots() - uint32(bpf.WireReservedSlotsSLOTS_RESERVED),
 		KernelErrors:  map[string]uint64{},
 		EventsLost:    new(counts[bpf.WireKernelErrorKERR_RING_FULL]),
+
+		HostEventsLost: s.Kernel.Lost(uint32(bpf.WireReservedSlotsSLOT_HOST)),
 	}
 	names := KernelErrorNames()
 	for i, count := range counts {

@@ -60,6 +60,7 @@ type Kernel interface {
 	SealedAs(cgroup uint64) (bpf.WireCgroupSeal, bool, error)
 	Errors() ([bpf.WireKernelErrorKERR_MAX]uint64, error)
 	Slots() uint32
+	Lost(slot uint32) uint64
 }
 
 // Feature is one thing that this kernel can or cannot do.
@@ -94,6 +95,9 @@ type Options struct {
 	// PolicyFaults lists the files of policies that are not in force as they are; nil:
 	// none are watched.
 	PolicyFaults func() []PolicyFault
+	// Throttled is how many events of a slot's container were not told because of its
+	// rate; nil: rates are not limited.
+	Throttled func(slot uint32) uint64
 	// Sites lists the attached sites.
 	Sites func() []engine.SiteInfo
 	// Features lists what the kernel can do, and Probes the same by the names that

@@ -87,6 +87,8 @@ func (f *fake) SealedAs(uint64) (bpf.WireCgroupSeal, bool, error) {
 	return bpf.WireCgroupSeal{Slot: 2, By: uint32(f.sealedBy)}, f.sealedBy != 0, nil
 }
 
+func (f *fake) Lost(slot uint32) uint64 { return 100 + uint64(slot) }
+
 func (f *fake) Errors() (counts [bpf.WireKernelErrorKERR_MAX]uint64, err error) {
 	counts[bpf.WireKernelErrorKERR_SIGNAL] = 7
 	return counts, f.fail
@@ -123,9 +125,10 @@ func serveWith(t *testing.T, f *fake, o Options) *grpc.ClientConn {
 	return serveAll(t, New(Options{
 		Version: "v1", Control: f, Kernel: f, Containers: o.Containers, EventLog: o.EventLog, Log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)),
 		Events: f, Processes: f, Stacks: f, Settings: o.Settings, Health: o.Health, Reflection: o.Reflection, Level: o.Level,
-		Sites:    func() []engine.SiteInfo { return []engine.SiteInfo{{Name: "a/b", Rules: 1, Programs: 2, Missed: 3}} },
-		Features: []Feature{{Name: "yes"}, {Name: "no", Err: errors.New("too old"), Known: true}, {Name: "maybe", Err: errors.New("?")}},
-		Probes:   map[string]bool{"signal": true, "lsm": false},
+		Throttled: func(slot uint32) uint64 { return 200 + uint64(slot) },
+		Sites:     func() []engine.SiteInfo { return []engine.SiteInfo{{Name: "a/b", Rules: 1, Programs: 2, Missed: 3}} },
+		Features:  []Feature{{Name: "yes"}, {Name: "no", Err: errors.New("too old"), Known: true}, {Name: "maybe", Err: errors.New("?")}},
+		Probes:    map[string]bool{"signal": true, "lsm": false},
 	}))
 }
 
@@ -286,6 +289,10 @@ func TestContainerStates(t *testing.T) {
 		list, err := client.ListContainers(t.Context(), &boltseal.ListContainersRequest{})
 		if err != nil || len(list.GetContainers()) != 1 || list.GetContainers()[0].GetState() != c.want {
 			t.Errorf("slot %v sealed by %v: %v, %v; want %v", c.slot, c.by, err, list, c.want)
+			continue
+		}
+		if one := list.GetContainers()[0]; one.GetEventsLost() != 102 || one.GetEventsThrottled() != 202 {
+			t.Errorf("events lost %d, throttled %d", one.GetEventsLost(), one.GetEventsThrottled())
 		}
 	}
 	list, err := client.ListContainers(t.Context(), &boltseal.ListContainersRequest{IdPrefix: "other"})
@@ -300,6 +307,9 @@ func TestStatusNamesEverything(t *testing.T) {
 	s, err := boltseal.NewBoltsealClient(conn).GetStatus(t.Context(), &boltseal.GetStatusRequest{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if s.GetHostEventsLost() != 100 {
+		t.Errorf("%d events of the host are lost", s.GetHostEventsLost())
 	}
 	for name := range s.GetKernelErrors() {
 		if name == "" {

@@ -397,9 +397,14 @@ type Container struct {
 	// When its entrypoint began to run.
 	ArmedNs uint64 `protobuf:"varint,17,opt,name=armed_ns,json=armedNs,proto3" json:"armed_ns,omitempty"`
 	// Live tasks that carry its seal, wherever they are.
-	Tasks         int64 `protobuf:"varint,18,opt,name=tasks,proto3" json:"tasks,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Tasks int64 `protobuf:"varint,18,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	// Events of it that found no room on their way to the agent.
+	EventsLost uint64 `protobuf:"varint,19,opt,name=events_lost,json=eventsLost,proto3" json:"events_lost,omitempty"`
+	// Execs and exits in it that were not told: there were more events of processes
+	// in it than the agent's setting cgroup-rate allows.
+	EventsThrottled uint64 `protobuf:"varint,20,opt,name=events_throttled,json=eventsThrottled,proto3" json:"events_throttled,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Container) Reset() {
@@ -554,6 +559,20 @@ func (x *Container) GetArmedNs() uint64 {
 func (x *Container) GetTasks() int64 {
 	if x != nil {
 		return x.Tasks
+	}
+	return 0
+}
+
+func (x *Container) GetEventsLost() uint64 {
+	if x != nil {
+		return x.EventsLost
+	}
+	return 0
+}
+
+func (x *Container) GetEventsThrottled() uint64 {
+	if x != nil {
+		return x.EventsThrottled
 	}
 	return 0
 }
@@ -760,9 +779,11 @@ type GetStatusResponse struct {
 	Sites []*Site `protobuf:"bytes,13,rep,name=sites,proto3" json:"sites,omitempty"`
 	// Events that were lost on their way to the agent; absent: the agent does
 	// not tell.
-	EventsLost    *uint64 `protobuf:"varint,14,opt,name=events_lost,json=eventsLost,proto3,oneof" json:"events_lost,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	EventsLost *uint64 `protobuf:"varint,14,opt,name=events_lost,json=eventsLost,proto3,oneof" json:"events_lost,omitempty"`
+	// Of them, those of no container.
+	HostEventsLost uint64 `protobuf:"varint,15,opt,name=host_events_lost,json=hostEventsLost,proto3" json:"host_events_lost,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -893,6 +914,13 @@ func (x *GetStatusResponse) GetEventsLost() uint64 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetHostEventsLost() uint64 {
+	if x != nil {
+		return x.HostEventsLost
+	}
+	return 0
+}
+
 // Asks for an event with these arguments.
 type EmitTestEventRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1017,7 +1045,7 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2\x1c.boltseal.v1.Pod.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf7\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc3\x06\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -1038,7 +1066,10 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\rfirst_task_ns\x18\x0f \x01(\x04R\vfirstTaskNs\x12\"\n" +
 	"\rfirst_exec_ns\x18\x10 \x01(\x04R\vfirstExecNs\x12\x19\n" +
 	"\barmed_ns\x18\x11 \x01(\x04R\aarmedNs\x12\x14\n" +
-	"\x05tasks\x18\x12 \x01(\x03R\x05tasks\x1a9\n" +
+	"\x05tasks\x18\x12 \x01(\x03R\x05tasks\x12\x1f\n" +
+	"\vevents_lost\x18\x13 \x01(\x04R\n" +
+	"eventsLost\x12)\n" +
+	"\x10events_throttled\x18\x14 \x01(\x04R\x0feventsThrottled\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -1057,7 +1088,7 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\battached\x18\x04 \x01(\bH\x00R\battached\x88\x01\x01\x123\n" +
 	"\x13kernel_memory_bytes\x18\x05 \x01(\x04H\x01R\x11kernelMemoryBytes\x88\x01\x01B\v\n" +
 	"\t_attachedB\x16\n" +
-	"\x14_kernel_memory_bytes\"\x82\x05\n" +
+	"\x14_kernel_memory_bytes\"\xac\x05\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
@@ -1080,7 +1111,8 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\rkernel_errors\x18\f \x03(\v20.boltseal.v1.GetStatusResponse.KernelErrorsEntryR\fkernelErrors\x12'\n" +
 	"\x05sites\x18\r \x03(\v2\x11.boltseal.v1.SiteR\x05sites\x12$\n" +
 	"\vevents_lost\x18\x0e \x01(\x04H\x00R\n" +
-	"eventsLost\x88\x01\x01\x1a?\n" +
+	"eventsLost\x88\x01\x01\x12(\n" +
+	"\x10host_events_lost\x18\x0f \x01(\x04R\x0ehostEventsLost\x1a?\n" +
 	"\x11KernelErrorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01B\x0e\n" +

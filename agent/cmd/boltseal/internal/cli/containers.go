@@ -23,6 +23,9 @@ States:
   late                      sealed after it had started
   unsealed                  not sealed: no policy holds in it
 
+LOST is how many of its events found no room on their way to the agent, and
+THROTTLED, of the wide form, how many were not told because of cgroup-rate.
+
 The wide form has times of the kernel's clock that starts at boot: of the seal
 in seconds, and of the first task, the first exec and the entrypoint from there.`
 
@@ -57,20 +60,20 @@ func (a *app) containersCommand() *cobra.Command {
 }
 
 func containerRows(containers []*boltseal.Container, wide bool) [][]string {
-	head := []string{"ID", "NAME", "RUNTIME", "CGROUP-ID", "STATE", "POLICIES"}
+	head := []string{"ID", "NAME", "RUNTIME", "CGROUP-ID", "STATE", "LOST", "POLICIES"}
 	if wide {
-		head = append(head, "SEALED-BY", "SEALED", "FIRST-TASK", "FIRST-EXEC", "ENTRYPOINT", "INIT", "TASKS", "IMAGE", "CGROUP")
+		head = append(head, "SEALED-BY", "SEALED", "FIRST-TASK", "FIRST-EXEC", "ENTRYPOINT", "INIT", "TASKS", "THROTTLED", "IMAGE", "CGROUP")
 	}
 	rows := [][]string{head}
 	for _, c := range containers {
 		row := []string{
 			shortID(c.GetId(), wide), quote.Word(c.GetName()), quote.Word(c.GetRuntime()), number(c.GetCgroupId()),
-			stateOf(c), policyNames(c.GetPolicies()),
+			stateOf(c), number(c.GetEventsLost()), policyNames(c.GetPolicies()),
 		}
 		if wide {
 			row = append(row, sealedBy(c.GetSealedBy()), seconds(c.GetSealedNs()),
 				since(c, c.GetFirstTaskNs()), since(c, c.GetFirstExecNs()), since(c, c.GetArmedNs()),
-				number(uint64(c.GetInitPid())), fmt.Sprint(c.GetTasks()), quote.Word(c.GetImage()), quote.Word(c.GetCgroupPath()))
+				number(uint64(c.GetInitPid())), fmt.Sprint(c.GetTasks()), number(c.GetEventsThrottled()), quote.Word(c.GetImage()), quote.Word(c.GetCgroupPath()))
 		}
 		rows = append(rows, row)
 	}

@@ -68,6 +68,7 @@ func (f *fakeAgent) GetStatus(ctx context.Context, r *boltseal.GetStatusRequest)
 		StartedAt:  timestamppb.New(now().Add(-3723 * time.Second)),
 		CgroupRoot: "/sys/fs/cgroup/unified", Containers: 2, Policies: uint32(len(f.policies)), SlotsUsed: 3, SlotsMax: 10000,
 		KernelErrors: map[string]uint64{"ring_full": 7, "no_slot": 0},
+		EventsLost:   new(uint64(7)), HostEventsLost: 2,
 		Sites: []*boltseal.Site{
 			{Name: "tracepoint:syscalls/sys_enter_openat", Rules: 2, Programs: 1},
 			{Name: "tracepoint:syscalls/sys_enter_execve", Rules: 1, Programs: 1},
@@ -97,6 +98,7 @@ func containers() []*boltseal.Container {
 			CgroupPath: "/docker/" + drawnID, State: boltseal.ContainerState_CONTAINER_STATE_ARMED, InitPid: 321,
 			Policies: []string{"no-shadow", "shop/watch-open"}, SealedBy: boltseal.SealedBy_SEALED_BY_RUNTIME_PATTERN,
 			SealedNs: 81_000_000_500, FirstTaskNs: 81_000_100_500, FirstExecNs: 81_020_000_500, ArmedNs: 81_020_000_600, Tasks: 5,
+			EventsLost: 5, EventsThrottled: 12,
 		},
 		{Id: "announced", State: boltseal.ContainerState_CONTAINER_STATE_EXPECTED},
 		{

@@ -75,6 +75,9 @@ func (a *app) showStatus(s *boltseal.GetStatusResponse, health *tetragon.GetHeal
 		{"policies", fmt.Sprint(s.GetPolicies())},
 	}
 	rows = append(rows, siteRows(s.GetSites())...)
+	if s.EventsLost != nil {
+		rows = append(rows, []string{"events lost", fmt.Sprintf("%d (%d of no container)", s.GetEventsLost(), s.GetHostEventsLost())})
+	}
 	rows = append(rows, errorRows(s.GetKernelErrors())...)
 	if err := table(a.Stdout, rows); err != nil {
 		return err
