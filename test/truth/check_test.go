@@ -19,7 +19,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/boltseal/boltseal/api/v1/tetragon"
-	"github.com/boltseal/boltseal/test/truth/script"
 )
 
 // tick is what /proc counts start times in, in ns.
@@ -161,7 +160,7 @@ func (c *checker) exec(l *life, e *execution, t *told, first bool) {
 	}
 	c.equal(l, t, "flags", p.GetFlags(), strings.Join(flags, " "))
 	c.container(l, t, e.spec.Image)
-	c.parentAt(l, t, []*script.Record{e.try, e.done}, e.try.Time, until)
+	c.parentAt(l, t, c.atExec(l, e), e.try.Time, until)
 }
 
 // arguments compares arguments and tells whether they were cut, which those may be
@@ -306,7 +305,7 @@ func (c *checker) forked(l *life, t *told) {
 	if l.begun != nil {
 		until = l.begun.Time
 	}
-	c.parentAt(l, t, []*script.Record{l.begun}, l.forking.Time, until)
+	c.parentAt(l, t, c.atBirth(l), l.forking.Time, until)
 }
 
 // source is the exec that an image of a process comes from.

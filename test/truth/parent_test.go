@@ -15,10 +15,9 @@ import (
 	"github.com/boltseal/boltseal/test/truth/script"
 )
 
-// parentAt compares the parent of an event that happened between two times. records are
-// the process's own from before and after it, some of them nil: its parent was one of
-// those.
-func (c *checker) parentAt(l *life, t *told, records []*script.Record, from, until uint64) {
+// parentAt compares the parent of an event that happened between two times, and is one of
+// those with the pids.
+func (c *checker) parentAt(l *life, t *told, pids []uint32, from, until uint64) {
 	id := t.process.GetParentExecId()
 	c.equal(l, t, "exec id of the parent", t.parent.GetExecId(), id)
 	_, since, pid, err := parts(id)
@@ -28,21 +27,9 @@ func (c *checker) parentAt(l *life, t *told, records []*script.Record, from, unt
 	}
 	c.equal(l, t, "pid of the parent", t.parent.GetPid().GetValue(), pid)
 	if l.maker == nil {
-		c.equal(l, t, "parent", pid, c.self)
+		c.equal(l, t, "parent", pid, c.self) // node 0 has one parent for ever
 		c.equal(l, t, "binary of the parent", t.parent.GetBinary(), c.image)
 		return
-	}
-	var pids []uint32
-	for _, r := range records {
-		if r != nil && r.Node == uint16(l.node) {
-			pids = append(pids, r.Parent)
-		}
-	}
-	if len(pids) < len(records) || len(pids) == 1 { // it can have been orphaned after the event, and was born to
-		pids = append(pids, c.bornTo(l)...)
-	}
-	if len(pids) < len(records) {
-		pids = append(pids, c.lives[0].pid) // killed before it could tell, and perhaps an orphan
 	}
 	for _, of := range c.lives {
 		if of.pid != pid || !slices.Contains(pids, pid) || of.forking.Time > until || of.until < from {
@@ -56,14 +43,54 @@ func (c *checker) parentAt(l *life, t *told, records []*script.Record, from, unt
 	c.differs(l, "its parent is one of %v, as it was between %d and %d: %s", pids, from, until, t)
 }
 
-// bornTo is the pids of which one was the parent of a process at its birth.
-func (c *checker) bornTo(l *life) []uint32 {
-	if l.birth.Kind == script.Spawn || l.birth.Value&unix.CLONE_PARENT == 0 {
+// atExec is the pids of which one was the parent of a process as it executed a file.
+func (c *checker) atExec(l *life, e *execution) []uint32 {
+	pids := []uint32{e.try.Parent}
+	if l.maker != nil && e.try.Node != uint16(l.node) { // its maker's, by whom it was spawned
+		pids[0] = l.maker.pid
+	}
+	if e.done != nil {
+		pids = append(pids, e.done.Parent)
+	}
+	return c.orReapers(pids)
+}
+
+// atBirth is the same as it was forked.
+func (c *checker) atBirth(l *life) []uint32 {
+	if l.maker == nil {
+		return nil // the test's
+	}
+	if l.birth.Value&unix.CLONE_PARENT == 0 {
 		return []uint32{l.maker.pid}
 	}
-	pids := []uint32{l.forking.Parent}
+	pids := []uint32{l.forking.Parent} // the parent of who forks
 	if l.forked != nil {
 		pids = append(pids, l.forked.Parent)
+	}
+	return c.orReapers(pids)
+}
+
+// orReapers adds to the parents before and after something, unless both are told and the
+// same, those who take orphans: each can have been the parent in between.
+func (c *checker) orReapers(pids []uint32) []uint32 {
+	if len(pids) == 2 && pids[0] == pids[1] {
+		return pids
+	}
+	return append(pids, c.reapers()...)
+}
+
+// reapers is the pids of those who take orphans.
+func (c *checker) reapers() []uint32 {
+	var pids []uint32
+	for i := range c.script.Ops {
+		if op := &c.script.Ops[i]; op.Kind == script.Reaper {
+			pids = append(pids, c.lives[op.Owner].pid)
+		}
+	}
+	for _, l := range c.lives {
+		if l.space == l.node {
+			pids = append(pids, l.pid)
+		}
 	}
 	return pids
 }
