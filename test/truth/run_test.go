@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -23,8 +24,9 @@ import (
 	"github.com/boltseal/boltseal/test/truth/script"
 )
 
-// programTime is how long a program may take on a busy machine.
-const programTime = time.Minute
+// programTime ends a program that waits for what never comes. A busy machine can take a
+// second for one exec.
+const programTime = 5 * time.Minute
 
 // home is where a program runs.
 type home struct {
@@ -137,11 +139,28 @@ func (s *stage) play(ctx context.Context, p *performance) error {
 		return fmt.Errorf("start the program: %w", err)
 	}
 	p.root, p.status = cmd.ProcessState.Pid(), cmd.ProcessState.ExitCode()
+	_, readErr := journal.ReadAt(unsafe.Slice((*byte)(unsafe.Pointer(p.journal)), script.JournalSize), 0)
 	if p.status < 0 || ctx.Err() != nil || len(out) > 0 {
-		return fmt.Errorf("the program did not end in order: %w: %s", errors.Join(err, ctx.Err()), out)
+		return fmt.Errorf("the program did not end in order: %w: %s\n%s", errors.Join(err, ctx.Err()), out, p.whereabouts())
 	}
-	_, err = journal.ReadAt(unsafe.Slice((*byte)(unsafe.Pointer(p.journal)), script.JournalSize), 0)
-	return err
+	return readErr
+}
+
+// whereabouts is the last that each process wrote which has not ended.
+func (p *performance) whereabouts() string {
+	last := map[uint16]*script.Record{}
+	for i := range p.journal.Records[:min(p.journal.Next, script.MaxRecords)] {
+		if r := &p.journal.Records[i]; r.Entry != script.Ending {
+			last[r.Node] = r
+		} else {
+			delete(last, r.Node)
+		}
+	}
+	var b strings.Builder
+	for node, r := range last {
+		fmt.Fprintf(&b, "    node %d, process %d: %+v\n", node, r.Pid, *r)
+	}
+	return b.String()
 }
 
 // command is node 0 of a program.

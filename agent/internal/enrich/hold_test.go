@@ -79,6 +79,23 @@ func TestEventsWaitForTheirContainer(t *testing.T) {
 	}
 }
 
+// TestMatchesThatWaitStayAsTheyWere: the reader uses the memory of a match again.
+func TestMatchesThatWaitStayAsTheyWere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.guess(t)
+	match := &event.Site{Header: head(300*second, 700, 8, 80), UserStack: []uint64{1, 2}}
+	match.Strings[0].Value = "first"
+	w.Handle(match)
+	stack := match.UserStack
+	*match = event.Site{Header: head(301*second, 701, 5, 50)}
+	stack[0] = 9
+	held, ok := w.holds.bySlot[8].events[0].of.(*event.Site)
+	if !ok || held.Tgid != 700 || held.Strings[0].Value != "first" || held.UserStack[0] != 1 {
+		t.Errorf("waits as %+v", held)
+	}
+}
+
 // TestNobodyWaitsForEver: each way in which a container's events go on unnamed.
 func TestNobodyWaitsForEver(t *testing.T) {
 	t.Parallel()
