@@ -218,11 +218,9 @@ func nodeLabels(told []string, node string) match.NodeLabels {
 
 // open opens what the agent works with, up to attached base programs.
 func (a *agent) open(ctx context.Context) (err error) {
-	hostname, err := os.Hostname()
-	if err != nil && a.config.NodeName == "" {
-		return fmt.Errorf("name this node: %w", err)
+	if a.node, err = a.nodeName(); err != nil {
+		return err
 	}
-	a.node = cmp.Or(a.config.NodeName, hostname)
 	if a.cgroups, err = a.findRoot(); err != nil {
 		return err
 	}
@@ -286,6 +284,15 @@ func (a *agent) open(ctx context.Context) (err error) {
 	}
 	a.exports, err = openExports(&a.events.hub, a.events.filters, a.config.AllExports(), a.config.EventQueue, a.log.With("component", "exports"))
 	return err
+}
+
+// nodeName is the host's name unless the configuration has another.
+func (a *agent) nodeName() (string, error) {
+	hostname, err := os.Hostname()
+	if err != nil && a.config.NodeName == "" {
+		return "", fmt.Errorf("name this node: %w", err)
+	}
+	return cmp.Or(a.config.NodeName, hostname), nil
 }
 
 func (a *agent) findRoot() (cgroup.Root, error) {

@@ -123,7 +123,7 @@ func TestFaultsOfExportsNameTheKey(t *testing.T) {
 	c.ExportFilename, c.ExportAllowlist = dir+"/e", "{\"pid\": \"x\"}"
 	good, bad, folder := exportTo(dir+"/good"), exportTo(dir+"/bad"), exportTo(dir)
 	bad.DenyList = `{"binary_regex": ["("]}`
-	bad.FieldFilters = "{\"fields\": \"process\"}\n{\"fields\": \"proces\"}"
+	bad.FieldFilters = "{\"fields\": \"process\"}\n{\"fields\": \"absent\"}"
 	folder.Name = "folder"
 	c.Exports = []config.Export{good, bad, folder}
 	if err := c.Validate(); err != nil {
@@ -133,7 +133,7 @@ func TestFaultsOfExportsNameTheKey(t *testing.T) {
 	if x != nil || err == nil {
 		t.Fatalf("%v, %v", x, err)
 	}
-	for _, want := range []string{"export-allowlist: ", "exports[1].deny-list: ", "binary_regex", "exports[1].field-filters: ", "proces", "exports[2].file: "} {
+	for _, want := range []string{"export-allowlist: ", "exports[1].deny-list: ", "binary_regex", "exports[1].field-filters: ", "absent", "exports[2].file: "} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: not about %s", err, want)
 		}

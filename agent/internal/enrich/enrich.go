@@ -151,10 +151,7 @@ func (e *Enricher) Handle(of event.Event) {
 	}
 	switch of := of.(type) {
 	case *event.Fork:
-		e.Processes.Fork(forkInfo(of))
-		if e.Throttle != nil {
-			e.Throttle.Count(of.Slot, of.CgroupID, of.Ktime)
-		}
+		e.fork(of)
 	case *event.Exec:
 		long := e.rests.joinExec(of)
 		e.keep(of, long)
@@ -189,6 +186,14 @@ func (e *Enricher) publishEvent(w waiting) {
 		e.publishExit(of, w.process)
 	case *event.Site:
 		e.publishSite(of, w.process)
+	}
+}
+
+// fork takes in the birth of a process, which is not told of but counts.
+func (e *Enricher) fork(of *event.Fork) {
+	e.Processes.Fork(forkInfo(of))
+	if e.Throttle != nil {
+		e.Throttle.Count(of.Slot, of.CgroupID, of.Ktime)
 	}
 }
 

@@ -142,16 +142,7 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 	if err := kernel.DropAtomics(spec); err != nil {
 		return nil, err
 	}
-	if err := spec.Variables[bpf.ProcessVarHashKeys].Set(o.HashKeys); err != nil {
-		return nil, fmt.Errorf("set hash keys: %w", err)
-	}
-	if err := kernel.SetPreempted(spec, o.Preempted || o.missesExecs); err != nil {
-		return nil, err
-	}
-	if err := kernel.SetRingBytes(spec, o.RingBytes); err != nil {
-		return nil, err
-	}
-	if err := o.setTold(spec); err != nil {
+	if err := o.setProcess(spec); err != nil {
 		return nil, err
 	}
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool {
@@ -169,6 +160,20 @@ func (o Options) loadProcess(base map[string]*ebpf.Map, names []string) (*ebpf.C
 		return nil, fmt.Errorf("load process programs: %w", err)
 	}
 	return coll, nil
+}
+
+// setProcess sets the variables of the process programs.
+func (o Options) setProcess(spec *ebpf.CollectionSpec) error {
+	if err := spec.Variables[bpf.ProcessVarHashKeys].Set(o.HashKeys); err != nil {
+		return fmt.Errorf("set hash keys: %w", err)
+	}
+	if err := kernel.SetPreempted(spec, o.Preempted || o.missesExecs); err != nil {
+		return err
+	}
+	if err := kernel.SetRingBytes(spec, o.RingBytes); err != nil {
+		return err
+	}
+	return o.setTold(spec)
 }
 
 // setTold says what the process programs tell beside what they always do.
