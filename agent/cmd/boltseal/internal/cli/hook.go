@@ -121,7 +121,7 @@ func (a *app) showHookResult(r *install.Result, err error, form, done string, dr
 	var out strings.Builder
 	for _, c := range r.Changes {
 		for line := range strings.Lines(c.Diff) {
-			fmt.Fprintln(&out, quoteIndented(strings.TrimRight(line, "\r\n")))
+			fmt.Fprintln(&out, quote.Text(strings.TrimRight(line, "\r\n")))
 		}
 	}
 	for _, note := range r.Notes {
@@ -141,16 +141,6 @@ func (a *app) showHookResult(r *install.Result, err error, form, done string, dr
 	}
 	_, err = fmt.Fprint(a.Stdout, out.String())
 	return err
-}
-
-// quoteIndented is a line of a file that keeps its tabs; what else is in it cannot
-// steer the terminal.
-func quoteIndented(line string) string {
-	cells := strings.Split(line, "\t")
-	for i := range cells {
-		cells[i] = quote.Text(cells[i])
-	}
-	return strings.Join(cells, "\t")
 }
 
 const hookStatusHelp = `Shows of each runtime whether it is there, whether boltseal is registered with

@@ -145,6 +145,9 @@ type containerdFiles struct {
 	files   []containerdFile
 	// imports is the patterns of config.toml.
 	imports []string
+	// merges tells containerd 2, which joins what files say of a plugin; 1.7 forgets
+	// what earlier ones say.
+	merges bool
 }
 
 type containerdFile struct {
@@ -187,18 +190,24 @@ func (containerd) load(ctx context.Context, h *host, d *draft, s Settings) (*con
 			pending = append(pending, more...)
 		}
 	}
+	return c, c.readVersion(h.versionOf(ctx, h.look("containerd")).major >= 2)
+}
+
+// readVersion takes the version from config.toml, or what fits the program.
+func (c *containerdFiles) readVersion(second bool) error {
 	if len(c.files) == 0 || c.files[0].path != c.main || len(c.files[0].tree) == 0 {
-		if h.versionOf(ctx, h.look("containerd")).major >= 2 {
+		if second {
 			c.version = 3
 		}
-		return c, nil
+		c.merges = second
+		return nil
 	}
 	set, _ := c.files[0].tree["version"].(int64)
 	if set != 2 && set != 3 && !c.disabled() {
-		return nil, fmt.Errorf("%s: version %d: must be 2 or 3: containerd config migrate writes it anew", c.main, set)
+		return fmt.Errorf("%s: version %d: must be 2 or 3: containerd config migrate writes it anew", c.main, set)
 	}
-	c.version = set
-	return c, nil
+	c.version, c.merges = set, second || set >= 3
+	return nil
 }
 
 func importsOf(file string, tree map[string]any) []string {
@@ -248,19 +257,40 @@ func (c *containerdFiles) home(table string) (string, bool) {
 	return "", false
 }
 
-// get returns what a plugin's key is in its home.
+// get returns what a plugin's key is when all files have been read.
 func (c *containerdFiles) get(table string, keys ...string) any {
-	home, found := c.home(table)
-	if !found {
-		return nil
-	}
+	all := map[string]any{}
 	for _, f := range c.files {
-		if f.path == home {
-			value, _ := tomledit.Get(f.tree, append([]string{"plugins", table}, keys...)...)
-			return value
+		value, found := tomledit.Get(f.tree, "plugins", table)
+		if !found {
+			continue
+		}
+		if !c.merges {
+			all = map[string]any{}
+		}
+		if one, ok := value.(map[string]any); ok {
+			join(all, one)
 		}
 	}
-	return nil
+	value, _ := tomledit.Get(all, keys...)
+	return value
+}
+
+// join adds a table to another one, over what that has.
+func join(into, from map[string]any) {
+	for key, value := range from {
+		table, isTable := value.(map[string]any)
+		if !isTable {
+			into[key] = value
+			continue
+		}
+		inner, ok := into[key].(map[string]any)
+		if !ok {
+			inner = map[string]any{}
+			into[key] = inner
+		}
+		join(inner, table)
+	}
 }
 
 // set drafts a plugin's key: in its home, else in a drop-in of ours where one is

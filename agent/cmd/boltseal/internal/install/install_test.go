@@ -97,6 +97,16 @@ func hostCases() map[string]hostCase {
 			files: merged(onlyContainerd, map[string]string{"/etc/containerd/config.toml": "version = 3\n"}), says: two,
 			want: map[string]string{"/etc/containerd/config.toml": "version = 3\n", "/opt/nri/plugins/10-boltseal": "plugin"}, registered: []string{"containerd"},
 		},
+		"containerd 2 joins what files say": {
+			files: merged(onlyContainerd, map[string]string{
+				"/usr/bin/crun!": "", "/etc/containerd/config.toml": "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.crun]\nruntime_type = 'io.containerd.runc.v2'\noptions.BinaryName = '/usr/bin/crun'\n",
+				"/etc/containerd/conf.d/50.toml": "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.cni]\nconf_dir = '/c'\n",
+			}),
+			says: two, options: wrapper, registered: []string{"containerd"},
+			want: map[string]string{
+				"/etc/containerd/conf.d/50.toml": "conf_dir = '/c'\n\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.crun.options]\nBinaryName = \"/usr/local/bin/boltseal-crun\"\n",
+			},
+		},
 		"containerd 2 with another low-level runtime": {
 			files: merged(onlyContainerd, map[string]string{"/usr/bin/crun!": "", "/etc/containerd/config.toml": "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.crun]\nruntime_type = 'io.containerd.runc.v2'\noptions.BinaryName = '/usr/bin/crun'\n"}),
 			says:  two, options: wrapper, registered: []string{"containerd"},
