@@ -76,8 +76,8 @@ func (h *host) resolve(name string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		target, linkErr := os.Readlink(where)
-		if linkErr != nil {
+		target, isLink := readLink(where)
+		if !isLink {
 			return where, nil
 		}
 		if path.IsAbs(target) {
@@ -88,6 +88,11 @@ func (h *host) resolve(name string) (string, error) {
 		where, err = h.disk.at(name)
 	}
 	return "", fmt.Errorf("%s: too many links", name)
+}
+
+func readLink(where string) (string, bool) {
+	target, err := os.Readlink(where)
+	return target, err == nil
 }
 
 // same tells whether two paths are one file.

@@ -71,7 +71,7 @@ type Result struct {
 	Reloads map[string]string `json:"reloads"`
 }
 
-// ErrNone: no runtime was found.
+// ErrNone tells that no runtime was found.
 var ErrNone = errors.New("no container runtime was found: name one with --runtime to register it all the same")
 
 // Install registers boltseal with the runtimes. With an error, everything is as
@@ -164,7 +164,7 @@ func (d *draft) install(ctx context.Context, h *host, o Options, engines []engin
 	if o.DryRun {
 		return r, nil
 	}
-	if err := write(ctx, h, d.was, next, changes, engines); err != nil {
+	if err := write(ctx, h, next, changes, engines); err != nil {
 		return nil, err
 	}
 	for _, e := range engines {
@@ -176,7 +176,7 @@ func (d *draft) install(ctx context.Context, h *host, o Options, engines []engin
 }
 
 // write notes what is about to be done, does it, and has the runtimes check it.
-func write(ctx context.Context, h *host, was, next *manifest, changes []change, engines []engine) error {
+func write(ctx context.Context, h *host, next *manifest, changes []change, engines []engine) error {
 	from, err := h.disk.read(manifestFile)
 	if err != nil {
 		return err

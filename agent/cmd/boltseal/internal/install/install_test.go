@@ -97,6 +97,15 @@ func hostCases() map[string]hostCase {
 			files: merged(onlyContainerd, map[string]string{"/etc/containerd/config.toml": "version = 3\n"}), says: two,
 			want: map[string]string{"/etc/containerd/config.toml": "version = 3\n", "/opt/nri/plugins/10-boltseal": "plugin"}, registered: []string{"containerd"},
 		},
+		"containerd 1.7 forgets what earlier files say": {
+			files: merged(onlyContainerd, map[string]string{
+				"/usr/bin/crun!": "", "/etc/containerd/config.toml": "version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.crun]\nruntime_type = 'io.containerd.runc.v2'\noptions.BinaryName = '/usr/bin/crun'\n",
+				"/etc/containerd/conf.d/50.toml": "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.cni]\nconf_dir = '/c'\n",
+			}),
+			says: one, options: wrapper, registered: []string{"containerd"},
+			want:  map[string]string{"/etc/containerd/conf.d/50.toml": "containerd.runtimes.runc.options]\nBinaryName = \"/usr/local/bin/boltseal-runc\"\n"},
+			lacks: []string{"/usr/local/bin/boltseal-crun"},
+		},
 		"containerd 2 joins what files say": {
 			files: merged(onlyContainerd, map[string]string{
 				"/usr/bin/crun!": "", "/etc/containerd/config.toml": "version = 3\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.crun]\nruntime_type = 'io.containerd.runc.v2'\noptions.BinaryName = '/usr/bin/crun'\n",

@@ -104,6 +104,18 @@ func TestWhatUsersChangedIsKept(t *testing.T) {
 	}
 }
 
+// TestEditedOwnFileIsNotOverwritten: what somebody made of a file of ours is kept.
+func TestEditedOwnFileIsNotOverwritten(t *testing.T) {
+	i := busy(t)
+	i.install()
+	i.rewrite("/etc/containers/oci/hooks.d/10-boltseal.json", "true", "false")
+	before := i.files()
+	if _, err := Install(t.Context(), i.options); err == nil || !strings.Contains(err.Error(), "10-boltseal.json: was changed since") {
+		t.Error(err)
+	}
+	i.same(before, "what was refused changed")
+}
+
 // TestFileMadeForUsGoesWithOurKeys: a user's own key in it keeps it.
 func TestFileMadeForUsGoesWithOurKeys(t *testing.T) {
 	for edit, want := range map[string]bool{"{\n ": false, "{\n  \"debug\": true,": true} {

@@ -76,29 +76,46 @@ func parse(text []byte) (*document, error) {
 	return d, nil
 }
 
-// set finds the place for a value, in the order in which TOML leaves a choice:
-// where the key is, in its table, beside dotted keys of its table, in a table of
-// its own.
-func (d *document) set(path []string, value string) ([]byte, error) {
+// place is where a value may go.
+type place struct{ key, header, sibling *expression }
+
+// find looks for the places of a path, and refuses those that cannot be written.
+func (d *document) find(path []string) (place, error) {
 	parent := path[:len(path)-1]
-	var header, sibling *expression
+	var p place
 	for i := range d.all {
 		e := &d.all[i]
+		if e.array && (starts(path, e.table) || starts(e.table, path)) {
+			return p, fmt.Errorf("line %d: is in an array of tables", d.line(e.start))
+		}
+		if e.inline && starts(path, e.key) && len(e.key) < len(path) {
+			return p, fmt.Errorf("line %d: is in an inline table: write it as a table of its own", d.line(e.start))
+		}
 		switch {
-		case e.array && (starts(path, e.table) || starts(e.table, path)):
-			return nil, fmt.Errorf("line %d: is in an array of tables", d.line(e.start))
-		case e.inline && starts(path, e.key) && len(e.key) < len(path):
-			return nil, fmt.Errorf("line %d: is in an inline table: write it as a table of its own", d.line(e.start))
 		case e.header && slices.Equal(e.key, parent):
-			header = e
+			p.header = e
 		case !e.header && slices.Equal(e.key, path):
-			return splice(d.text, e.value, e.end, value), nil
+			p.key = e
 		case !e.header && starts(e.key, parent) && len(e.table) < len(parent):
-			sibling = e
+			p.sibling = e
 		}
 	}
+	return p, nil
+}
+
+// set writes a value, in the order in which TOML leaves a choice: where the key
+// is, in its table, beside dotted keys of its table, in a table of its own.
+func (d *document) set(path []string, value string) ([]byte, error) {
+	parent := path[:len(path)-1]
+	p, err := d.find(path)
+	if err != nil {
+		return nil, err
+	}
+	header, sibling := p.header, p.sibling
 	end := newline(d.text)
 	switch {
+	case p.key != nil:
+		return splice(d.text, p.key.value, p.key.end, value), nil
 	case header != nil:
 		at := d.lineEnd(header.start)
 		text := d.indent(header) + dotted(path[len(parent):]) + " = " + value + end
