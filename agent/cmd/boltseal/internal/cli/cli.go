@@ -130,7 +130,7 @@ Exit codes:
 
 func (a *app) root() *cobra.Command {
 	root := group("boltseal", "Shows and manages sealed containers and their policies",
-		a.statusCommand(), a.containersCommand(), a.eventsCommand(), a.policyCommand(), a.demoCommand(), a.versionCommand(),
+		a.statusCommand(), a.containersCommand(), a.eventsCommand(), a.policyCommand(), a.demoCommand(), a.doctorCommand(), a.versionCommand(),
 		a.logLevelCommand(), a.processesCommand(), a.sensorsCommand(), a.stackTreeCommand())
 	root.Long = rootHelp
 	root.SilenceErrors, root.SilenceUsage = true, true // Run writes them
