@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,9 @@ agent is not stopped.
 It needs root, adds two policies to the running agent for the time it takes, and
 removes all that it made, also when it is interrupted. The exit code is 0 only when
 nothing failed.`
+
+// tellTime is how long an agent may take to tell of what happened on a busy host.
+const tellTime = 10 * time.Second
 
 // doctorFlags are the flags of the command doctor.
 type doctorFlags struct {
@@ -71,7 +75,7 @@ func (a *app) doctorCommand() *cobra.Command {
 func (a *app) doctor(ctx context.Context, g agent, f doctorFlags) error {
 	var writeErr error
 	o := doctor.Options{
-		Agent: g, Address: a.address, CallTime: a.timeout, Version: a.Version, Now: a.Now,
+		Agent: g, Address: a.address, CallTime: a.timeout, TellTime: tellTime, Version: a.Version, Now: a.Now,
 		Unreachable: func(ctx context.Context, err error) string { return a.explain(ctx, err).text },
 		Hook:        f.hook, HookConfig: f.hookConfig, Host: doctor.DefaultHost(),
 		Runtimes: canary.Find(f.sockets), Only: f.runtimes,

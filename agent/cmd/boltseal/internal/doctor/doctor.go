@@ -43,6 +43,8 @@ type Options struct {
 	Unreachable func(context.Context, error) string
 	// CallTime is for one call to the agent.
 	CallTime time.Duration
+	// TellTime is how long the agent may take to tell of what happened.
+	TellTime time.Duration
 	// Version is that of this program, Now the time.
 	Version string
 	Now     func() time.Time

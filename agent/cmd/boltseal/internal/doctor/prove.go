@@ -16,11 +16,7 @@ import (
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
-// seenTime is how long the agent may take to tell that the entrypoint runs, which it
-// hears of as an event.
-const seenTime = 5 * time.Second
-
-// seenInterval is how often it is asked.
+// seenInterval is how often the agent is asked for a container.
 const seenInterval = 20 * time.Millisecond
 
 // prover proves one runtime.
@@ -143,7 +139,7 @@ func (p *prover) try(ctx context.Context, act string) (seen *boltseal.Container,
 
 // seen is what the agent knows of a container whose entrypoint runs; nil: nothing.
 func (p *prover) seen(ctx context.Context, id string) (last *boltseal.Container, err error) {
-	within, cancel := context.WithTimeout(ctx, seenTime)
+	within, cancel := context.WithTimeout(ctx, p.TellTime)
 	defer cancel()
 	ticker := time.NewTicker(seenInterval)
 	defer ticker.Stop()

@@ -15,15 +15,13 @@ import (
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
 
-// eventTime is how long an event may take from the kernel to here.
-const eventTime = 10 * time.Second
-
 // watch is the events of the run's policies. It is for one goroutine.
 type watch struct {
 	got    chan *tetragon.GetEventsResponse
 	ended  chan struct{} // closed once err is set
 	err    error
 	events []*tetragon.GetEventsResponse
+	within time.Duration // for one event
 }
 
 // watch subscribes until the context ends. It is in time for containers that are
@@ -35,7 +33,7 @@ func (r *run) watch(ctx context.Context, p *policies) (*watch, error) {
 	if err != nil {
 		return nil, errors.New(status.Convert(err).Message())
 	}
-	w := &watch{got: make(chan *tetragon.GetEventsResponse), ended: make(chan struct{})}
+	w := &watch{got: make(chan *tetragon.GetEventsResponse), ended: make(chan struct{}), within: r.TellTime}
 	go func() {
 		defer close(w.ended)
 		for {
@@ -57,7 +55,7 @@ func (r *run) watch(ctx context.Context, p *policies) (*watch, error) {
 
 // action waits for the event of a policy in a container and returns what was done.
 func (w *watch) action(ctx context.Context, policy, id string) (tetragon.KprobeAction, error) {
-	timeout := time.NewTimer(eventTime)
+	timeout := time.NewTimer(w.within)
 	defer timeout.Stop()
 	for {
 		for _, e := range w.events {
@@ -74,7 +72,7 @@ func (w *watch) action(ctx context.Context, policy, id string) (tetragon.KprobeA
 		case <-w.ended:
 			return 0, fmt.Errorf("the stream of events ended: %w", w.err)
 		case <-timeout.C:
-			return 0, fmt.Errorf("no event of policy %s came within %s", policy, eventTime)
+			return 0, fmt.Errorf("no event of policy %s came within %s", policy, w.within)
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}
