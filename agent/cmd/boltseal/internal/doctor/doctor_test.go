@@ -66,7 +66,7 @@ func TestChecks(t *testing.T) {
 			script(t, dir+"/hook", "echo boltseal-hook v0")
 		}, Fail, "v0"},
 		{"settings", "hook settings", nil, OK, "within 2s"},
-		{"broken settings", "hook settings", settingsOf(`{"adress": ""}`), Fail, "unknown field"},
+		{"broken settings", "hook settings", settingsOf(`{"server": ""}`), Fail, "unknown field"},
 		{"other agent", "hook settings", settingsOf(`{}`), Fail, "the hook asks the agent at unix:///run/boltseal/boltseal.sock"},
 		{"blocks", "hook fail policy", nil, OK, "does not start"},
 		{"allows", "hook fail policy", settingsOf(`{"fail_policy": {"default": "allow"}}`), Warn, "starts unsealed"},

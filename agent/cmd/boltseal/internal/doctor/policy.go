@@ -76,6 +76,7 @@ type policies struct {
 	killErr, denyErr error
 }
 
+func (p *policies) denies() bool { return p.denyErr == nil }
 func (p *policies) kill() string { return p.name + "-kill" }
 func (p *policies) deny() string { return p.name + "-deny" }
 

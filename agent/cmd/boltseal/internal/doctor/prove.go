@@ -193,7 +193,7 @@ func (p *prover) event(ctx context.Context, policy string, o canary.Outcome, wan
 
 // denied proves that an act is denied, in a canary of its own.
 func (p *prover) denied(ctx context.Context) error {
-	if p.policies.denyErr != nil {
+	if !p.policies.denies() {
 		p.say("denies", notProven("this kernel cannot deny it: %v", p.policies.denyErr))
 		return nil
 	}
@@ -211,7 +211,7 @@ func (p *prover) denied(ctx context.Context) error {
 		p.say("denies", p.event(ctx, p.policies.deny(), o, tetragon.KprobeAction_KPROBE_ACTION_OVERRIDE,
 			"denied: the canary saw EACCES, and the policy's event came"))
 	}
-	return err
+	return onlyLeft(err)
 }
 
 // away proves what becomes of a container without an agent, by a hook that asks at a
@@ -220,7 +220,7 @@ func (p *prover) away(ctx context.Context) error {
 	const name = "agent away"
 	switch {
 	case ctx.Err() != nil:
-		return nil
+		return context.Cause(ctx)
 	case !p.runtime.TakesHook():
 		p.say(name, notProven("%s cannot be given a hook for one container; the hook's answer is the same for every runtime", p.runtime.Name()))
 		return nil
@@ -247,5 +247,13 @@ func (p *prover) away(ctx context.Context) error {
 	default:
 		p.say(name, judgeAway(o, p.hook.settings))
 	}
-	return err
+	return onlyLeft(err)
+}
+
+// onlyLeft is the error when something was left behind; all others are told as checks.
+func onlyLeft(err error) error {
+	if errors.Is(err, ErrLeft) {
+		return err
+	}
+	return nil
 }

@@ -106,7 +106,7 @@ func (r CRI) start(ctx context.Context, s *Scene, c Canary) (*process, error) {
 		close(p.done)
 		return p.process, nil
 	}
-	go p.wait(id)
+	go p.wait(context.WithoutCancel(ctx), id)
 	return p.process, nil
 }
 
@@ -147,9 +147,9 @@ func (p *pod) run(ctx context.Context, s *Scene, c Canary) (id string, err error
 }
 
 // wait waits for the end of the container, which ends at the latest when it is removed.
-func (p *pod) wait(id string) {
+func (p *pod) wait(ctx context.Context, id string) {
 	defer close(p.done)
-	ctx, cancel := context.WithTimeout(context.Background(), startTime+endTime+removeTime)
+	ctx, cancel := context.WithTimeout(ctx, startTime+endTime+removeTime)
 	defer cancel()
 	p.err = errors.Join(p.err, poll(ctx, removeInterval, func() bool {
 		answer, err := p.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id})

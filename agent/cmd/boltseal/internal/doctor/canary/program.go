@@ -68,7 +68,8 @@ func arm64() []byte {
 // in instructions because a container then runs one exec and one act and nothing else,
 // and because no compiler is on the host.
 func program(goarch string) ([]byte, error) {
-	machine, code := elf.EM_NONE, []byte(nil)
+	var machine elf.Machine
+	var code []byte
 	switch goarch {
 	case "amd64":
 		machine, code = elf.EM_X86_64, amd64()
