@@ -30,6 +30,7 @@ import (
 // demo runs a command of boltseal that has containers of its own, with a directory
 // of its own for everything temporary.
 type demo struct {
+	// bin may be empty: for a command that starts no program of the project.
 	program, bin, tmp string
 	// name begins the names of what it makes.
 	name string
@@ -55,7 +56,11 @@ func newStage(t *testing.T, name string, args ...string) demo {
 func (d demo) command(t *testing.T) (cmd *exec.Cmd, out *bytes.Buffer) {
 	t.Helper()
 	out = &bytes.Buffer{}
-	cmd = exec.CommandContext(t.Context(), d.program, append(slices.Clone(d.args), "--bin-dir", d.bin)...)
+	args := slices.Clone(d.args)
+	if d.bin != "" {
+		args = append(args, "--bin-dir", d.bin)
+	}
+	cmd = exec.CommandContext(t.Context(), d.program, args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+d.tmp)
 	cmd.Stdout, cmd.Stderr = out, out
 	return cmd, out

@@ -57,6 +57,11 @@ func layers() map[string]int {
 		"agent/internal/server":  5,
 		"agent/internal/daemon":  6,
 		"agent/cmd":              7,
+
+		// What the hook goes by, for the command that tells of it; the agent itself
+		// has no use for it.
+		"hook/agentclient": 6,
+		"hook/settings":    6,
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 const (
 	exitOK = 0
 	// exitFailed: the agent refused, a checked policy has faults, the demo did not
-	// show what it promises.
+	// show what it promises, a check of the doctor failed.
 	exitFailed = 1
 	// exitUsage: the command line is wrong; nothing was done.
 	exitUsage = 2
@@ -120,7 +120,7 @@ $` + addressEnv + `, else it is ` + defaultAddress + `.
 Exit codes:
   0  done
   1  failed: refused by the agent, faults in a checked policy, a demo that did
-     not show what it should
+     not show what it should, a check of the doctor that failed
   2  wrong usage: nothing was done
   3  the agent was not reached: it is not running, does not answer, or does not
      let this user in
@@ -130,7 +130,8 @@ Exit codes:
 
 func (a *app) root() *cobra.Command {
 	root := group("boltseal", "Shows and manages sealed containers and their policies",
-		a.statusCommand(), a.containersCommand(), a.eventsCommand(), a.policyCommand(), a.demoCommand(), a.hookCommand(), a.versionCommand(),
+		a.statusCommand(), a.containersCommand(), a.eventsCommand(), a.policyCommand(), a.demoCommand(), a.hookCommand(), a.doctorCommand(),
+		a.versionCommand(),
 		a.logLevelCommand(), a.processesCommand(), a.sensorsCommand(), a.stackTreeCommand())
 	root.Long = rootHelp
 	root.SilenceErrors, root.SilenceUsage = true, true // Run writes them

@@ -40,9 +40,9 @@ func unescape(s string) string {
 	return s
 }
 
-// removeCgroups removes the directory name, which is the stage's own, from the
+// RemoveCgroups removes the directory name, which is the caller's own, from the
 // top of every hierarchy with all that is below and whoever is in it.
-func removeCgroups(ctx context.Context, name string) error {
+func RemoveCgroups(ctx context.Context, name string) error {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return err

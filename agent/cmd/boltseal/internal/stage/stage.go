@@ -62,7 +62,7 @@ func New(o Options) (*Stage, error) {
 		return nil, err
 	}
 	s.later("remove "+s.dir, func(context.Context) error { return os.RemoveAll(s.dir) })
-	s.later("remove cgroups", func(ctx context.Context) error { return removeCgroups(ctx, s.name) })
+	s.later("remove cgroups", func(ctx context.Context) error { return RemoveCgroups(ctx, s.name) })
 	s.runc = runc{path: s.tools.runc, scene: s.scene}
 	if err := errors.Join(adoptOrphans(), s.build()); err != nil {
 		return nil, errors.Join(err, s.Close())
