@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/control"
@@ -81,6 +82,7 @@ func (s *Server) container(c *container.Container) (*boltseal.Container, error) 
 		SealedNs: slot.SealedNs, FirstTaskNs: slot.FirstTaskNs, FirstExecNs: slot.FirstExecNs, ArmedNs: slot.ArmedNs,
 		Tasks: slot.Tasks, State: boltseal.ContainerState_CONTAINER_STATE_UNSEALED,
 	}
+	out.Execs, out.RecentExecs = s.execs.get(c.ID, time.Now())
 	if p := c.Pod; p != nil {
 		out.Pod = &boltseal.Pod{Name: p.Name, Namespace: p.Namespace, Uid: p.UID, Labels: p.Labels}
 	}
