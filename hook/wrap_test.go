@@ -33,6 +33,27 @@ import (
 // it names, what it was started with.
 const runAsRuntime = "BOLTSEAL_TEST_RUN_AS_RUNTIME"
 
+// runtimeCopy is a copy of the test binary by the name runc: the wrapper does not execute
+// its own file.
+const runtimeCopy = "BOLTSEAL_TEST_RUNTIME"
+
+// withRuntime runs the tests while there is a copy.
+func withRuntime(m *testing.M) (status int) {
+	dir, err := os.MkdirTemp("", "boltseal-hook-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "runc")
+	self, err := os.ReadFile("/proc/self/exe")
+	if err := errors.Join(err, os.WriteFile(path, self, 0o700), os.Setenv(runtimeCopy, path)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
 // seen is what a runtime was started with.
 type seen struct {
 	Args, Env []string
@@ -81,33 +102,16 @@ type wrapped struct {
 func newWrapped(t *testing.T) *wrapped {
 	t.Helper()
 	h := newHost(t)
-	w := &wrapped{host: h, hook: filepath.Join(h.dir, "bin", "boltseal-hook"), runtime: filepath.Join(h.dir, "rt", "runc"), told: filepath.Join(h.dir, "told")}
+	w := &wrapped{host: h, hook: filepath.Join(h.dir, "boltseal-hook"), runtime: os.Getenv(runtimeCopy), told: filepath.Join(h.dir, "told")}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{w.hook, w.runtime} {
-		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// A file of its own: the wrapper does not execute itself.
-	copyFile(t, self, w.runtime)
+	// The same file by a name of its own: a link would lead back to the test's name.
 	if err := os.Link(self, w.hook); err != nil {
-		copyFile(t, self, w.hook)
-	}
-	return w
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	raw, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, raw, 0o700)
-	}
-	if err != nil {
 		t.Fatal(err)
 	}
+	return w
 }
 
 // command is the wrapper, called by a path; the environment has what it asks for.
@@ -328,7 +332,7 @@ func TestBundleThatCanNotBeChanged(t *testing.T) {
 		for _, answer := range []agentclient.Answer{agentclient.Block, agentclient.Quarantine} {
 			w.setPolicy(answer)
 			r, s := w.finish(w.asRuntime(args...))
-			if s != nil || r.status != 1 || !strings.Contains(r.stderr, "create: not executed: config.json") || !strings.Contains(r.stderr, "fail policy "+string(answer)) {
+			if s != nil || r.status != 1 || !strings.Contains(r.stderr, "create: not executed: ") || !strings.Contains(r.stderr, "config.json") || !strings.Contains(r.stderr, "fail policy "+string(answer)) {
 				t.Errorf("%s, %s: %+v, runtime %v", name, answer, r, s)
 			}
 			var told struct{ Level, Msg, Time string }
@@ -428,7 +432,7 @@ func TestRuntimeUsage(t *testing.T) {
 			t.Errorf("%q: %+v", line, r)
 		}
 	}
-	for path, want := range map[string]string{"rt/runc": "not an absolute path", "/nonexistent": "no such file", w.dir: "not an executable file", w.marker: "not an executable file"} {
+	for path, want := range map[string]string{"./runc": "not an absolute path", "/nonexistent": "no such file", w.dir: "not an executable file", w.marker: "not an executable file"} {
 		if r, s := w.finish(w.command(w.hook, "runtime", "--exec="+path, "state")); s != nil || r.status != 1 || !strings.Contains(r.stderr, want) {
 			t.Errorf("%q: %+v", path, r)
 		}
@@ -468,7 +472,7 @@ func TestExecIsTold(t *testing.T) {
 	w.write(process, []byte(`{"args":["sh","-c","id"],"cwd":"/w","terminal":true,"user":{"uid":1,"gid":2},"new":[]}`))
 	for line, want := range map[string]*boltseal.ExecNoticeRequest{
 		"--root /r exec --process " + process + " --detach abc": {ContainerId: "abc", Args: []string{"sh", "-c", "id"}, Cwd: "/w", User: "1:2", Tty: true},
-		"exec -u app abc ls -l": {ContainerId: "abc", Args: []string{"ls", "-l"}, User: "app"},
+		"exec -u app abc ls -l":                                 {ContainerId: "abc", Args: []string{"ls", "-l"}, User: "app"},
 	} {
 		var got *boltseal.ExecNoticeRequest
 		for got == nil {
