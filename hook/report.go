@@ -123,6 +123,7 @@ func openLog(path string, stderr io.Writer) (io.WriteCloser, error) {
 		return keepOpen{stderr}, nil
 	}
 	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | syscall.O_NONBLOCK | syscall.O_NOFOLLOW | syscall.O_NOCTTY
+	//nolint:gosec // the path is root's configuration or command line
 	return os.OpenFile(path, flags, 0o600)
 }
 

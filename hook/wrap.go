@@ -93,6 +93,7 @@ func (w *wrap) run() int {
 	case w.command.Name == "exec" && configErr == nil:
 		w.notice()
 	}
+	//nolint:gosec // to execute what the caller names is the wrapper's purpose
 	err = syscall.Exec(path, append([]string{path}, w.args...), os.Environ())
 	return w.refuse(fmt.Sprintf("execute %s: %v", path, err))
 }
@@ -171,7 +172,7 @@ func (w *wrap) what() string {
 // log appends a line to the log file, when there is one. Standard error is not for it:
 // engines read what the runtime has there. A log that cannot be written is no reason not
 // to run.
-func (w *wrap) log(level slog.Level, message string, attrs ...slog.Attr) {
+func (w *wrap) log(level slog.Level, outcome string, attrs ...slog.Attr) {
 	if w.config.LogFile == "" || w.config.LogFile == "-" {
 		return
 	}
@@ -180,6 +181,6 @@ func (w *wrap) log(level slog.Level, message string, attrs ...slog.Attr) {
 		return
 	}
 	defer out.Close()
-	attrs = append(attrs, slog.String("runtime", w.runtime), slog.String("command", w.command.Name))
-	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(context.Background(), level, message, attrs...)
+	attrs = append(attrs, slog.String("outcome", outcome), slog.String("runtime", w.runtime), slog.String("command", w.command.Name))
+	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(context.Background(), level, "runtime", attrs...)
 }
