@@ -22,6 +22,29 @@
 //	                         the host's init) and the agent's socket may be gone
 //	anything else            refused, with the usage
 //
+// # In a runtime's place
+//
+// Called as boltseal-runc or boltseal-crun (a link will do), by a name that the
+// configuration maps to a runtime, or as
+//
+//	boltseal-hook runtime [flags] --exec RUNTIME [ARGUMENT...]
+//
+// it is a low-level runtime for engines that know no hooks, such as Docker. On create,
+// run and restore it adds itself as the last createRuntime hook to the bundle's
+// config.json, if it is not there. Then it becomes the runtime by execve: same pid,
+// arguments, environment, streams, signals and exit status. All other commands, and
+// command lines that it does not understand, are executed as they are; the log tells of
+// the latter. Where the hook cannot be added the fail policy decides: block refuses, on
+// standard error and in the runtime's own log, where engines look. A container that
+// starts under allow then is not written to the spool, as it has no process yet.
+//
+// Before exec the agent is told which process will enter which container. That takes a
+// fifth of a second at most, and exec goes on whatever comes of it.
+//
+// The runtime is the one of --exec or of the configuration, else the one that $PATH has
+// by the name behind "boltseal-"; never the wrapper itself. Signals other than SIGHUP and
+// SIGINT that were ignored at its start have their default effect in the runtime.
+//
 // # Time
 //
 // The deadline covers everything from the start of the process, and the process
@@ -48,9 +71,13 @@
 //	      {"match": {"image": ["registry.example/boltseal/*"]}, "policy": "allow"},
 //	      {"match": {"namespace": ["kube-system"], "labels": {"tier": "node-*"}}, "policy": "allow"}
 //	    ]
+//	  },
+//	  "runtimes": {
+//	    "boltseal-runc": {"path": "/usr/sbin/runc"}
 //	  }
 //	}
 //
 // log_file gets one JSON line per run ("-" is standard error); the hook does not
-// rotate it. Without one, only failures are told, as text on standard error.
+// rotate it. In a runtime's place "-" is no log, as standard error is the runtime's.
+// Without one, only failures are told, as text on standard error.
 package main

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -24,6 +25,13 @@ const (
 const maxReserve = 100 * time.Millisecond
 
 func main() {
+	// What the kernel keeps by thread must be the first one's when it becomes a
+	// runtime: the signal at its parent's death is one such thing.
+	runtime.LockOSThread()
+	if w := wrapperOf(os.Args, streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}); w != nil {
+		os.Exit(w.run())
+	}
+	runtime.UnlockOSThread()
 	os.Exit(run(os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}))
 }
 

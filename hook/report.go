@@ -40,12 +40,16 @@ func (h *hook) tell(r result) {
 	for _, note := range r.notes {
 		text += "; " + note
 	}
-	// One line, whatever the names in it hold.
+	fmt.Fprintln(h.std.err, oneLine(text))
+}
+
+// oneLine makes one line of bounded length of a text, whatever the names in it hold.
+func oneLine(text string) string {
 	text = strings.Map(printable, text)
 	if len(text) > maxLine {
 		text = strings.ToValidUTF8(text[:maxLine], "") + "..."
 	}
-	fmt.Fprintln(h.std.err, text)
+	return text
 }
 
 // printable replaces what would break or hide a line on a terminal.
@@ -119,6 +123,7 @@ func openLog(path string, stderr io.Writer) (io.WriteCloser, error) {
 		return keepOpen{stderr}, nil
 	}
 	const flags = os.O_WRONLY | os.O_APPEND | os.O_CREATE | syscall.O_NONBLOCK | syscall.O_NOFOLLOW | syscall.O_NOCTTY
+	//nolint:gosec // the path is root's configuration or command line
 	return os.OpenFile(path, flags, 0o600)
 }
 

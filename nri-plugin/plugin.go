@@ -100,15 +100,11 @@ func (p *plugin) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *ap
 	adjust := &api.ContainerAdjustment{}
 	if p.hook != "" {
 		adjust.AddHooks(&api.Hooks{CreateRuntime: []*api.Hook{{
-			Path: p.hook, Args: append([]string{"boltseal-hook"}, p.hookArgs...), Timeout: api.Int(p.hookTimeout()),
+			Path: p.hook, Args: append([]string{"boltseal-hook"}, p.hookArgs...), Timeout: api.Int(p.settings.HookTimeout()),
 		}}})
 	}
 	return adjust, nil, nil
 }
-
-// hookTimeout is how many seconds the runtime gives the hook, which ends by
-// itself before: without a limit a hook that hangs holds the runtime for ever.
-func (p *plugin) hookTimeout() int { return int(p.settings.Deadline/time.Second) + 2 }
 
 // StartContainer confirms that the container whose first process is there is
 // sealed. An error keeps it from starting.

@@ -26,8 +26,9 @@ var (
 const (
 	// DefaultAddress is where the agent listens by default.
 	DefaultAddress = "unix:///run/boltseal/boltseal.sock"
-	// methodRuntimeHook is the full name of the call.
+	// methodRuntimeHook and methodExecNotice are the full names of the calls.
 	methodRuntimeHook = "/tetragon.FineGuidanceSensors/RuntimeHook"
+	methodExecNotice  = "/boltseal.v1.Boltseal/ExecNotice"
 	// maxSocketPath is the longest path of a unix socket that the kernel takes.
 	maxSocketPath = 107
 	// backlogPause is the time between two tries while the agent's queue of
@@ -48,6 +49,16 @@ type Client struct {
 // otherwise, and errors that wrap ErrAddress, ErrUnreachable or ErrNoAnswer. It
 // ends when the context does; a context without a deadline waits for ever.
 func (c Client) RuntimeHook(ctx context.Context, request []byte) error {
+	return c.call(ctx, methodRuntimeHook, request)
+}
+
+// ExecNotice sends one encoded boltseal.v1.ExecNoticeRequest. It returns as
+// RuntimeHook does.
+func (c Client) ExecNotice(ctx context.Context, request []byte) error {
+	return c.call(ctx, methodExecNotice, request)
+}
+
+func (c Client) call(ctx context.Context, method string, request []byte) error {
 	path, err := SocketPath(c.Address)
 	if err != nil {
 		return err
@@ -69,7 +80,7 @@ func (c Client) RuntimeHook(ctx context.Context, request []byte) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 
-	err = roundTrip(conn, methodRuntimeHook, request, left)
+	err = roundTrip(conn, method, request, left)
 	var status *StatusError
 	switch {
 	case err == nil || errors.As(err, &status):

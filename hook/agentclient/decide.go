@@ -20,11 +20,12 @@ const (
 	NotSealed                     // the agent could not seal it
 	Unreachable                   // no agent to ask
 	NoAnswer                      // an agent that did not answer
+	BadBundle                     // the hook could not be added to the bundle
 )
 
 // String returns the cause as one lower-case word for logs.
 func (c Cause) String() string {
-	names := [...]string{"", "acknowledged", "refused", "bad-input", "bad-config", "not-sealed", "unreachable", "no-answer"}
+	names := [...]string{"", "acknowledged", "refused", "bad-input", "bad-config", "not-sealed", "unreachable", "no-answer", "bad-bundle"}
 	if c == 0 || int(c) >= len(names) {
 		return "none"
 	}
@@ -32,7 +33,9 @@ func (c Cause) String() string {
 }
 
 // followsPolicy tells whether the fail policy has a say.
-func (c Cause) followsPolicy() bool { return c == NotSealed || c == Unreachable || c == NoAnswer }
+func (c Cause) followsPolicy() bool {
+	return c == NotSealed || c == Unreachable || c == NoAnswer || c == BadBundle
+}
 
 // Outcome is how an attempt ended, with what the decision depends on.
 type Outcome struct {

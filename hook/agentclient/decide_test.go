@@ -56,8 +56,9 @@ func TestDecide(t *testing.T) {
 		{NotSealed, false, true, false},
 		{Unreachable, false, true, false},
 		{NoAnswer, false, true, false},
+		{BadBundle, false, true, false},
 		{0, false, false, false},
-		{NoAnswer + 1, false, false, false},
+		{BadBundle + 1, false, false, false},
 	} {
 		for answer, want := range map[Answer]bool{"": c.block, Block: c.block, Allow: c.allow, Quarantine: c.quarantine} {
 			o := Outcome{Cause: c.cause}

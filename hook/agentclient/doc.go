@@ -31,6 +31,8 @@
 //	              listener is not root
 //	NoAnswer      the agent hung past the deadline, hung up, or sent   fail policy
 //	              what is not an answer
+//	BadBundle     the runtime wrapper could not add the hook to the    fail policy
+//	              bundle that a container is to be made from
 //
 // A refusal and broken input block under `allow` too: `allow` is an answer to an
 // agent that is away, and a container must not be able to choose that answer by

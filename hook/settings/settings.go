@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/boltseal/boltseal/hook/agentclient"
@@ -39,6 +41,13 @@ type File struct {
 	SpoolDir   string                 `json:"spool_dir"`
 	BootedFile string                 `json:"booted_file"`
 	FailPolicy agentclient.FailPolicy `json:"fail_policy"`
+	Runtimes   map[string]Runtime     `json:"runtimes"`
+}
+
+// Runtime is a runtime that the hook's binary wraps.
+type Runtime struct {
+	// Path is the runtime's program, absolute.
+	Path string `json:"path"`
 }
 
 // Settings are what is gone by, with all defaults in place.
@@ -53,6 +62,8 @@ type Settings struct {
 	// agent; BootedFile tells whether it has been up since boot.
 	SpoolDir, BootedFile string
 	FailPolicy           agentclient.FailPolicy
+	// Runtimes are by the names that the hook's binary is called by in their place.
+	Runtimes map[string]Runtime
 }
 
 // Load reads the file at path, or the default one where path is empty, and lays
@@ -67,6 +78,7 @@ func Load(path string, over File) (Settings, error) {
 		SpoolDir:   pick(over.SpoolDir, file.SpoolDir, agentclient.DefaultSpoolDir),
 		BootedFile: pick(over.BootedFile, file.BootedFile, agentclient.DefaultBootedFile),
 		FailPolicy: file.FailPolicy,
+		Runtimes:   file.Runtimes,
 	}
 	if over.FailPolicy.Default != "" {
 		s.FailPolicy.Default = over.FailPolicy.Default
@@ -83,8 +95,26 @@ func Load(path string, over File) (Settings, error) {
 func (s Settings) check() error {
 	_, err := agentclient.SocketPath(s.Address)
 	return errors.Join(err, s.FailPolicy.Validate(), wantAbs("spool_dir", s.SpoolDir),
-		wantAbs("booted_file", s.BootedFile), wantAbs("log_file", s.LogFile))
+		wantAbs("booted_file", s.BootedFile), wantAbs("log_file", s.LogFile), checkRuntimes(s.Runtimes))
 }
+
+func checkRuntimes(runtimes map[string]Runtime) error {
+	for _, name := range slices.Sorted(maps.Keys(runtimes)) {
+		switch path := runtimes[name].Path; {
+		case name == "" || name != filepath.Base(name):
+			return fmt.Errorf("runtimes[%q]: not the name of a program", name)
+		case name == "boltseal-hook":
+			return fmt.Errorf("runtimes[%q]: the name is the hook's own", name)
+		case !filepath.IsAbs(path):
+			return fmt.Errorf("runtimes[%q].path %q: not an absolute path", name, path)
+		}
+	}
+	return nil
+}
+
+// HookTimeout is how many seconds a runtime is to give the hook, which ends by itself
+// before.
+func (s Settings) HookTimeout() int { return int(s.Deadline/time.Second) + 2 }
 
 // NeverUp tells whether the agent has not been up since boot. Only a marker that
 // is surely missing counts as missing: the answer may be the weaker policy.

@@ -110,6 +110,30 @@ func BenchmarkHookProcess(b *testing.B) {
 	report(b, "hook", hooks, "empty", empties)
 }
 
+// BenchmarkWrapper runs `runc --version` through the wrapper, and without it.
+func BenchmarkWrapper(b *testing.B) {
+	testenv.Require(b, testenv.Root(), testenv.Containers())
+	hook := testenv.Binary(b, "./hook")
+	runc, err := exec.LookPath("runc")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var wrapped, plain samples
+	for b.Loop() {
+		through, alone := exec.Command(hook, "runtime", "--exec", runc, "--version"), exec.Command(runc, "--version")
+		var out []byte
+		wrapped.time(func() { out, err = through.CombinedOutput() })
+		if err != nil {
+			b.Fatalf("wrapper: %v\n%s", err, out)
+		}
+		plain.time(func() { out, err = alone.CombinedOutput() })
+		if err != nil {
+			b.Fatalf("runc: %v\n%s", err, out)
+		}
+	}
+	report(b, "wrapped", wrapped, "runc", plain)
+}
+
 // hookState is what a runtime writes to the hook for a container of that init.
 func hookState(b *testing.B, pid int) string {
 	bundle := testenv.Bundle(b, testenv.Spec{})

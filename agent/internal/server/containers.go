@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/control"
@@ -84,6 +85,7 @@ func (s *Server) container(c *container.Container) (*boltseal.Container, error) 
 	if s.Throttled != nil {
 		out.EventsThrottled = s.Throttled(c.Slot)
 	}
+	out.Execs, out.RecentExecs = s.execs.get(c.ID, time.Now())
 	if p := c.Pod; p != nil {
 		out.Pod = &boltseal.Pod{Name: p.Name, Namespace: p.Namespace, Uid: p.UID, Labels: p.Labels}
 	}

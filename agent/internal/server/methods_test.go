@@ -112,6 +112,11 @@ func answers() map[string][]answer {
 		"/boltseal.v1.Boltseal/GetStatus":      {{&boltseal.GetStatusRequest{}, nil, codes.OK}, {&boltseal.GetStatusRequest{}, broken, internal}},
 		"/boltseal.v1.Boltseal/EmitTestEvent":  {{&boltseal.EmitTestEventRequest{}, nil, codes.OK}},
 	}
+	all["/boltseal.v1.Boltseal/ExecNotice"] = []answer{
+		{&boltseal.ExecNoticeRequest{ContainerId: "c", RuntimePid: 1}, nil, codes.OK},
+		{&boltseal.ExecNoticeRequest{ContainerId: "other", RuntimePid: 1}, nil, missing},
+		{&boltseal.ExecNoticeRequest{RuntimePid: 1}, nil, invalid}, {&boltseal.ExecNoticeRequest{ContainerId: "c"}, nil, invalid},
+	}
 	all["/tetragon.EventLogService/GetEventLogParams"] = []answer{
 		{&tetragon.GetEventLogParamsRequest{}, nil, codes.OK}, {&tetragon.GetEventLogParamsRequest{}, ErrNoEventLog, fixed},
 	}
@@ -179,7 +184,11 @@ func TestEveryMethodAnswers(t *testing.T) {
 	f := &fake{policies: []control.PolicyStatus{
 		{Policy: &policy.Policy{Name: "p", Namespace: "n"}, Sites: []string{"a/b"}}, {Policy: stacked},
 	}}
-	conn := serve(t, f, container.New(0))
+	registry := container.New(0)
+	if err := registry.Put(&container.Container{ID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	conn := serve(t, f, registry)
 	known := answers()
 	for path, method := range methods(t) {
 		rows := known[path]

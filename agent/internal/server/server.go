@@ -129,6 +129,9 @@ type Server struct {
 	grpc *grpc.Server
 	// levelMu is held while Level is changed.
 	levelMu sync.Mutex
+	execs   execs
+	// unfollow ends what follow of execs began.
+	unfollow func()
 }
 
 // limits of one request: a policy may have 10 MiB of text.
@@ -140,7 +143,10 @@ const (
 
 // New makes a server; Serve starts it.
 func New(o Options) *Server {
-	s := &Server{Options: o}
+	s := &Server{Options: o, unfollow: func() {}}
+	if o.Containers != nil {
+		s.unfollow = s.execs.follow(o.Containers)
+	}
 	options := []grpc.ServerOption{
 		grpc.Creds(byPeer{}),
 		grpc.MaxRecvMsgSize(maxRequest),
@@ -167,7 +173,10 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Stop ends all calls.
-func (s *Server) Stop() { s.grpc.Stop() }
+func (s *Server) Stop() {
+	s.unfollow()
+	s.grpc.Stop()
+}
 
 // logChanges writes down who changed what.
 func (s *Server) logChanges(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {

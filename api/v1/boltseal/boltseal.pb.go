@@ -403,8 +403,13 @@ type Container struct {
 	// Execs and exits in it that were not told: there were more events of processes
 	// in it than the agent's setting cgroup-rate allows.
 	EventsThrottled uint64 `protobuf:"varint,20,opt,name=events_throttled,json=eventsThrottled,proto3" json:"events_throttled,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How many processes the agent was told of by ExecNotice, since it knows the
+	// container.
+	Execs uint64 `protobuf:"varint,21,opt,name=execs,proto3" json:"execs,omitempty"`
+	// The last of them, the latest last; those of the last ten minutes, 16 at most.
+	RecentExecs   []*Exec `protobuf:"bytes,22,rep,name=recent_execs,json=recentExecs,proto3" json:"recent_execs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Container) Reset() {
@@ -577,6 +582,109 @@ func (x *Container) GetEventsThrottled() uint64 {
 	return 0
 }
 
+func (x *Container) GetExecs() uint64 {
+	if x != nil {
+		return x.Execs
+	}
+	return 0
+}
+
+func (x *Container) GetRecentExecs() []*Exec {
+	if x != nil {
+		return x.RecentExecs
+	}
+	return nil
+}
+
+// A process that a runtime was about to start in a running container. It was told
+// by who called the runtime: that it ran is told by events.
+type Exec struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Time  *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	// The runtime's process, of which the container's process is a descendant.
+	RuntimePid uint32 `protobuf:"varint,2,opt,name=runtime_pid,json=runtimePid,proto3" json:"runtime_pid,omitempty"`
+	// Its first argument. The others are not kept: they may hold secrets.
+	Program string `protobuf:"bytes,3,opt,name=program,proto3" json:"program,omitempty"`
+	Cwd     string `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
+	// As it was asked for: "uid:gid" or a name; empty: the container's own.
+	User          string `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	Tty           bool   `protobuf:"varint,6,opt,name=tty,proto3" json:"tty,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Exec) Reset() {
+	*x = Exec{}
+	mi := &file_boltseal_boltseal_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Exec) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Exec) ProtoMessage() {}
+
+func (x *Exec) ProtoReflect() protoreflect.Message {
+	mi := &file_boltseal_boltseal_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Exec.ProtoReflect.Descriptor instead.
+func (*Exec) Descriptor() ([]byte, []int) {
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Exec) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Exec) GetRuntimePid() uint32 {
+	if x != nil {
+		return x.RuntimePid
+	}
+	return 0
+}
+
+func (x *Exec) GetProgram() string {
+	if x != nil {
+		return x.Program
+	}
+	return ""
+}
+
+func (x *Exec) GetCwd() string {
+	if x != nil {
+		return x.Cwd
+	}
+	return ""
+}
+
+func (x *Exec) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Exec) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
 // Asks for the state of the agent.
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -586,7 +694,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_boltseal_boltseal_proto_msgTypes[4]
+	mi := &file_boltseal_boltseal_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -598,7 +706,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_boltseal_boltseal_proto_msgTypes[4]
+	mi := &file_boltseal_boltseal_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -611,7 +719,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{4}
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{5}
 }
 
 // Something that the agent can use if the kernel has it.
@@ -627,7 +735,7 @@ type Feature struct {
 
 func (x *Feature) Reset() {
 	*x = Feature{}
-	mi := &file_boltseal_boltseal_proto_msgTypes[5]
+	mi := &file_boltseal_boltseal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +747,7 @@ func (x *Feature) String() string {
 func (*Feature) ProtoMessage() {}
 
 func (x *Feature) ProtoReflect() protoreflect.Message {
-	mi := &file_boltseal_boltseal_proto_msgTypes[5]
+	mi := &file_boltseal_boltseal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +760,7 @@ func (x *Feature) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Feature.ProtoReflect.Descriptor instead.
 func (*Feature) Descriptor() ([]byte, []int) {
-	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{5}
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Feature) GetName() string {
@@ -694,7 +802,7 @@ type Site struct {
 
 func (x *Site) Reset() {
 	*x = Site{}
-	mi := &file_boltseal_boltseal_proto_msgTypes[6]
+	mi := &file_boltseal_boltseal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +814,7 @@ func (x *Site) String() string {
 func (*Site) ProtoMessage() {}
 
 func (x *Site) ProtoReflect() protoreflect.Message {
-	mi := &file_boltseal_boltseal_proto_msgTypes[6]
+	mi := &file_boltseal_boltseal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +827,7 @@ func (x *Site) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Site.ProtoReflect.Descriptor instead.
 func (*Site) Descriptor() ([]byte, []int) {
-	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{6}
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Site) GetName() string {
@@ -788,7 +896,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_boltseal_boltseal_proto_msgTypes[7]
+	mi := &file_boltseal_boltseal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +908,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_boltseal_boltseal_proto_msgTypes[7]
+	mi := &file_boltseal_boltseal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +921,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{7}
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -934,7 +1042,7 @@ type EmitTestEventRequest struct {
 
 func (x *EmitTestEventRequest) Reset() {
 	*x = EmitTestEventRequest{}
-	mi := &file_boltseal_boltseal_proto_msgTypes[8]
+	mi := &file_boltseal_boltseal_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -946,7 +1054,7 @@ func (x *EmitTestEventRequest) String() string {
 func (*EmitTestEventRequest) ProtoMessage() {}
 
 func (x *EmitTestEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_boltseal_boltseal_proto_msgTypes[8]
+	mi := &file_boltseal_boltseal_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -959,7 +1067,7 @@ func (x *EmitTestEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmitTestEventRequest.ProtoReflect.Descriptor instead.
 func (*EmitTestEventRequest) Descriptor() ([]byte, []int) {
-	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{8}
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *EmitTestEventRequest) GetArg0() uint64 {
@@ -999,7 +1107,7 @@ type EmitTestEventResponse struct {
 
 func (x *EmitTestEventResponse) Reset() {
 	*x = EmitTestEventResponse{}
-	mi := &file_boltseal_boltseal_proto_msgTypes[9]
+	mi := &file_boltseal_boltseal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1119,7 @@ func (x *EmitTestEventResponse) String() string {
 func (*EmitTestEventResponse) ProtoMessage() {}
 
 func (x *EmitTestEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_boltseal_boltseal_proto_msgTypes[9]
+	mi := &file_boltseal_boltseal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1132,132 @@ func (x *EmitTestEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmitTestEventResponse.ProtoReflect.Descriptor instead.
 func (*EmitTestEventResponse) Descriptor() ([]byte, []int) {
-	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{9}
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{10}
+}
+
+// A process that a runtime is about to start in a running container.
+type ExecNoticeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The container's whole id.
+	ContainerId string `protobuf:"bytes,1,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	// The runtime's process, as the host sees it.
+	RuntimePid uint32 `protobuf:"varint,2,opt,name=runtime_pid,json=runtimePid,proto3" json:"runtime_pid,omitempty"`
+	// From the program on; cut where they are long.
+	Args          []string `protobuf:"bytes,3,rep,name=args,proto3" json:"args,omitempty"`
+	Cwd           string   `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
+	User          string   `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	Tty           bool     `protobuf:"varint,6,opt,name=tty,proto3" json:"tty,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecNoticeRequest) Reset() {
+	*x = ExecNoticeRequest{}
+	mi := &file_boltseal_boltseal_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecNoticeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecNoticeRequest) ProtoMessage() {}
+
+func (x *ExecNoticeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_boltseal_boltseal_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecNoticeRequest.ProtoReflect.Descriptor instead.
+func (*ExecNoticeRequest) Descriptor() ([]byte, []int) {
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ExecNoticeRequest) GetContainerId() string {
+	if x != nil {
+		return x.ContainerId
+	}
+	return ""
+}
+
+func (x *ExecNoticeRequest) GetRuntimePid() uint32 {
+	if x != nil {
+		return x.RuntimePid
+	}
+	return 0
+}
+
+func (x *ExecNoticeRequest) GetArgs() []string {
+	if x != nil {
+		return x.Args
+	}
+	return nil
+}
+
+func (x *ExecNoticeRequest) GetCwd() string {
+	if x != nil {
+		return x.Cwd
+	}
+	return ""
+}
+
+func (x *ExecNoticeRequest) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *ExecNoticeRequest) GetTty() bool {
+	if x != nil {
+		return x.Tty
+	}
+	return false
+}
+
+// The agent has written it down.
+type ExecNoticeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecNoticeResponse) Reset() {
+	*x = ExecNoticeResponse{}
+	mi := &file_boltseal_boltseal_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecNoticeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecNoticeResponse) ProtoMessage() {}
+
+func (x *ExecNoticeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_boltseal_boltseal_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecNoticeResponse.ProtoReflect.Descriptor instead.
+func (*ExecNoticeResponse) Descriptor() ([]byte, []int) {
+	return file_boltseal_boltseal_proto_rawDescGZIP(), []int{12}
 }
 
 var File_boltseal_boltseal_proto protoreflect.FileDescriptor
@@ -1045,7 +1278,7 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2\x1c.boltseal.v1.Pod.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc3\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\a\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -1069,13 +1302,23 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x05tasks\x18\x12 \x01(\x03R\x05tasks\x12\x1f\n" +
 	"\vevents_lost\x18\x13 \x01(\x04R\n" +
 	"eventsLost\x12)\n" +
-	"\x10events_throttled\x18\x14 \x01(\x04R\x0feventsThrottled\x1a9\n" +
+	"\x10events_throttled\x18\x14 \x01(\x04R\x0feventsThrottled\x12\x14\n" +
+	"\x05execs\x18\x15 \x01(\x04R\x05execs\x124\n" +
+	"\frecent_execs\x18\x16 \x03(\v2\x11.boltseal.v1.ExecR\vrecentExecs\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x12\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa9\x01\n" +
+	"\x04Exec\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1f\n" +
+	"\vruntime_pid\x18\x02 \x01(\rR\n" +
+	"runtimePid\x12\x18\n" +
+	"\aprogram\x18\x03 \x01(\tR\aprogram\x12\x10\n" +
+	"\x03cwd\x18\x04 \x01(\tR\x03cwd\x12\x12\n" +
+	"\x04user\x18\x05 \x01(\tR\x04user\x12\x10\n" +
+	"\x03tty\x18\x06 \x01(\bR\x03tty\"\x12\n" +
 	"\x10GetStatusRequest\"f\n" +
 	"\aFeature\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12/\n" +
@@ -1122,7 +1365,16 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x04arg1\x18\x02 \x01(\x04R\x04arg1\x12\x12\n" +
 	"\x04arg2\x18\x03 \x01(\x04R\x04arg2\x12\x12\n" +
 	"\x04arg3\x18\x04 \x01(\x04R\x04arg3\"\x17\n" +
-	"\x15EmitTestEventResponse*\xbe\x01\n" +
+	"\x15EmitTestEventResponse\"\xa3\x01\n" +
+	"\x11ExecNoticeRequest\x12!\n" +
+	"\fcontainer_id\x18\x01 \x01(\tR\vcontainerId\x12\x1f\n" +
+	"\vruntime_pid\x18\x02 \x01(\rR\n" +
+	"runtimePid\x12\x12\n" +
+	"\x04args\x18\x03 \x03(\tR\x04args\x12\x10\n" +
+	"\x03cwd\x18\x04 \x01(\tR\x03cwd\x12\x12\n" +
+	"\x04user\x18\x05 \x01(\tR\x04user\x12\x10\n" +
+	"\x03tty\x18\x06 \x01(\bR\x03tty\"\x14\n" +
+	"\x12ExecNoticeResponse*\xbe\x01\n" +
 	"\x0eContainerState\x12\x1f\n" +
 	"\x1bCONTAINER_STATE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18CONTAINER_STATE_EXPECTED\x10\x01\x12\x1a\n" +
@@ -1140,11 +1392,13 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x19FEATURE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17FEATURE_STATE_AVAILABLE\x10\x01\x12\x1d\n" +
 	"\x19FEATURE_STATE_UNSUPPORTED\x10\x02\x12\x19\n" +
-	"\x15FEATURE_STATE_UNKNOWN\x10\x032\x8f\x02\n" +
+	"\x15FEATURE_STATE_UNKNOWN\x10\x032\xe0\x02\n" +
 	"\bBoltseal\x12[\n" +
 	"\x0eListContainers\x12\".boltseal.v1.ListContainersRequest\x1a#.boltseal.v1.ListContainersResponse\"\x00\x12L\n" +
 	"\tGetStatus\x12\x1d.boltseal.v1.GetStatusRequest\x1a\x1e.boltseal.v1.GetStatusResponse\"\x00\x12X\n" +
-	"\rEmitTestEvent\x12!.boltseal.v1.EmitTestEventRequest\x1a\".boltseal.v1.EmitTestEventResponse\"\x00B.Z,github.com/boltseal/boltseal/api/v1/boltsealb\x06proto3"
+	"\rEmitTestEvent\x12!.boltseal.v1.EmitTestEventRequest\x1a\".boltseal.v1.EmitTestEventResponse\"\x00\x12O\n" +
+	"\n" +
+	"ExecNotice\x12\x1e.boltseal.v1.ExecNoticeRequest\x1a\x1f.boltseal.v1.ExecNoticeResponse\"\x00B.Z,github.com/boltseal/boltseal/api/v1/boltsealb\x06proto3"
 
 var (
 	file_boltseal_boltseal_proto_rawDescOnce sync.Once
@@ -1159,7 +1413,7 @@ func file_boltseal_boltseal_proto_rawDescGZIP() []byte {
 }
 
 var file_boltseal_boltseal_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_boltseal_boltseal_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_boltseal_boltseal_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_boltseal_boltseal_proto_goTypes = []any{
 	(ContainerState)(0),            // 0: boltseal.v1.ContainerState
 	(SealedBy)(0),                  // 1: boltseal.v1.SealedBy
@@ -1168,42 +1422,49 @@ var file_boltseal_boltseal_proto_goTypes = []any{
 	(*ListContainersResponse)(nil), // 4: boltseal.v1.ListContainersResponse
 	(*Pod)(nil),                    // 5: boltseal.v1.Pod
 	(*Container)(nil),              // 6: boltseal.v1.Container
-	(*GetStatusRequest)(nil),       // 7: boltseal.v1.GetStatusRequest
-	(*Feature)(nil),                // 8: boltseal.v1.Feature
-	(*Site)(nil),                   // 9: boltseal.v1.Site
-	(*GetStatusResponse)(nil),      // 10: boltseal.v1.GetStatusResponse
-	(*EmitTestEventRequest)(nil),   // 11: boltseal.v1.EmitTestEventRequest
-	(*EmitTestEventResponse)(nil),  // 12: boltseal.v1.EmitTestEventResponse
-	nil,                            // 13: boltseal.v1.Pod.LabelsEntry
-	nil,                            // 14: boltseal.v1.Container.LabelsEntry
-	nil,                            // 15: boltseal.v1.Container.AnnotationsEntry
-	nil,                            // 16: boltseal.v1.GetStatusResponse.KernelErrorsEntry
-	(*timestamppb.Timestamp)(nil),  // 17: google.protobuf.Timestamp
+	(*Exec)(nil),                   // 7: boltseal.v1.Exec
+	(*GetStatusRequest)(nil),       // 8: boltseal.v1.GetStatusRequest
+	(*Feature)(nil),                // 9: boltseal.v1.Feature
+	(*Site)(nil),                   // 10: boltseal.v1.Site
+	(*GetStatusResponse)(nil),      // 11: boltseal.v1.GetStatusResponse
+	(*EmitTestEventRequest)(nil),   // 12: boltseal.v1.EmitTestEventRequest
+	(*EmitTestEventResponse)(nil),  // 13: boltseal.v1.EmitTestEventResponse
+	(*ExecNoticeRequest)(nil),      // 14: boltseal.v1.ExecNoticeRequest
+	(*ExecNoticeResponse)(nil),     // 15: boltseal.v1.ExecNoticeResponse
+	nil,                            // 16: boltseal.v1.Pod.LabelsEntry
+	nil,                            // 17: boltseal.v1.Container.LabelsEntry
+	nil,                            // 18: boltseal.v1.Container.AnnotationsEntry
+	nil,                            // 19: boltseal.v1.GetStatusResponse.KernelErrorsEntry
+	(*timestamppb.Timestamp)(nil),  // 20: google.protobuf.Timestamp
 }
 var file_boltseal_boltseal_proto_depIdxs = []int32{
 	6,  // 0: boltseal.v1.ListContainersResponse.containers:type_name -> boltseal.v1.Container
-	13, // 1: boltseal.v1.Pod.labels:type_name -> boltseal.v1.Pod.LabelsEntry
+	16, // 1: boltseal.v1.Pod.labels:type_name -> boltseal.v1.Pod.LabelsEntry
 	0,  // 2: boltseal.v1.Container.state:type_name -> boltseal.v1.ContainerState
-	14, // 3: boltseal.v1.Container.labels:type_name -> boltseal.v1.Container.LabelsEntry
-	15, // 4: boltseal.v1.Container.annotations:type_name -> boltseal.v1.Container.AnnotationsEntry
+	17, // 3: boltseal.v1.Container.labels:type_name -> boltseal.v1.Container.LabelsEntry
+	18, // 4: boltseal.v1.Container.annotations:type_name -> boltseal.v1.Container.AnnotationsEntry
 	5,  // 5: boltseal.v1.Container.pod:type_name -> boltseal.v1.Pod
 	1,  // 6: boltseal.v1.Container.sealed_by:type_name -> boltseal.v1.SealedBy
-	2,  // 7: boltseal.v1.Feature.state:type_name -> boltseal.v1.FeatureState
-	17, // 8: boltseal.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	8,  // 9: boltseal.v1.GetStatusResponse.features:type_name -> boltseal.v1.Feature
-	16, // 10: boltseal.v1.GetStatusResponse.kernel_errors:type_name -> boltseal.v1.GetStatusResponse.KernelErrorsEntry
-	9,  // 11: boltseal.v1.GetStatusResponse.sites:type_name -> boltseal.v1.Site
-	3,  // 12: boltseal.v1.Boltseal.ListContainers:input_type -> boltseal.v1.ListContainersRequest
-	7,  // 13: boltseal.v1.Boltseal.GetStatus:input_type -> boltseal.v1.GetStatusRequest
-	11, // 14: boltseal.v1.Boltseal.EmitTestEvent:input_type -> boltseal.v1.EmitTestEventRequest
-	4,  // 15: boltseal.v1.Boltseal.ListContainers:output_type -> boltseal.v1.ListContainersResponse
-	10, // 16: boltseal.v1.Boltseal.GetStatus:output_type -> boltseal.v1.GetStatusResponse
-	12, // 17: boltseal.v1.Boltseal.EmitTestEvent:output_type -> boltseal.v1.EmitTestEventResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	7,  // 7: boltseal.v1.Container.recent_execs:type_name -> boltseal.v1.Exec
+	20, // 8: boltseal.v1.Exec.time:type_name -> google.protobuf.Timestamp
+	2,  // 9: boltseal.v1.Feature.state:type_name -> boltseal.v1.FeatureState
+	20, // 10: boltseal.v1.GetStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	9,  // 11: boltseal.v1.GetStatusResponse.features:type_name -> boltseal.v1.Feature
+	19, // 12: boltseal.v1.GetStatusResponse.kernel_errors:type_name -> boltseal.v1.GetStatusResponse.KernelErrorsEntry
+	10, // 13: boltseal.v1.GetStatusResponse.sites:type_name -> boltseal.v1.Site
+	3,  // 14: boltseal.v1.Boltseal.ListContainers:input_type -> boltseal.v1.ListContainersRequest
+	8,  // 15: boltseal.v1.Boltseal.GetStatus:input_type -> boltseal.v1.GetStatusRequest
+	12, // 16: boltseal.v1.Boltseal.EmitTestEvent:input_type -> boltseal.v1.EmitTestEventRequest
+	14, // 17: boltseal.v1.Boltseal.ExecNotice:input_type -> boltseal.v1.ExecNoticeRequest
+	4,  // 18: boltseal.v1.Boltseal.ListContainers:output_type -> boltseal.v1.ListContainersResponse
+	11, // 19: boltseal.v1.Boltseal.GetStatus:output_type -> boltseal.v1.GetStatusResponse
+	13, // 20: boltseal.v1.Boltseal.EmitTestEvent:output_type -> boltseal.v1.EmitTestEventResponse
+	15, // 21: boltseal.v1.Boltseal.ExecNotice:output_type -> boltseal.v1.ExecNoticeResponse
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_boltseal_boltseal_proto_init() }
@@ -1211,15 +1472,15 @@ func file_boltseal_boltseal_proto_init() {
 	if File_boltseal_boltseal_proto != nil {
 		return
 	}
-	file_boltseal_boltseal_proto_msgTypes[6].OneofWrappers = []any{}
 	file_boltseal_boltseal_proto_msgTypes[7].OneofWrappers = []any{}
+	file_boltseal_boltseal_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_boltseal_boltseal_proto_rawDesc), len(file_boltseal_boltseal_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   14,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

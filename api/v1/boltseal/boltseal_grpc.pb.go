@@ -26,6 +26,7 @@ const (
 	Boltseal_ListContainers_FullMethodName = "/boltseal.v1.Boltseal/ListContainers"
 	Boltseal_GetStatus_FullMethodName      = "/boltseal.v1.Boltseal/GetStatus"
 	Boltseal_EmitTestEvent_FullMethodName  = "/boltseal.v1.Boltseal/EmitTestEvent"
+	Boltseal_ExecNotice_FullMethodName     = "/boltseal.v1.Boltseal/ExecNotice"
 )
 
 // BoltsealClient is the client API for Boltseal service.
@@ -41,6 +42,10 @@ type BoltsealClient interface {
 	// EmitTestEvent makes an event of the type TEST, which goes the way of all others:
 	// to find out whether they arrive where they should.
 	EmitTestEvent(ctx context.Context, in *EmitTestEventRequest, opts ...grpc.CallOption) (*EmitTestEventResponse, error)
+	// ExecNotice tells that a runtime is about to start a process in a running container
+	// on an engine's behalf (docker exec, ExecSync), before it does. It changes nothing
+	// about what the process may do.
+	ExecNotice(ctx context.Context, in *ExecNoticeRequest, opts ...grpc.CallOption) (*ExecNoticeResponse, error)
 }
 
 type boltsealClient struct {
@@ -81,6 +86,16 @@ func (c *boltsealClient) EmitTestEvent(ctx context.Context, in *EmitTestEventReq
 	return out, nil
 }
 
+func (c *boltsealClient) ExecNotice(ctx context.Context, in *ExecNoticeRequest, opts ...grpc.CallOption) (*ExecNoticeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExecNoticeResponse)
+	err := c.cc.Invoke(ctx, Boltseal_ExecNotice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // BoltsealServer is the server API for Boltseal service.
 // All implementations must embed UnimplementedBoltsealServer
 // for forward compatibility.
@@ -94,6 +109,10 @@ type BoltsealServer interface {
 	// EmitTestEvent makes an event of the type TEST, which goes the way of all others:
 	// to find out whether they arrive where they should.
 	EmitTestEvent(context.Context, *EmitTestEventRequest) (*EmitTestEventResponse, error)
+	// ExecNotice tells that a runtime is about to start a process in a running container
+	// on an engine's behalf (docker exec, ExecSync), before it does. It changes nothing
+	// about what the process may do.
+	ExecNotice(context.Context, *ExecNoticeRequest) (*ExecNoticeResponse, error)
 	mustEmbedUnimplementedBoltsealServer()
 }
 
@@ -112,6 +131,9 @@ func (UnimplementedBoltsealServer) GetStatus(context.Context, *GetStatusRequest)
 }
 func (UnimplementedBoltsealServer) EmitTestEvent(context.Context, *EmitTestEventRequest) (*EmitTestEventResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method EmitTestEvent not implemented")
+}
+func (UnimplementedBoltsealServer) ExecNotice(context.Context, *ExecNoticeRequest) (*ExecNoticeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ExecNotice not implemented")
 }
 func (UnimplementedBoltsealServer) mustEmbedUnimplementedBoltsealServer() {}
 func (UnimplementedBoltsealServer) testEmbeddedByValue()                  {}
@@ -188,6 +210,24 @@ func _Boltseal_EmitTestEvent_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Boltseal_ExecNotice_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExecNoticeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BoltsealServer).ExecNotice(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Boltseal_ExecNotice_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BoltsealServer).ExecNotice(ctx, req.(*ExecNoticeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Boltseal_ServiceDesc is the grpc.ServiceDesc for Boltseal service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -206,6 +246,10 @@ var Boltseal_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "EmitTestEvent",
 			Handler:    _Boltseal_EmitTestEvent_Handler,
+		},
+		{
+			MethodName: "ExecNotice",
+			Handler:    _Boltseal_ExecNotice_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
