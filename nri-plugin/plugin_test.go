@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
+	"github.com/containerd/nri/pkg/stub"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -41,15 +42,73 @@ type agent struct {
 
 	mu    sync.Mutex
 	heard []*tetragon.CreateContainer
+	gone  []string // ids of what was removed
 	err   error
 	slow  chan struct{} // if not nil, answers wait for it
+	// waits is how many wait for slow.
+	waits int
+	// asked is called before the answer to a container; nil: nothing is.
+	asked   func(*tetragon.CreateContainer)
+	changed chan struct{} // closed when any of this changes
+}
+
+// change wakes those who await something. The lock is held.
+func (a *agent) change() {
+	if a.changed != nil {
+		close(a.changed)
+		a.changed = nil
+	}
+}
+
+// await waits until the agent has got to where something holds.
+func (a *agent) await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		a.mu.Lock()
+		ok := holds()
+		if a.changed == nil {
+			a.changed = make(chan struct{})
+		}
+		changed := a.changed
+		a.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("never: %s; the agent heard %v, and of the end of %q", what, a.requests(), a.gone)
+		}
+	}
+}
+
+// last is what was heard last of a container, nil if nothing. The lock is held.
+func (a *agent) last(id string) *tetragon.CreateContainer {
+	for _, c := range slices.Backward(a.heard) {
+		if c.GetContainerID() == id {
+			return c
+		}
+	}
+	return nil
 }
 
 func (a *agent) RuntimeHook(ctx context.Context, r *tetragon.RuntimeHookRequest) (*tetragon.RuntimeHookResponse, error) {
 	a.mu.Lock()
-	a.heard = append(a.heard, r.GetCreateContainer())
-	err, slow := a.err, a.slow
+	if c := r.GetCreateContainer(); c != nil {
+		a.heard = append(a.heard, c)
+	} else {
+		a.gone = append(a.gone, r.GetRemoveContainer().GetContainerID())
+	}
+	err, slow, asked := a.err, a.slow, a.asked
+	if slow != nil {
+		a.waits++
+	}
+	a.change()
 	a.mu.Unlock()
+	if asked != nil {
+		asked(r.GetCreateContainer())
+	}
 	if slow != nil {
 		select {
 		case <-slow:
@@ -65,19 +124,38 @@ func (a *agent) requests() []*tetragon.CreateContainer {
 	return slices.Clone(a.heard)
 }
 
-// rig is a plugin and its agent.
+// rig is a plugin in its session with containerd 1.7, and its agent.
 type rig struct {
-	*plugin
-	agent *agent
-	spool string
-	log   *bytes.Buffer
+	*gate
+	watcher *watcher
+	agent   *agent
+	spool   string
+	log     *lockedBuffer
+}
+
+// lockedBuffer is written to by several.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 // newRig starts an agent, unless it is nil, and makes a plugin with a fail policy.
 func newRig(t *testing.T, a *agent, policy string) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{agent: a, spool: filepath.Join(dir, "spool"), log: &bytes.Buffer{}}
+	r := &rig{agent: a, spool: filepath.Join(dir, "spool"), log: &lockedBuffer{}}
 	socket := filepath.Join(dir, "agent.sock")
 	if a != nil {
 		listener, err := net.Listen("unix", socket)
@@ -101,8 +179,10 @@ func newRig(t *testing.T, a *agent, policy string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.plugin = p
-	if _, err := p.Configure(t.Context(), "", "containerd", "1.7"); err != nil {
+	t.Cleanup(p.background.Wait)
+	session := newSession(p, p.log)
+	r.gate, r.watcher = &gate{session}, &watcher{session}
+	if _, err := r.Configure(t.Context(), "", "containerd", "v1.7.24"); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -204,6 +284,76 @@ func TestAnswersInTime(t *testing.T) {
 	}
 }
 
+// TestManyAtOnce: containers that start at the same time do not wait for each other
+// when the agent hangs.
+func TestManyAtOnce(t *testing.T) {
+	a := &agent{slow: make(chan struct{})}
+	r := newRig(t, a, "block")
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make(chan error, atOnce)
+	for range atOnce {
+		go func() {
+			pod, c := whole()
+			errs <- r.StartContainer(ctx, pod, c)
+		}()
+	}
+	a.await(t, "all are asked for", func() bool { return a.waits == atOnce })
+	cancel()
+	for range atOnce {
+		if err := <-errs; err == nil {
+			t.Error("started without an answer")
+		}
+	}
+	close(a.slow)
+}
+
+// TestAnswersWithinTheRuntimesLimit: a runtime may be configured to wait for less.
+func TestAnswersWithinTheRuntimesLimit(t *testing.T) {
+	r := newRig(t, &agent{}, "block")
+	if _, _, limit := r.kind(); limit != answerTime {
+		t.Errorf("limit %v", limit)
+	}
+	s, err := stub.New(r.gate, stub.WithPluginName(pluginName), stub.WithPluginIdx(pluginIndex))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for wait, want := range map[time.Duration]time.Duration{400 * time.Millisecond: 300 * time.Millisecond, time.Minute: answerTime} {
+		session := newSession(r.plugin, r.plugin.log)
+		session.attach(limited{s, wait})
+		session.configure("containerd", "v2.1.0")
+		if _, _, limit := session.kind(); limit != want {
+			t.Errorf("of a runtime that waits %v: limit %v, want %v", wait, limit, want)
+		}
+	}
+}
+
+// limited is a stub of a runtime that waits so long.
+type limited struct {
+	stub.Stub
+	wait time.Duration
+}
+
+func (l limited) RequestTimeout() time.Duration { return l.wait }
+
+// TestAdoptsThroughTheSpool: an agent that is away when the plugin is told of what
+// runs hears of it when it is back.
+func TestAdoptsThroughTheSpool(t *testing.T) {
+	r := newRig(t, nil, "block")
+	pod, c := whole()
+	pod.Pid = 7
+	_, created := whole()
+	created.Id, created.State = "c2", api.ContainerState_CONTAINER_CREATED
+	if _, err := r.Synchronize(t.Context(), []*api.PodSandbox{pod}, []*api.Container{c, created}); err != nil {
+		t.Fatal(err)
+	}
+	r.background.Wait()
+	for id, want := range map[string]bool{"c1": true, "p1": true, "c2": false} {
+		if _, err := os.Stat(filepath.Join(r.spool, agentclient.SpoolFile(id))); (err == nil) != want {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
 func TestSynchronizeAdoptsWhatRuns(t *testing.T) {
 	a := &agent{slow: make(chan struct{})}
 	r := newRig(t, a, "block")
@@ -212,14 +362,20 @@ func TestSynchronizeAdoptsWhatRuns(t *testing.T) {
 	stopped.Id, stopped.State = "c2", api.ContainerState_CONTAINER_STOPPED
 	_, unborn := whole()
 	unborn.Id, unborn.Pid = "c3", 0
-	if _, err := r.Synchronize(t.Context(), []*api.PodSandbox{pod}, []*api.Container{stopped, unborn, running}); err != nil {
+	_, created := whole()
+	created.Id, created.State = "c4", api.ContainerState_CONTAINER_CREATED
+	if _, err := r.Synchronize(t.Context(), []*api.PodSandbox{pod}, []*api.Container{stopped, unborn, created, running}); err != nil {
 		t.Fatal(err)
 	}
 	close(a.slow) // the answer did not wait for the agent
-	r.adopted.Wait()
-	heard := a.requests()
-	if len(heard) != 1 || heard[0].GetContainerID() != "c1" || !heard[0].GetLate() || heard[0].GetPodName() != "web" {
-		t.Errorf("the agent heard %v", heard)
+	r.background.Wait()
+	ran, is := a.last("c1"), a.last("c4")
+	if len(a.requests()) != 2 || !ran.GetLate() || ran.GetInitPid() != 42 || ran.GetPodName() != "web" {
+		t.Errorf("the agent heard %v", a.requests())
+	}
+	// Its start has yet to confirm it, and must find it in time.
+	if is == nil || is.GetLate() || is.GetInitPid() != 0 {
+		t.Errorf("of what is only created the agent heard %v", is)
 	}
 }
 
@@ -239,7 +395,7 @@ func TestEndsWhileItAdopts(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.adopted.Wait()
+		r.background.Wait()
 	}()
 	select {
 	case <-done:
@@ -256,7 +412,7 @@ func TestReconnects(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.serve(ctx, socket) // there is nothing yet
+		r.serve(ctx, []string{socket}) // there is nothing yet
 	}()
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -321,9 +477,18 @@ func TestCommandLine(t *testing.T) {
 	if err := run(t.Context(), []string{"--help"}, &out, &errs); err != nil || !strings.Contains(errs.String(), "-nri-socket") {
 		t.Errorf("%v, %q", err, errs.String())
 	}
-	for _, args := range [][]string{{"--none"}, {"word"}} {
+	for _, args := range [][]string{
+		{"--none"}, {"word"}, {"--nri-socket", "here"}, {"--nri-socket", "/a", "--nri-socket", "/b/../a"},
+	} {
 		if err := run(t.Context(), args, &out, &errs); err == nil {
 			t.Errorf("%q: no error", args)
+		}
+	}
+	for args, want := range map[string][]string{
+		"": {api.DefaultSocketPath}, "--nri-socket=/a --nri-socket=/b": {"/a", "/b"},
+	} {
+		if o, err := parse(strings.Fields(args), &errs); err != nil || !slices.Equal(o.sockets, want) {
+			t.Errorf("%q: %v, %v", args, o.sockets, err)
 		}
 	}
 }

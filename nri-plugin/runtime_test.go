@@ -44,14 +44,26 @@ func (r *runtimeSide) UpdateContainers(context.Context, *api.UpdateContainersReq
 	return nil, ttrpc.ErrProtocol
 }
 
-// accept waits until a plugin has registered, and returns it with what ends the
-// connection.
+// accept waits until the gate of a plugin has registered, and returns it with what
+// ends the connection. A watcher is sent away.
 func (r *runtimeSide) accept(t *testing.T) (plugin api.PluginService, leave func()) {
 	t.Helper()
-	conn, err := r.listener.Accept()
+	for {
+		plugin, name, leave := r.acceptAny(t)
+		if name == pluginName {
+			return plugin, leave
+		}
+		leave()
+	}
+}
+
+func (r *runtimeSide) acceptAny(t *testing.T) (plugin api.PluginService, name string, leave func()) {
+	t.Helper()
+	accepted, err := r.listener.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
+	conn := &watched{Conn: accepted, ended: make(chan struct{})}
 	mux := multiplex.Multiplex(conn)
 	listener, err := mux.Listen(multiplex.RuntimeServiceConn)
 	if err != nil {
@@ -74,13 +86,14 @@ func (r *runtimeSide) accept(t *testing.T) (plugin api.PluginService, leave func
 	client := ttrpc.NewClient(to)
 	select {
 	case request := <-r.registered:
-		if request.GetPluginName() != pluginName || request.GetPluginIdx() != pluginIndex {
+		if name = request.GetPluginName(); request.GetPluginIdx() != pluginIndex {
 			t.Errorf("registered as %v", request)
 		}
+	case <-conn.ended: // gone again before it said who it is
 	case <-time.After(20 * time.Second):
 		t.Fatal("nobody registered")
 	}
-	return api.NewPluginClient(client), func() {
+	return api.NewPluginClient(client), name, func() {
 		_ = client.Close()
 		_ = server.Close()
 		_ = mux.Close()
@@ -97,7 +110,7 @@ func TestConversation(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.serve(ctx, runtime.listener.Addr().String())
+		r.serve(ctx, []string{runtime.listener.Addr().String()})
 	}()
 
 	_, leave := runtime.accept(t)

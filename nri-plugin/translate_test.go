@@ -64,6 +64,10 @@ func TestTranslate(t *testing.T) {
 		},
 		{"systemd's form", func(_ *api.PodSandbox, c *api.Container) { c.Linux.CgroupsPath = "a.slice:cri:c1" }, func(r *bundle.Request) { r.CgroupsPath = "a.slice:cri:c1" }, ""},
 		{"a pid and no path", func(_ *api.PodSandbox, c *api.Container) { c.Linux = nil }, func(r *bundle.Request) { r.CgroupsPath = "" }, ""},
+		{
+			"a filter of system calls", func(_ *api.PodSandbox, c *api.Container) { c.Linux.SeccompPolicy = &api.LinuxSeccomp{} },
+			func(r *bundle.Request) { r.Privileged = new(bool) }, "",
+		},
 		{"no id", func(_ *api.PodSandbox, c *api.Container) { c.Id = "" }, nil, "id of 0 bytes"},
 		{"a long id", func(_ *api.PodSandbox, c *api.Container) { c.Id = strings.Repeat("x", bundle.MaxID+1) }, nil, "id of 256 bytes"},
 		{"nothing to find it by", func(_ *api.PodSandbox, c *api.Container) { c.Pid, c.Linux = 0, nil }, nil, "neither a cgroup path nor a pid"},
@@ -100,6 +104,26 @@ func TestTranslateWithoutAPod(t *testing.T) {
 	}
 }
 
+func TestTranslateSandbox(t *testing.T) {
+	t.Parallel()
+	pod, _ := whole()
+	if _, err := translateSandbox("containerd", pod); !errors.Is(err, errRequest) {
+		t.Errorf("nothing to find it by: %v", err)
+	}
+	pod.Linux, pod.Pid = &api.LinuxPodSandbox{CgroupsPath: "/kubepods/p1/pause"}, 7
+	pod.Annotations[containerdPause] = "example/pause:1"
+	got, err := translateSandbox("containerd", pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(&bundle.Request{
+		CgroupsPath: "/kubepods/p1/pause", ID: "p1", Image: "example/pause:1", InitPid: 7, Runtime: "containerd", Sandbox: true,
+		PodName: "web", PodUID: "u1", PodNamespace: "shop", PodLabels: pod.Labels, PodAnnotations: pod.Annotations,
+	}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // FuzzTranslate takes whatever a runtime can send: it is refused, or the agent
 // can read what comes out of it.
 func FuzzTranslate(f *testing.F) {
@@ -117,22 +141,30 @@ func FuzzTranslate(f *testing.F) {
 			return
 		}
 		r, err := translate("containerd", request.GetPod(), request.GetContainer())
-		if err != nil {
-			if !errors.Is(err, errRequest) {
-				t.Errorf("error is %v", err)
-			}
-			return
-		}
-		encoded, err := r.Marshal()
-		if err != nil {
-			return // larger than may be sent
-		}
-		var decoded tetragon.RuntimeHookRequest
-		if err := proto.Unmarshal(encoded, &decoded); err != nil {
-			t.Fatal(err)
-		}
-		if got := decoded.GetCreateContainer(); got.GetContainerID() != r.ID || got.GetCgroupsPath() != r.CgroupsPath {
-			t.Errorf("%v of %v", got, r)
-		}
+		checkTranslated(t, r, err)
+		r, err = translateSandbox("containerd", request.GetPod())
+		checkTranslated(t, r, err)
 	})
+}
+
+// checkTranslated wants a refusal, or what the agent can read.
+func checkTranslated(t *testing.T, r *bundle.Request, err error) {
+	t.Helper()
+	if err != nil {
+		if !errors.Is(err, errRequest) {
+			t.Errorf("error is %v", err)
+		}
+		return
+	}
+	encoded, err := r.Marshal()
+	if err != nil {
+		return // larger than may be sent
+	}
+	var decoded tetragon.RuntimeHookRequest
+	if err := proto.Unmarshal(encoded, &decoded); err != nil {
+		t.Fatal(err)
+	}
+	if got := decoded.GetCreateContainer(); got.GetContainerID() != r.ID || got.GetCgroupsPath() != r.CgroupsPath {
+		t.Errorf("%v of %v", got, r)
+	}
 }

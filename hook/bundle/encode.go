@@ -29,6 +29,7 @@ const (
 // the hook process half again as long; a test holds both encodings equal.
 const (
 	fieldCreateContainer field = 1
+	fieldRemoveContainer field = 1000
 
 	fieldCgroupsPath    field = 1
 	fieldRootDir        field = 2
@@ -49,11 +50,14 @@ const (
 	fieldVersion        field = 1006
 	fieldLate           field = 1007
 	fieldPrivileged     field = 1008
+	fieldSandbox        field = 1009
 
 	fieldMountDestination field = 1
 	fieldMountType        field = 2
 	fieldMountSource      field = 3
 	fieldMountOptions     field = 4
+
+	fieldRemovedID field = 1
 
 	fieldKey   field = 1
 	fieldValue field = 2
@@ -89,6 +93,7 @@ func (r *Request) Marshal() ([]byte, error) {
 		body = binary.AppendUvarint(body, uint64(fieldPrivileged)<<3|wireVarint)
 		body = binary.AppendUvarint(body, number(*r.Privileged))
 	}
+	body = appendNumber(body, fieldSandbox, number(r.Sandbox))
 
 	out := appendBytes(nil, fieldCreateContainer, body)
 	if len(out) > MaxRequest {
@@ -96,6 +101,12 @@ func (r *Request) Marshal() ([]byte, error) {
 			ErrRequest, len(out), MaxRequest)
 	}
 	return out, nil
+}
+
+// MarshalRemoval encodes the tetragon.RuntimeHookRequest that tells that a container
+// is gone, or is not made after all.
+func MarshalRemoval(id string) []byte {
+	return appendBytes(nil, fieldRemoveContainer, appendString(nil, fieldRemovedID, id))
 }
 
 // encodeMount encodes the API's Mount message.

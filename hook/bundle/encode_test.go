@@ -17,7 +17,7 @@ func generated(r *Request) *tetragon.RuntimeHookRequest {
 		CgroupsPath: r.CgroupsPath, RootDir: r.RootDir, Annotations: r.Annotations, ContainerName: r.Name,
 		ContainerID: r.ID, PodName: r.PodName, PodUID: r.PodUID, PodNamespace: r.PodNamespace,
 		ContainerImage: r.Image, Labels: r.Labels, PodLabels: r.PodLabels, InitPid: r.InitPid,
-		Runtime: r.Runtime, Bundle: r.Bundle, PodAnnotations: r.PodAnnotations, OciVersion: r.Version, Late: r.Late, Privileged: r.Privileged,
+		Runtime: r.Runtime, Bundle: r.Bundle, PodAnnotations: r.PodAnnotations, OciVersion: r.Version, Late: r.Late, Privileged: r.Privileged, Sandbox: r.Sandbox,
 	}
 	for _, m := range r.Mounts {
 		c.Mounts = append(c.Mounts, &tetragon.Mount{
@@ -48,7 +48,7 @@ func TestMarshalEqualsGenerated(t *testing.T) {
 		Mounts: []Mount{{"/proc", "proc", "proc", []string{"nosuid", "", "ro"}}, {}},
 		Labels: map[string]string{"l": "v"}, PodLabels: map[string]string{"pl": "v", "ü": "ö"}, InitPid: 1<<31 - 1,
 		Runtime: "containerd", Bundle: "/b", PodAnnotations: map[string]string{"pa": "v"}, Version: "1.2.1", Late: true,
-		Privileged: &yes,
+		Privileged: &yes, Sandbox: true,
 	}
 	for name, r := range map[string]*Request{"full": full, "empty": {}, "one": {InitPid: 300}, "not privileged": {Privileged: &no}} {
 		raw, err := r.Marshal()
@@ -77,6 +77,19 @@ func TestMarshalEqualsGenerated(t *testing.T) {
 	}
 	if !proto.Equal(got, generated(full)) {
 		t.Errorf("got %v", got)
+	}
+}
+
+func TestMarshalRemoval(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"", "abc", "a\xff"} {
+		got := new(tetragon.RuntimeHookRequest)
+		if err := proto.Unmarshal(MarshalRemoval(id), got); err != nil {
+			t.Fatal(err)
+		}
+		if gone := got.GetRemoveContainer(); gone == nil || gone.GetContainerID() != valid(id) {
+			t.Errorf("%q: got %v", id, got)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ type Request struct {
 	Mounts         []Mount
 	Labels         map[string]string
 	PodLabels      map[string]string
-	InitPid        uint32 // never 0
+	InitPid        uint32 // 0: only announced
 	Runtime        string // engine or runtime, empty when unknown
 	Bundle         string // absolute
 	PodAnnotations map[string]string
@@ -35,6 +35,10 @@ type Request struct {
 	Late bool
 	// Privileged tells whether nothing is kept from the container; nil: not known.
 	Privileged *bool
+	// Sandbox tells that it is its pod's own (pause) container. A hook leaves it
+	// unset: what it knows is annotations, and a policy must not lose a container
+	// by those.
+	Sandbox bool
 
 	// Notes say what was mended or left out on the way, for the log.
 	Notes []string

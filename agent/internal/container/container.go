@@ -55,6 +55,8 @@ type Container struct {
 	// Privileged tells whether nothing is kept from it that its runtime could keep:
 	// nil when nobody told.
 	Privileged *bool
+	// Sandbox tells that it is its pod's own (pause) container.
+	Sandbox bool
 	// Guess tells that nothing but its cgroup is known yet.
 	Guess bool
 	// Late tells that the container ran before it was sealed.

@@ -17,6 +17,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/seal"
+	"github.com/boltseal/boltseal/bpf"
 )
 
 // Admission is what a hook tells of a container.
@@ -79,6 +80,33 @@ func (c *Controller) restarted(id string) *container.Container {
 	return old
 }
 
+// Withdraw takes back the announcement of a container that its runtime says is gone
+// or was never made. What has a cgroup is not touched: the kernel tells of its end,
+// and no word of a client unseals what may still run. An id that is not known is
+// none to withdraw.
+func (c *Controller) Withdraw(id string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.restarted(id)
+	if known == nil || known.CgroupID != 0 {
+		return nil
+	}
+	_, err := c.drop(known)
+	return err
+}
+
+// drop forgets an announced container, unless its cgroup has been made and the
+// kernel's word of that is on the way. The announcement goes first: after it nothing
+// takes the slot any more.
+func (c *Controller) drop(announced *container.Container) (dropped bool, err error) {
+	c.withdraw(announced.Slot)
+	if c.Seals.Slot(announced.Slot).State > uint32(bpf.WireSlotStateSLOT_EXPECTED) {
+		return false, nil
+	}
+	c.remove(announced)
+	return true, c.vacate(announced.Slot)
+}
+
 // guessed tells whether nothing but its cgroup is known of a container.
 func (c *Controller) guessed(known *container.Container) bool {
 	return c.guesses[known.Slot] == known.ID
@@ -101,6 +129,7 @@ func inherit(next, old *container.Container) {
 	next.Bundle = cmp.Or(next.Bundle, old.Bundle)
 	next.RootDir = cmp.Or(next.RootDir, old.RootDir)
 	next.Privileged = cmp.Or(next.Privileged, old.Privileged)
+	next.Sandbox = next.Sandbox || old.Sandbox
 	next.Pod = inheritPod(next.Pod, old.Pod)
 	if len(next.Labels) == 0 {
 		next.Labels = old.Labels

@@ -282,6 +282,48 @@ func TestAnnouncementThatNothingComesOfIsWithdrawn(t *testing.T) {
 	}
 }
 
+// TestWithdrawTakesBackOnlyWhatIsNotThere: no word of a client unseals what runs.
+func TestWithdrawTakesBackOnlyWhatIsNotThere(t *testing.T) {
+	t.Parallel()
+	c, w := start(t)
+	announce := func(id string) *container.Container {
+		made, err := c.Admit(Admission{Container: container.Container{ID: id}, CgroupsPath: "/pod/" + id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	withdraw := func(id string) {
+		if err := c.Withdraw(id); err != nil {
+			t.Errorf("withdraw %s: %v", id, err)
+		}
+	}
+	never := announce("never")
+	withdraw("never")
+	withdraw("never")
+	if len(w.expected) != 0 || w.held[never.Slot] || c.Registry.Len() != 0 {
+		t.Errorf("still there: expected %v, held %v, %d containers", w.expected, w.held, c.Registry.Len())
+	}
+	// Made, and the kernel's word of it is not read yet.
+	born := announce("born")
+	w.slots[born.Slot].State = uint32(bpf.WireSlotStateSLOT_MAPPED)
+	withdraw("born")
+	if _, ok := c.Registry.ByID("born"); !ok || c.subjects[born.Slot] == nil {
+		t.Error("a container that is being made was forgotten")
+	}
+	w.run("/pod/runs", 7, 70)
+	runs := admit(t, c, "runs", 70)
+	withdraw(runs.ID)
+	if _, ok := c.Registry.ByID(runs.ID); !ok || !w.held[runs.Slot] || w.seals[7].Slot != runs.Slot {
+		t.Error("a container that runs was unsealed")
+	}
+	delete(w.paths, "/pod/runs")
+	withdraw(runs.ID)
+	if _, ok := c.Registry.ByID(runs.ID); ok {
+		t.Error("a container whose cgroup is gone is still known")
+	}
+}
+
 func TestUnannouncedContainerIsGuessedAndThenNamed(t *testing.T) {
 	t.Parallel()
 	c, w := start(t)

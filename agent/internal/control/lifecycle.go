@@ -56,12 +56,13 @@ func (c *Controller) Sweep(now time.Time) {
 		if s.container.CgroupID != 0 || now.Sub(s.container.Added) < c.ExpectFor {
 			continue
 		}
-		if state := c.Seals.Slot(slot).State; state > uint32(bpf.WireSlotStateSLOT_EXPECTED) {
-			continue // made meanwhile
+		dropped, err := c.drop(s.container)
+		if err != nil {
+			c.Log.Error("free slot", "slot", slot, "error", err)
 		}
-		c.Log.Warn("announced container never came", "container", s.container.ID, "cgroup", s.container.CgroupPath)
-		c.remove(s.container)
-		c.free(slot)
+		if dropped {
+			c.Log.Warn("announced container never came", "container", s.container.ID, "cgroup", s.container.CgroupPath)
+		}
 	}
 	c.Registry.Forget(now.Add(-c.RemovedGrace))
 }

@@ -48,6 +48,10 @@ func selects(pod, ctr *policy.LabelSelector, host bool, c *container.Container) 
 	if pod != nil && (c.Pod == nil || !pod.Matches((*podLabels)(c.Pod))) {
 		return false
 	}
+	if c.Sandbox {
+		// What a policy says of the containers that people run is not meant for it.
+		return ctr == nil || ctr.Empty()
+	}
 	return ctr == nil || ctr.Matches((*containerLabels)(c))
 }
 

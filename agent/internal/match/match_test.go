@@ -41,6 +41,33 @@ func columns() []*container.Container {
 	}
 }
 
+// TestSandboxIsSelectedByItsPod: what a policy asks of a pod's containers does not
+// take in the one that is none of them.
+func TestSandboxIsSelectedByItsPod(t *testing.T) {
+	t.Parallel()
+	sandbox := &container.Container{
+		ID: "pause", Name: "POD", Image: "example/pause:1", Labels: map[string]string{"team": "a"}, Sandbox: true,
+		Pod: &container.Pod{Namespace: "prod", Labels: map[string]string{"app": "web"}},
+	}
+	for selectors, want := range map[string]bool{
+		"podSelector: null":                             true,
+		"podSelector: {}":                               true,
+		"podSelector: {matchLabels: {app: web}}":        true,
+		"podSelector: {matchLabels: {app: db}}":         false,
+		"containerSelector: {}":                         true,
+		"containerSelector: {}, podSelector: {}":        true,
+		"containerSelector: {matchLabels: {name: POD}}": false,
+		"containerSelector: {matchLabels: {team: a}}":   false,
+		"containerSelector: {matchExpressions: [{key: name, operator: NotIn, values: [app]}]}":    false,
+		"podSelector: {}, containerSelector: {matchExpressions: [{key: team, operator: Exists}]}": false,
+		"hostSelector: {}": false,
+	} {
+		if got := Selects(parse(t, "TracingPolicy", selectors), sandbox); got != want {
+			t.Errorf("%s: selected: %v, want %v", selectors, got, want)
+		}
+	}
+}
+
 func TestSelection(t *testing.T) {
 	t.Parallel()
 	const cluster, namespaced = "TracingPolicy", "TracingPolicyNamespaced"

@@ -212,6 +212,11 @@
 // container; with both, both must select. A TracingPolicyNamespaced selects
 // only containers of pods in its namespace, and never the host.
 //
+// A pod's own (pause) container, where the runtime tells which it is, is selected by
+// its pod as the others of the pod are; a containerSelector that is not empty never
+// selects it, whatever it asks for: "name NotIn (app)" means the other containers
+// that the pod's author wrote.
+//
 // The keys of a podSelector are the pod's labels, and
 // "k8s:io.kubernetes.pod.namespace" for its namespace. The keys of a
 // containerSelector are "name" (the container's name) and "repo" (its image

@@ -17,8 +17,15 @@ import (
 )
 
 // RuntimeHook takes a container in. The answer says that it is sealed, or, when
-// it does not exist yet, that it will be as it is made.
+// it does not exist yet, that it will be as it is made. Of one that is gone it
+// forgets the announcement.
 func (s *Server) RuntimeHook(_ context.Context, r *tetragon.RuntimeHookRequest) (*tetragon.RuntimeHookResponse, error) {
+	if gone := r.GetRemoveContainer(); gone != nil {
+		if err := s.Control.Withdraw(gone.GetContainerID()); err != nil {
+			return nil, failure(err)
+		}
+		return &tetragon.RuntimeHookResponse{}, nil
+	}
 	a, err := Admission(r)
 	if err != nil {
 		return nil, failure(err)
@@ -33,19 +40,26 @@ func (s *Server) RuntimeHook(_ context.Context, r *tetragon.RuntimeHookRequest) 
 	return &tetragon.RuntimeHookResponse{}, nil
 }
 
-// Admission translates a request.
+// sandboxName is what a pod's own container is called that nobody named.
+const sandboxName = "POD"
+
+// Admission translates a request that tells of a container.
 func Admission(r *tetragon.RuntimeHookRequest) (control.Admission, error) {
 	c := r.GetCreateContainer()
 	if c == nil {
-		return control.Admission{}, fmt.Errorf("%w request: event: only createContainer is known", control.ErrInvalid)
+		return control.Admission{}, fmt.Errorf("%w request: event: no createContainer", control.ErrInvalid)
+	}
+	name := c.GetContainerName()
+	if name == "" && c.GetSandbox() {
+		name = sandboxName
 	}
 	a := control.Admission{
 		CgroupsPath: c.GetCgroupsPath(),
 		Container: container.Container{
-			ID: c.GetContainerID(), Name: cmp.Or(c.GetContainerName(), c.GetContainerID()),
+			ID: c.GetContainerID(), Name: cmp.Or(name, c.GetContainerID()),
 			Image: c.GetContainerImage(), Runtime: c.GetRuntime(), Bundle: c.GetBundle(), RootDir: c.GetRootDir(),
 			InitPID: c.GetInitPid(), Labels: c.GetLabels(), Annotations: c.GetAnnotations(), Late: c.GetLate(),
-			Privileged: c.Privileged,
+			Privileged: c.Privileged, Sandbox: c.GetSandbox(),
 		},
 	}
 	if c.GetPodName() != "" || c.GetPodUID() != "" {
@@ -80,7 +94,7 @@ func (s *Server) container(c *container.Container) (*boltseal.Container, error) 
 		CgroupId: cmp.Or(c.CgroupID, slot.CgroupId), CgroupPath: c.CgroupPath,
 		InitPid: c.InitPID, Policies: s.Control.PoliciesOf(c.Slot), Labels: c.Labels, Annotations: c.Annotations,
 		SealedNs: slot.SealedNs, FirstTaskNs: slot.FirstTaskNs, FirstExecNs: slot.FirstExecNs, ArmedNs: slot.ArmedNs,
-		Tasks: slot.Tasks, EventsLost: s.Kernel.Lost(c.Slot), State: boltseal.ContainerState_CONTAINER_STATE_UNSEALED,
+		Tasks: slot.Tasks, Sandbox: c.Sandbox, EventsLost: s.Kernel.Lost(c.Slot), State: boltseal.ContainerState_CONTAINER_STATE_UNSEALED,
 	}
 	if s.Throttled != nil {
 		out.EventsThrottled = s.Throttled(c.Slot)

@@ -36,6 +36,7 @@ type Control interface {
 	Policies() ([]control.PolicyStatus, error)
 	PoliciesOf(slot uint32) []string
 	Admit(control.Admission) (*container.Container, error)
+	Withdraw(id string) error
 }
 
 // Events streams events to one subscriber until its context ends or send fails.

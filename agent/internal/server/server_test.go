@@ -33,13 +33,14 @@ import (
 
 // fake is a controller and a kernel that answer as they are told.
 type fake struct {
-	fail     error
-	yaml     string
-	enable   *bool
-	mode     *policy.Mode
-	admitted control.Admission
-	slot     bpf.WireSlot
-	sealedBy bpf.WireSealedBy
+	fail      error
+	yaml      string
+	enable    *bool
+	mode      *policy.Mode
+	admitted  control.Admission
+	withdrawn string
+	slot      bpf.WireSlot
+	sealedBy  bpf.WireSealedBy
 	// policies are what is listed; one if nil. changed and deleted name what was.
 	policies         []control.PolicyStatus
 	changed, deleted string
@@ -80,6 +81,10 @@ func (f *fake) PoliciesOf(uint32) []string { return []string{"n/p"} }
 func (f *fake) Admit(a control.Admission) (*container.Container, error) {
 	f.admitted = a
 	return &a.Container, f.fail
+}
+func (f *fake) Withdraw(id string) error {
+	f.withdrawn = id
+	return f.fail
 }
 func (f *fake) Slot(uint32) bpf.WireSlot { return f.slot }
 func (f *fake) Slots() uint32            { return 4 }
@@ -208,7 +213,7 @@ func TestRuntimeHookCarriesEverything(t *testing.T) {
 			CgroupsPath: "/a", RootDir: "/root", Annotations: map[string]string{"k": "v"}, ContainerName: "name",
 			ContainerID: "id", PodName: "pod", PodUID: "uid", PodNamespace: "ns", ContainerImage: "image",
 			Labels: map[string]string{"l": "1"}, PodLabels: map[string]string{"pl": "2"}, InitPid: 7, Runtime: "runc",
-			Bundle: "/bundle", PodAnnotations: map[string]string{"pa": "3"}, Late: true,
+			Bundle: "/bundle", PodAnnotations: map[string]string{"pa": "3"}, Late: true, Sandbox: true,
 		},
 	}})
 	if err != nil {
@@ -216,10 +221,30 @@ func TestRuntimeHookCarriesEverything(t *testing.T) {
 	}
 	c := f.admitted.Container
 	if f.admitted.CgroupsPath != "/a" || c.RootDir != "/root" || c.Annotations["k"] != "v" || c.Name != "name" || c.ID != "id" ||
-		c.Image != "image" || c.Labels["l"] != "1" || c.InitPID != 7 || c.Runtime != "runc" || c.Bundle != "/bundle" || !c.Late ||
+		c.Image != "image" || c.Labels["l"] != "1" || c.InitPID != 7 || c.Runtime != "runc" || c.Bundle != "/bundle" || !c.Late || !c.Sandbox ||
 		c.Pod == nil || c.Pod.Name != "pod" || c.Pod.UID != "uid" || c.Pod.Namespace != "ns" ||
 		c.Pod.Labels["pl"] != "2" || c.Pod.Annotations["pa"] != "3" {
 		t.Errorf("admitted %+v, pod %+v", f.admitted, c.Pod)
+	}
+}
+
+// TestRuntimeHookOfWhatIsGone: it is withdrawn, and a pod's own container that has no
+// name is called what it is.
+func TestRuntimeHookOfWhatIsGone(t *testing.T) {
+	needRoot(t)
+	f := &fake{}
+	client := tetragon.NewFineGuidanceSensorsClient(serve(t, f, container.New(0)))
+	gone := &tetragon.RuntimeHookRequest{Event: &tetragon.RuntimeHookRequest_RemoveContainer{
+		RemoveContainer: &tetragon.RemoveContainer{ContainerID: "id"},
+	}}
+	if _, err := client.RuntimeHook(t.Context(), gone); err != nil || f.withdrawn != "id" || f.admitted.Container.ID != "" {
+		t.Errorf("%v, withdrawn %q, admitted %+v", err, f.withdrawn, f.admitted)
+	}
+	a, err := Admission(&tetragon.RuntimeHookRequest{Event: &tetragon.RuntimeHookRequest_CreateContainer{
+		CreateContainer: &tetragon.CreateContainer{ContainerID: "id", CgroupsPath: "/a", Sandbox: true},
+	}})
+	if err != nil || a.Container.Name != "POD" || !a.Container.Sandbox {
+		t.Errorf("%v, %+v", err, a.Container)
 	}
 }
 

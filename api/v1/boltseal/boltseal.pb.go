@@ -407,7 +407,9 @@ type Container struct {
 	// container.
 	Execs uint64 `protobuf:"varint,21,opt,name=execs,proto3" json:"execs,omitempty"`
 	// The last of them, the latest last; those of the last ten minutes, 16 at most.
-	RecentExecs   []*Exec `protobuf:"bytes,22,rep,name=recent_execs,json=recentExecs,proto3" json:"recent_execs,omitempty"`
+	RecentExecs []*Exec `protobuf:"bytes,22,rep,name=recent_execs,json=recentExecs,proto3" json:"recent_execs,omitempty"`
+	// It is its pod's own (pause) container.
+	Sandbox       bool `protobuf:"varint,23,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -594,6 +596,13 @@ func (x *Container) GetRecentExecs() []*Exec {
 		return x.RecentExecs
 	}
 	return nil
+}
+
+func (x *Container) GetSandbox() bool {
+	if x != nil {
+		return x.Sandbox
+	}
+	return false
 }
 
 // A process that a runtime was about to start in a running container. It was told
@@ -1278,7 +1287,7 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2\x1c.boltseal.v1.Pod.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa9\a\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -1304,7 +1313,8 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"eventsLost\x12)\n" +
 	"\x10events_throttled\x18\x14 \x01(\x04R\x0feventsThrottled\x12\x14\n" +
 	"\x05execs\x18\x15 \x01(\x04R\x05execs\x124\n" +
-	"\frecent_execs\x18\x16 \x03(\v2\x11.boltseal.v1.ExecR\vrecentExecs\x1a9\n" +
+	"\frecent_execs\x18\x16 \x03(\v2\x11.boltseal.v1.ExecR\vrecentExecs\x12\x18\n" +
+	"\asandbox\x18\x17 \x01(\bR\asandbox\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +

@@ -4587,6 +4587,7 @@ type RuntimeHookRequest struct {
 	// Types that are valid to be assigned to Event:
 	//
 	//	*RuntimeHookRequest_CreateContainer
+	//	*RuntimeHookRequest_RemoveContainer
 	Event         isRuntimeHookRequest_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4638,6 +4639,15 @@ func (x *RuntimeHookRequest) GetCreateContainer() *CreateContainer {
 	return nil
 }
 
+func (x *RuntimeHookRequest) GetRemoveContainer() *RemoveContainer {
+	if x != nil {
+		if x, ok := x.Event.(*RuntimeHookRequest_RemoveContainer); ok {
+			return x.RemoveContainer
+		}
+	}
+	return nil
+}
+
 type isRuntimeHookRequest_Event interface {
 	isRuntimeHookRequest_Event()
 }
@@ -4646,7 +4656,59 @@ type RuntimeHookRequest_CreateContainer struct {
 	CreateContainer *CreateContainer `protobuf:"bytes,1,opt,name=createContainer,proto3,oneof"`
 }
 
+type RuntimeHookRequest_RemoveContainer struct {
+	RemoveContainer *RemoveContainer `protobuf:"bytes,1000,opt,name=removeContainer,proto3,oneof"`
+}
+
 func (*RuntimeHookRequest_CreateContainer) isRuntimeHookRequest_Event() {}
+
+func (*RuntimeHookRequest_RemoveContainer) isRuntimeHookRequest_Event() {}
+
+// A container that its runtime has removed, or has not made after all. It unseals
+// nothing: the container is forgotten only if it has no cgroup, or none any more.
+type RemoveContainer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContainerID   string                 `protobuf:"bytes,1,opt,name=containerID,proto3" json:"containerID,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveContainer) Reset() {
+	*x = RemoveContainer{}
+	mi := &file_tetragon_tetragon_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveContainer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveContainer) ProtoMessage() {}
+
+func (x *RemoveContainer) ProtoReflect() protoreflect.Message {
+	mi := &file_tetragon_tetragon_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveContainer.ProtoReflect.Descriptor instead.
+func (*RemoveContainer) Descriptor() ([]byte, []int) {
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *RemoveContainer) GetContainerID() string {
+	if x != nil {
+		return x.ContainerID
+	}
+	return ""
+}
 
 // Says that the container is sealed or, if it was only announced, that it will be
 // as soon as it exists. Everything else is an error.
@@ -4658,7 +4720,7 @@ type RuntimeHookResponse struct {
 
 func (x *RuntimeHookResponse) Reset() {
 	*x = RuntimeHookResponse{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[49]
+	mi := &file_tetragon_tetragon_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4670,7 +4732,7 @@ func (x *RuntimeHookResponse) String() string {
 func (*RuntimeHookResponse) ProtoMessage() {}
 
 func (x *RuntimeHookResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[49]
+	mi := &file_tetragon_tetragon_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4683,7 +4745,7 @@ func (x *RuntimeHookResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuntimeHookResponse.ProtoReflect.Descriptor instead.
 func (*RuntimeHookResponse) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{49}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{50}
 }
 
 // A mount of a container, as in its config.json.
@@ -4699,7 +4761,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[50]
+	mi := &file_tetragon_tetragon_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4711,7 +4773,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[50]
+	mi := &file_tetragon_tetragon_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4724,7 +4786,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{50}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Mount) GetDestination() string {
@@ -4799,14 +4861,17 @@ type CreateContainer struct {
 	// Nothing is kept from it that its runtime could keep: it has all capabilities
 	// that the kernel knows, no seccomp filter, and no masked or read-only paths.
 	// Absent: not known.
-	Privileged    *bool `protobuf:"varint,1008,opt,name=privileged,proto3,oneof" json:"privileged,omitempty"`
+	Privileged *bool `protobuf:"varint,1008,opt,name=privileged,proto3,oneof" json:"privileged,omitempty"`
+	// It is a pod's own (pause) container: policies select it by its pod, and none by
+	// what it is itself. Its name is "POD" if it has none.
+	Sandbox       bool `protobuf:"varint,1009,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateContainer) Reset() {
 	*x = CreateContainer{}
-	mi := &file_tetragon_tetragon_proto_msgTypes[51]
+	mi := &file_tetragon_tetragon_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4818,7 +4883,7 @@ func (x *CreateContainer) String() string {
 func (*CreateContainer) ProtoMessage() {}
 
 func (x *CreateContainer) ProtoReflect() protoreflect.Message {
-	mi := &file_tetragon_tetragon_proto_msgTypes[51]
+	mi := &file_tetragon_tetragon_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4831,7 +4896,7 @@ func (x *CreateContainer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateContainer.ProtoReflect.Descriptor instead.
 func (*CreateContainer) Descriptor() ([]byte, []int) {
-	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{51}
+	return file_tetragon_tetragon_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CreateContainer) GetCgroupsPath() string {
@@ -4963,6 +5028,13 @@ func (x *CreateContainer) GetLate() bool {
 func (x *CreateContainer) GetPrivileged() bool {
 	if x != nil && x.Privileged != nil {
 		return *x.Privileged
+	}
+	return false
+}
+
+func (x *CreateContainer) GetSandbox() bool {
+	if x != nil {
+		return x.Sandbox
 	}
 	return false
 }
@@ -5345,16 +5417,19 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\x06status\x18\x02 \x01(\x0e2\x1c.tetragon.HealthStatusResultR\x06status\x12\x18\n" +
 	"\adetails\x18\x03 \x01(\tR\adetails\"V\n" +
 	"\x17GetHealthStatusResponse\x12;\n" +
-	"\rhealth_status\x18\x01 \x03(\v2\x16.tetragon.HealthStatusR\fhealthStatus\"d\n" +
+	"\rhealth_status\x18\x01 \x03(\v2\x16.tetragon.HealthStatusR\fhealthStatus\"\xac\x01\n" +
 	"\x12RuntimeHookRequest\x12E\n" +
-	"\x0fcreateContainer\x18\x01 \x01(\v2\x19.tetragon.CreateContainerH\x00R\x0fcreateContainerB\a\n" +
-	"\x05event\"\x15\n" +
+	"\x0fcreateContainer\x18\x01 \x01(\v2\x19.tetragon.CreateContainerH\x00R\x0fcreateContainer\x12F\n" +
+	"\x0fremoveContainer\x18\xe8\a \x01(\v2\x19.tetragon.RemoveContainerH\x00R\x0fremoveContainerB\a\n" +
+	"\x05event\"3\n" +
+	"\x0fRemoveContainer\x12 \n" +
+	"\vcontainerID\x18\x01 \x01(\tR\vcontainerID\"\x15\n" +
 	"\x13RuntimeHookResponse\"o\n" +
 	"\x05Mount\x12 \n" +
 	"\vdestination\x18\x01 \x01(\tR\vdestination\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\tR\x06source\x12\x18\n" +
-	"\aoptions\x18\x04 \x03(\tR\aoptions\"\xa1\b\n" +
+	"\aoptions\x18\x04 \x03(\tR\aoptions\"\xbc\b\n" +
 	"\x0fCreateContainer\x12 \n" +
 	"\vcgroupsPath\x18\x01 \x01(\tR\vcgroupsPath\x12\x18\n" +
 	"\arootDir\x18\x02 \x01(\tR\arootDir\x12L\n" +
@@ -5379,7 +5454,8 @@ const file_tetragon_tetragon_proto_rawDesc = "" +
 	"\x04late\x18\xef\a \x01(\bR\x04late\x12$\n" +
 	"\n" +
 	"privileged\x18\xf0\a \x01(\bH\x00R\n" +
-	"privileged\x88\x01\x01\x1a>\n" +
+	"privileged\x88\x01\x01\x12\x19\n" +
+	"\asandbox\x18\xf1\a \x01(\bR\asandbox\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -5443,7 +5519,7 @@ func file_tetragon_tetragon_proto_rawDescGZIP() []byte {
 }
 
 var file_tetragon_tetragon_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tetragon_tetragon_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_tetragon_tetragon_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_tetragon_tetragon_proto_goTypes = []any{
 	(KprobeAction)(0),               // 0: tetragon.KprobeAction
 	(HealthStatusType)(0),           // 1: tetragon.HealthStatusType
@@ -5498,35 +5574,36 @@ var file_tetragon_tetragon_proto_goTypes = []any{
 	(*HealthStatus)(nil),            // 50: tetragon.HealthStatus
 	(*GetHealthStatusResponse)(nil), // 51: tetragon.GetHealthStatusResponse
 	(*RuntimeHookRequest)(nil),      // 52: tetragon.RuntimeHookRequest
-	(*RuntimeHookResponse)(nil),     // 53: tetragon.RuntimeHookResponse
-	(*Mount)(nil),                   // 54: tetragon.Mount
-	(*CreateContainer)(nil),         // 55: tetragon.CreateContainer
-	nil,                             // 56: tetragon.Pod.PodLabelsEntry
-	nil,                             // 57: tetragon.Pod.PodAnnotationsEntry
-	nil,                             // 58: tetragon.CreateContainer.AnnotationsEntry
-	nil,                             // 59: tetragon.CreateContainer.LabelsEntry
-	nil,                             // 60: tetragon.CreateContainer.PodLabelsEntry
-	nil,                             // 61: tetragon.CreateContainer.PodAnnotationsEntry
-	(*timestamppb.Timestamp)(nil),   // 62: google.protobuf.Timestamp
-	(*wrapperspb.UInt32Value)(nil),  // 63: google.protobuf.UInt32Value
-	(CapabilitiesType)(0),           // 64: tetragon.CapabilitiesType
-	(*wrapperspb.Int32Value)(nil),   // 65: google.protobuf.Int32Value
-	(SecureBitsType)(0),             // 66: tetragon.SecureBitsType
-	(ProcessPrivilegesChanged)(0),   // 67: tetragon.ProcessPrivilegesChanged
-	(*wrapperspb.BoolValue)(nil),    // 68: google.protobuf.BoolValue
-	(BpfCmd)(0),                     // 69: tetragon.BpfCmd
+	(*RemoveContainer)(nil),         // 53: tetragon.RemoveContainer
+	(*RuntimeHookResponse)(nil),     // 54: tetragon.RuntimeHookResponse
+	(*Mount)(nil),                   // 55: tetragon.Mount
+	(*CreateContainer)(nil),         // 56: tetragon.CreateContainer
+	nil,                             // 57: tetragon.Pod.PodLabelsEntry
+	nil,                             // 58: tetragon.Pod.PodAnnotationsEntry
+	nil,                             // 59: tetragon.CreateContainer.AnnotationsEntry
+	nil,                             // 60: tetragon.CreateContainer.LabelsEntry
+	nil,                             // 61: tetragon.CreateContainer.PodLabelsEntry
+	nil,                             // 62: tetragon.CreateContainer.PodAnnotationsEntry
+	(*timestamppb.Timestamp)(nil),   // 63: google.protobuf.Timestamp
+	(*wrapperspb.UInt32Value)(nil),  // 64: google.protobuf.UInt32Value
+	(CapabilitiesType)(0),           // 65: tetragon.CapabilitiesType
+	(*wrapperspb.Int32Value)(nil),   // 66: google.protobuf.Int32Value
+	(SecureBitsType)(0),             // 67: tetragon.SecureBitsType
+	(ProcessPrivilegesChanged)(0),   // 68: tetragon.ProcessPrivilegesChanged
+	(*wrapperspb.BoolValue)(nil),    // 69: google.protobuf.BoolValue
+	(BpfCmd)(0),                     // 70: tetragon.BpfCmd
 }
 var file_tetragon_tetragon_proto_depIdxs = []int32{
 	4,   // 0: tetragon.Container.image:type_name -> tetragon.Image
-	62,  // 1: tetragon.Container.start_time:type_name -> google.protobuf.Timestamp
-	63,  // 2: tetragon.Container.pid:type_name -> google.protobuf.UInt32Value
+	63,  // 1: tetragon.Container.start_time:type_name -> google.protobuf.Timestamp
+	64,  // 2: tetragon.Container.pid:type_name -> google.protobuf.UInt32Value
 	5,   // 3: tetragon.Container.security_context:type_name -> tetragon.SecurityContext
 	6,   // 4: tetragon.Pod.container:type_name -> tetragon.Container
-	56,  // 5: tetragon.Pod.pod_labels:type_name -> tetragon.Pod.PodLabelsEntry
-	57,  // 6: tetragon.Pod.pod_annotations:type_name -> tetragon.Pod.PodAnnotationsEntry
-	64,  // 7: tetragon.Capabilities.permitted:type_name -> tetragon.CapabilitiesType
-	64,  // 8: tetragon.Capabilities.effective:type_name -> tetragon.CapabilitiesType
-	64,  // 9: tetragon.Capabilities.inheritable:type_name -> tetragon.CapabilitiesType
+	57,  // 5: tetragon.Pod.pod_labels:type_name -> tetragon.Pod.PodLabelsEntry
+	58,  // 6: tetragon.Pod.pod_annotations:type_name -> tetragon.Pod.PodAnnotationsEntry
+	65,  // 7: tetragon.Capabilities.permitted:type_name -> tetragon.CapabilitiesType
+	65,  // 8: tetragon.Capabilities.effective:type_name -> tetragon.CapabilitiesType
+	65,  // 9: tetragon.Capabilities.inheritable:type_name -> tetragon.CapabilitiesType
 	9,   // 10: tetragon.Namespaces.uts:type_name -> tetragon.Namespace
 	9,   // 11: tetragon.Namespaces.ipc:type_name -> tetragon.Namespace
 	9,   // 12: tetragon.Namespaces.mnt:type_name -> tetragon.Namespace
@@ -5537,56 +5614,56 @@ var file_tetragon_tetragon_proto_depIdxs = []int32{
 	9,   // 17: tetragon.Namespaces.time_for_children:type_name -> tetragon.Namespace
 	9,   // 18: tetragon.Namespaces.cgroup:type_name -> tetragon.Namespace
 	9,   // 19: tetragon.Namespaces.user:type_name -> tetragon.Namespace
-	65,  // 20: tetragon.UserNamespace.level:type_name -> google.protobuf.Int32Value
-	63,  // 21: tetragon.UserNamespace.uid:type_name -> google.protobuf.UInt32Value
-	63,  // 22: tetragon.UserNamespace.gid:type_name -> google.protobuf.UInt32Value
+	66,  // 20: tetragon.UserNamespace.level:type_name -> google.protobuf.Int32Value
+	64,  // 21: tetragon.UserNamespace.uid:type_name -> google.protobuf.UInt32Value
+	64,  // 22: tetragon.UserNamespace.gid:type_name -> google.protobuf.UInt32Value
 	9,   // 23: tetragon.UserNamespace.ns:type_name -> tetragon.Namespace
-	63,  // 24: tetragon.ProcessCredentials.uid:type_name -> google.protobuf.UInt32Value
-	63,  // 25: tetragon.ProcessCredentials.gid:type_name -> google.protobuf.UInt32Value
-	63,  // 26: tetragon.ProcessCredentials.euid:type_name -> google.protobuf.UInt32Value
-	63,  // 27: tetragon.ProcessCredentials.egid:type_name -> google.protobuf.UInt32Value
-	63,  // 28: tetragon.ProcessCredentials.suid:type_name -> google.protobuf.UInt32Value
-	63,  // 29: tetragon.ProcessCredentials.sgid:type_name -> google.protobuf.UInt32Value
-	63,  // 30: tetragon.ProcessCredentials.fsuid:type_name -> google.protobuf.UInt32Value
-	63,  // 31: tetragon.ProcessCredentials.fsgid:type_name -> google.protobuf.UInt32Value
-	66,  // 32: tetragon.ProcessCredentials.securebits:type_name -> tetragon.SecureBitsType
+	64,  // 24: tetragon.ProcessCredentials.uid:type_name -> google.protobuf.UInt32Value
+	64,  // 25: tetragon.ProcessCredentials.gid:type_name -> google.protobuf.UInt32Value
+	64,  // 26: tetragon.ProcessCredentials.euid:type_name -> google.protobuf.UInt32Value
+	64,  // 27: tetragon.ProcessCredentials.egid:type_name -> google.protobuf.UInt32Value
+	64,  // 28: tetragon.ProcessCredentials.suid:type_name -> google.protobuf.UInt32Value
+	64,  // 29: tetragon.ProcessCredentials.sgid:type_name -> google.protobuf.UInt32Value
+	64,  // 30: tetragon.ProcessCredentials.fsuid:type_name -> google.protobuf.UInt32Value
+	64,  // 31: tetragon.ProcessCredentials.fsgid:type_name -> google.protobuf.UInt32Value
+	67,  // 32: tetragon.ProcessCredentials.securebits:type_name -> tetragon.SecureBitsType
 	8,   // 33: tetragon.ProcessCredentials.caps:type_name -> tetragon.Capabilities
 	11,  // 34: tetragon.ProcessCredentials.user_ns:type_name -> tetragon.UserNamespace
-	63,  // 35: tetragon.InodeProperties.links:type_name -> google.protobuf.UInt32Value
+	64,  // 35: tetragon.InodeProperties.links:type_name -> google.protobuf.UInt32Value
 	13,  // 36: tetragon.FileProperties.inode:type_name -> tetragon.InodeProperties
-	63,  // 37: tetragon.BinaryProperties.setuid:type_name -> google.protobuf.UInt32Value
-	63,  // 38: tetragon.BinaryProperties.setgid:type_name -> google.protobuf.UInt32Value
-	67,  // 39: tetragon.BinaryProperties.privileges_changed:type_name -> tetragon.ProcessPrivilegesChanged
+	64,  // 37: tetragon.BinaryProperties.setuid:type_name -> google.protobuf.UInt32Value
+	64,  // 38: tetragon.BinaryProperties.setgid:type_name -> google.protobuf.UInt32Value
+	68,  // 39: tetragon.BinaryProperties.privileges_changed:type_name -> tetragon.ProcessPrivilegesChanged
 	14,  // 40: tetragon.BinaryProperties.file:type_name -> tetragon.FileProperties
-	63,  // 41: tetragon.Process.pid:type_name -> google.protobuf.UInt32Value
-	63,  // 42: tetragon.Process.uid:type_name -> google.protobuf.UInt32Value
-	62,  // 43: tetragon.Process.start_time:type_name -> google.protobuf.Timestamp
-	63,  // 44: tetragon.Process.auid:type_name -> google.protobuf.UInt32Value
+	64,  // 41: tetragon.Process.pid:type_name -> google.protobuf.UInt32Value
+	64,  // 42: tetragon.Process.uid:type_name -> google.protobuf.UInt32Value
+	63,  // 43: tetragon.Process.start_time:type_name -> google.protobuf.Timestamp
+	64,  // 44: tetragon.Process.auid:type_name -> google.protobuf.UInt32Value
 	7,   // 45: tetragon.Process.pod:type_name -> tetragon.Pod
 	8,   // 46: tetragon.Process.cap:type_name -> tetragon.Capabilities
 	10,  // 47: tetragon.Process.ns:type_name -> tetragon.Namespaces
-	63,  // 48: tetragon.Process.tid:type_name -> google.protobuf.UInt32Value
+	64,  // 48: tetragon.Process.tid:type_name -> google.protobuf.UInt32Value
 	12,  // 49: tetragon.Process.process_credentials:type_name -> tetragon.ProcessCredentials
 	15,  // 50: tetragon.Process.binary_properties:type_name -> tetragon.BinaryProperties
 	16,  // 51: tetragon.Process.user:type_name -> tetragon.UserRecord
-	68,  // 52: tetragon.Process.in_init_tree:type_name -> google.protobuf.BoolValue
+	69,  // 52: tetragon.Process.in_init_tree:type_name -> google.protobuf.BoolValue
 	17,  // 53: tetragon.Process.environment_variables:type_name -> tetragon.EnvVar
 	18,  // 54: tetragon.ProcessExec.process:type_name -> tetragon.Process
 	18,  // 55: tetragon.ProcessExec.parent:type_name -> tetragon.Process
 	18,  // 56: tetragon.ProcessExec.ancestors:type_name -> tetragon.Process
 	18,  // 57: tetragon.ProcessExit.process:type_name -> tetragon.Process
 	18,  // 58: tetragon.ProcessExit.parent:type_name -> tetragon.Process
-	62,  // 59: tetragon.ProcessExit.time:type_name -> google.protobuf.Timestamp
+	63,  // 59: tetragon.ProcessExit.time:type_name -> google.protobuf.Timestamp
 	18,  // 60: tetragon.ProcessExit.ancestors:type_name -> tetragon.Process
-	64,  // 61: tetragon.KprobeCred.permitted:type_name -> tetragon.CapabilitiesType
-	64,  // 62: tetragon.KprobeCred.effective:type_name -> tetragon.CapabilitiesType
-	64,  // 63: tetragon.KprobeCred.inheritable:type_name -> tetragon.CapabilitiesType
-	65,  // 64: tetragon.KprobeCapability.value:type_name -> google.protobuf.Int32Value
-	65,  // 65: tetragon.KprobeUserNamespace.level:type_name -> google.protobuf.Int32Value
-	63,  // 66: tetragon.KprobeUserNamespace.owner:type_name -> google.protobuf.UInt32Value
-	63,  // 67: tetragon.KprobeUserNamespace.group:type_name -> google.protobuf.UInt32Value
+	65,  // 61: tetragon.KprobeCred.permitted:type_name -> tetragon.CapabilitiesType
+	65,  // 62: tetragon.KprobeCred.effective:type_name -> tetragon.CapabilitiesType
+	65,  // 63: tetragon.KprobeCred.inheritable:type_name -> tetragon.CapabilitiesType
+	66,  // 64: tetragon.KprobeCapability.value:type_name -> google.protobuf.Int32Value
+	66,  // 65: tetragon.KprobeUserNamespace.level:type_name -> google.protobuf.Int32Value
+	64,  // 66: tetragon.KprobeUserNamespace.owner:type_name -> google.protobuf.UInt32Value
+	64,  // 67: tetragon.KprobeUserNamespace.group:type_name -> google.protobuf.UInt32Value
 	9,   // 68: tetragon.KprobeUserNamespace.ns:type_name -> tetragon.Namespace
-	68,  // 69: tetragon.KernelModule.signature_ok:type_name -> google.protobuf.BoolValue
+	69,  // 69: tetragon.KernelModule.signature_ok:type_name -> google.protobuf.BoolValue
 	3,   // 70: tetragon.KernelModule.tainted:type_name -> tetragon.TaintedBitsType
 	22,  // 71: tetragon.KprobeArgument.skb_arg:type_name -> tetragon.KprobeSkb
 	26,  // 72: tetragon.KprobeArgument.path_arg:type_name -> tetragon.KprobePath
@@ -5604,7 +5681,7 @@ var file_tetragon_tetragon_proto_depIdxs = []int32{
 	33,  // 84: tetragon.KprobeArgument.module_arg:type_name -> tetragon.KernelModule
 	30,  // 85: tetragon.KprobeArgument.linux_binprm_arg:type_name -> tetragon.KprobeLinuxBinprm
 	25,  // 86: tetragon.KprobeArgument.net_dev_arg:type_name -> tetragon.KprobeNetDev
-	69,  // 87: tetragon.KprobeArgument.bpf_cmd_arg:type_name -> tetragon.BpfCmd
+	70,  // 87: tetragon.KprobeArgument.bpf_cmd_arg:type_name -> tetragon.BpfCmd
 	39,  // 88: tetragon.KprobeArgument.syscall_id:type_name -> tetragon.SyscallId
 	23,  // 89: tetragon.KprobeArgument.sockaddr_arg:type_name -> tetragon.KprobeSockaddr
 	35,  // 90: tetragon.KprobeArgument.bpf_prog_arg:type_name -> tetragon.KprobeBpfProg
@@ -5648,17 +5725,18 @@ var file_tetragon_tetragon_proto_depIdxs = []int32{
 	1,   // 128: tetragon.HealthStatus.event:type_name -> tetragon.HealthStatusType
 	2,   // 129: tetragon.HealthStatus.status:type_name -> tetragon.HealthStatusResult
 	50,  // 130: tetragon.GetHealthStatusResponse.health_status:type_name -> tetragon.HealthStatus
-	55,  // 131: tetragon.RuntimeHookRequest.createContainer:type_name -> tetragon.CreateContainer
-	58,  // 132: tetragon.CreateContainer.annotations:type_name -> tetragon.CreateContainer.AnnotationsEntry
-	54,  // 133: tetragon.CreateContainer.mounts:type_name -> tetragon.Mount
-	59,  // 134: tetragon.CreateContainer.labels:type_name -> tetragon.CreateContainer.LabelsEntry
-	60,  // 135: tetragon.CreateContainer.podLabels:type_name -> tetragon.CreateContainer.PodLabelsEntry
-	61,  // 136: tetragon.CreateContainer.podAnnotations:type_name -> tetragon.CreateContainer.PodAnnotationsEntry
-	137, // [137:137] is the sub-list for method output_type
-	137, // [137:137] is the sub-list for method input_type
-	137, // [137:137] is the sub-list for extension type_name
-	137, // [137:137] is the sub-list for extension extendee
-	0,   // [0:137] is the sub-list for field type_name
+	56,  // 131: tetragon.RuntimeHookRequest.createContainer:type_name -> tetragon.CreateContainer
+	53,  // 132: tetragon.RuntimeHookRequest.removeContainer:type_name -> tetragon.RemoveContainer
+	59,  // 133: tetragon.CreateContainer.annotations:type_name -> tetragon.CreateContainer.AnnotationsEntry
+	55,  // 134: tetragon.CreateContainer.mounts:type_name -> tetragon.Mount
+	60,  // 135: tetragon.CreateContainer.labels:type_name -> tetragon.CreateContainer.LabelsEntry
+	61,  // 136: tetragon.CreateContainer.podLabels:type_name -> tetragon.CreateContainer.PodLabelsEntry
+	62,  // 137: tetragon.CreateContainer.podAnnotations:type_name -> tetragon.CreateContainer.PodAnnotationsEntry
+	138, // [138:138] is the sub-list for method output_type
+	138, // [138:138] is the sub-list for method input_type
+	138, // [138:138] is the sub-list for extension type_name
+	138, // [138:138] is the sub-list for extension extendee
+	0,   // [0:138] is the sub-list for field type_name
 }
 
 func init() { file_tetragon_tetragon_proto_init() }
@@ -5704,15 +5782,16 @@ func file_tetragon_tetragon_proto_init() {
 	}
 	file_tetragon_tetragon_proto_msgTypes[48].OneofWrappers = []any{
 		(*RuntimeHookRequest_CreateContainer)(nil),
+		(*RuntimeHookRequest_RemoveContainer)(nil),
 	}
-	file_tetragon_tetragon_proto_msgTypes[51].OneofWrappers = []any{}
+	file_tetragon_tetragon_proto_msgTypes[52].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tetragon_tetragon_proto_rawDesc), len(file_tetragon_tetragon_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   58,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
