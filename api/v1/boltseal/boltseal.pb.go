@@ -397,7 +397,9 @@ type Container struct {
 	// When its entrypoint began to run.
 	ArmedNs uint64 `protobuf:"varint,17,opt,name=armed_ns,json=armedNs,proto3" json:"armed_ns,omitempty"`
 	// Live tasks that carry its seal, wherever they are.
-	Tasks         int64 `protobuf:"varint,18,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	Tasks int64 `protobuf:"varint,18,opt,name=tasks,proto3" json:"tasks,omitempty"`
+	// The namespace that containerd keeps it in; empty without containerd.
+	Namespace     string `protobuf:"bytes,19,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -556,6 +558,13 @@ func (x *Container) GetTasks() int64 {
 		return x.Tasks
 	}
 	return 0
+}
+
+func (x *Container) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
 }
 
 // Asks for the state of the agent.
@@ -1017,7 +1026,7 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2\x1c.boltseal.v1.Pod.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf7\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x95\x06\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -1038,7 +1047,8 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\rfirst_task_ns\x18\x0f \x01(\x04R\vfirstTaskNs\x12\"\n" +
 	"\rfirst_exec_ns\x18\x10 \x01(\x04R\vfirstExecNs\x12\x19\n" +
 	"\barmed_ns\x18\x11 \x01(\x04R\aarmedNs\x12\x14\n" +
-	"\x05tasks\x18\x12 \x01(\x03R\x05tasks\x1a9\n" +
+	"\x05tasks\x18\x12 \x01(\x03R\x05tasks\x12\x1c\n" +
+	"\tnamespace\x18\x13 \x01(\tR\tnamespace\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
