@@ -41,6 +41,11 @@ func (c *Controller) Admit(a Admission) (*container.Container, error) {
 	if err := c.name(&a.Container, found, unread); err != nil {
 		return nil, err
 	}
+	return c.admit(a)
+}
+
+// admit is Admit of a container that has its names.
+func (c *Controller) admit(a Admission) (*container.Container, error) {
 	old := c.restarted(a.Container.ID)
 	where, exists, err := c.locate(a)
 	if err != nil {

@@ -40,11 +40,11 @@ func parseDocker(text []byte, id string) (Names, error) {
 		return Names{}, err
 	}
 	if record.ID != id {
-		return Names{}, fmt.Errorf("ID: is of another container: %.80q", record.ID)
+		return Names{}, fmt.Errorf("record is of another container: ID %.80q", record.ID)
 	}
 	n := Names{Engine: docker, Name: strings.TrimPrefix(record.Name, "/"), Image: record.Config.Image, Labels: record.Config.Labels}
 	if n.Name == "" {
-		return Names{}, errors.New("Name: is empty")
+		return Names{}, errors.New("record has no name")
 	}
 	if n.Labels == nil {
 		n.Labels = map[string]string{} // null in a record of none
