@@ -43,6 +43,7 @@ func layers() map[string]int {
 		"agent/internal/export":    3,
 		"agent/internal/filter":    3,
 		"agent/internal/metrics":   3,
+		"agent/internal/names":     3,
 		"agent/internal/policydir": 3,
 		"agent/internal/reader":    3,
 		"agent/internal/remote":    3,
@@ -80,6 +81,7 @@ func touching() []string {
 		"agent/internal/kernel", "agent/internal/cgroup", "agent/internal/seal", "agent/internal/engine",
 		"agent/internal/attach", "agent/internal/reader", "agent/internal/stack", "agent/internal/store",
 		"agent/internal/policydir", "agent/internal/remote", "agent/internal/export/jsonfile", "agent/internal/account",
+		"agent/internal/names",
 	}
 }
 

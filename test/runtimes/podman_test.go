@@ -6,6 +6,7 @@ package runtimes
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/boltseal/boltseal/test/testenv"
@@ -23,7 +26,35 @@ import (
 // hooks.
 func podman(t *testing.T, agent *agentenv.Agent) {
 	testenv.Require(t, inLab("podman", podmanHere))
-	prove(t, agent, newPodman(t).run)
+	p := newPodman(t)
+	prove(t, agent, p.run)
+	p.rename(t, agent)
+}
+
+// rename holds that a container is known by the name that podman gives it, and that
+// policies follow when it gets another.
+func (p *pods) rename(t *testing.T, agent *agentenv.Agent) {
+	t.Helper()
+	first, second, shared := agentenv.Mark(), agentenv.Mark(), testenv.Dir(t)
+	p.name = first
+	agent.Policy(t, strings.ReplaceAll(agentenv.KillShadow(second, second), agentenv.MarkKey, "name"))
+	r := p.run(t, agent.Hook(t), agentenv.Mark(), shared, waiting())
+	if known := waitArmed(t, agent, r.id); known.GetName() != first || known.GetRuntime() != "podman" || len(known.GetPolicies()) != 0 {
+		t.Errorf("known as %v", known)
+	}
+	if result := p.do(t.Context(), "rename", first, second); result.Code != 0 {
+		t.Errorf("rename: %s", result)
+	}
+	testenv.Eventually(t, patience, "the container has its new name", func() error {
+		if known := agent.Container(t, r.id); known.GetName() != second || !slices.Equal(known.GetPolicies(), []string{second}) {
+			return fmt.Errorf("the agent knows %v", known)
+		}
+		return nil
+	})
+	release(t, shared)
+	if result := r.wait(t); result.Code != 137 {
+		t.Errorf("want exit status 137: %s", result)
+	}
 }
 
 // podmanHere tells whether podman can be run here.
@@ -37,7 +68,11 @@ func podmanHere() error {
 }
 
 // pods is a podman that keeps everything that it knows in a directory of the test's.
-type pods struct{ dir, rootfs, parent string }
+type pods struct {
+	dir, rootfs, parent string
+	// name is what the next container is called; empty: something that no other is.
+	name string
+}
 
 func newPodman(t *testing.T) *pods {
 	t.Helper()
@@ -113,7 +148,7 @@ func (p *pods) run(t *testing.T, hook *agentenv.Hook, mark, shared string, args 
 		return p.do(t.Context(), append([]string{
 			"run", "--rm", "--cidfile", file, "--network=none", "--cgroup-parent", p.parent, "--cgroups=no-conmon",
 			"--security-opt", "apparmor=unconfined", "--annotation", agentenv.MarkKey + "=" + mark,
-			"--volume", shared + ":/tmp", "--rootfs", p.rootfs,
+			"--volume", shared + ":/tmp", "--name", cmp.Or(p.name, agentenv.Mark()), "--rootfs", p.rootfs,
 		}, args...)...)
 	})
 	testenv.Eventually(t, patience, "podman names the container", func() error {

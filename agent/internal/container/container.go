@@ -3,6 +3,7 @@
 package container
 
 import (
+	"path"
 	"strings"
 	"time"
 )
@@ -69,6 +70,16 @@ type Container struct {
 
 // Alive tells whether the container has not been removed.
 func (c *Container) Alive() bool { return c.Removed.IsZero() }
+
+// Namespace is the namespace that containerd keeps the container in, empty without
+// containerd: its shims' bundles are .../io.containerd.runtime.v2.task/<namespace>/<id>.
+func (c *Container) Namespace() string {
+	dir := path.Dir(path.Clean(c.Bundle))
+	if !strings.HasPrefix(path.Base(path.Dir(dir)), "io.containerd.runtime.") {
+		return ""
+	}
+	return path.Base(dir)
+}
 
 // Repo is the repository part of the image: the reference without tag and
 // digest. A registry's port stays: "localhost:5000/a/b:1.0@sha256:..." gives

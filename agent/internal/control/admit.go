@@ -31,13 +31,22 @@ type Admission struct {
 // Admit takes a container in and answers when it is sealed: the kernel has been
 // read back, or, when its cgroup does not exist yet, will seal it as it is made.
 // It may be told of one container several times, in any order of ways. Errors
-// wrap ErrInvalid, ErrRefused, or seal.ErrNoRoom; then nothing was taken.
+// wrap ErrInvalid, ErrRefused, ErrUnnamed, or seal.ErrNoRoom; then nothing was taken.
 func (c *Controller) Admit(a Admission) (*container.Container, error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
+	found, unread := c.findNames(&a.Container)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.name(&a.Container, found, unread); err != nil {
+		return nil, err
+	}
+	return c.admit(a)
+}
+
+// admit is Admit of a container that has its names.
+func (c *Controller) admit(a Admission) (*container.Container, error) {
 	old := c.restarted(a.Container.ID)
 	where, exists, err := c.locate(a)
 	if err != nil {

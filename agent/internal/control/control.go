@@ -72,7 +72,9 @@ type Options struct {
 	Seals    Seals
 	Cgroups  Cgroups
 	Kernel   compile.Kernel
-	Log      *slog.Logger
+	// Names finds containers' names and labels that no hook tells; nil: nobody does.
+	Names Names
+	Log   *slog.Logger
 	// CgroupPrefixes is what may stand before the 64 digits in the name of a
 	// container's cgroup.
 	CgroupPrefixes []string

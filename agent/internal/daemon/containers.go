@@ -4,6 +4,7 @@ package daemon
 
 import (
 	"cmp"
+	"context"
 	"strings"
 
 	"github.com/boltseal/boltseal/agent/internal/account"
@@ -41,6 +42,16 @@ func (a *agent) initStarted(c *container.Container) uint64 {
 		return 0
 	}
 	return start
+}
+
+// followNames has containers named anew when their engines' records change. Without it
+// they keep the names that they started with, and the agent goes on.
+func (a *agent) followNames(ctx context.Context) error {
+	log := a.log.With("component", "names")
+	if err := a.names.Follow(ctx, a.registry, a.control.Renamed, log); err != nil {
+		log.Error("follow containers' names", "error", err)
+	}
+	return nil
 }
 
 func ancestorsOf(c config.Config) []enrich.AncestorsOf {

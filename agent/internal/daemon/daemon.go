@@ -23,6 +23,7 @@ import (
 	"github.com/boltseal/boltseal/agent/internal/engine"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/match"
+	"github.com/boltseal/boltseal/agent/internal/names"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/agent/internal/policydir"
 	"github.com/boltseal/boltseal/agent/internal/remote"
@@ -54,6 +55,7 @@ type agent struct {
 	seals    *seal.Seals
 	engine   *engine.Engine
 	registry *container.Registry
+	names    *names.Finder
 	control  *control.Controller
 	events   *events
 	exports  *exports
@@ -110,6 +112,7 @@ func Run(ctx context.Context, c config.Config, version string, log *slog.Logger,
 	if t := a.events.throttle; t != nil {
 		group.Go(func() error { return t.run(ctx) })
 	}
+	group.Go(func() error { return a.followNames(ctx) })
 	if a.policies != nil {
 		group.Go(func() error { return a.policies.Run(ctx) })
 	}
@@ -261,9 +264,10 @@ func (a *agent) open(ctx context.Context) (err error) {
 		return err
 	}
 	a.registry = container.New(a.config.MaxContainers)
+	a.names = names.New()
 	a.control = control.New(control.Options{
 		Registry: a.registry, Engine: a.engine, Seals: a.seals, Cgroups: a.cgroups, Kernel: a.points,
-		Log: a.log.With("component", "control"), CgroupPrefixes: a.config.CgroupPrefixes,
+		Names: a.names, Log: a.log.With("component", "control"), CgroupPrefixes: a.config.CgroupPrefixes,
 		ExpectFor: expectFor, RemovedGrace: a.config.RemovedGrace,
 		NodeLabels: nodeLabels(a.config.NodeLabels, a.node), Remote: allowedRemote(a.config),
 		Deleted: a.trees.Forget,

@@ -15,6 +15,10 @@ const (
 
 	nameKey = "name"
 	repoKey = "repo"
+	// runtimeKey and engineNamespaceKey are own keys: the mark before the name keeps
+	// them apart from labels.
+	runtimeKey         = "boltseal:runtime"
+	engineNamespaceKey = "boltseal:namespace"
 )
 
 // NodeLabels are the labels of this node.
@@ -127,6 +131,10 @@ func (c *containerLabels) Lookup(key string) (string, bool) {
 		return c.Name, true
 	case repoKey:
 		return container.Repo(c.Image), true
+	case runtimeKey:
+		return c.Runtime, true
+	case engineNamespaceKey:
+		return (*container.Container)(c).Namespace(), true
 	}
 	if value, ok := c.Labels[key]; ok {
 		return value, true

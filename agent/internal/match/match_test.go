@@ -27,11 +27,12 @@ func parse(t testing.TB, kind, selectors string) *policy.Policy {
 // The containers of the table, in the order of its columns.
 func columns() []*container.Container {
 	return []*container.Container{
-		{ID: "bare"},
+		{ID: "bare", Runtime: "docker", Bundle: "/run/containerd/io.containerd.runtime.v2.task/moby/bare"},
 		{
 			ID: "web", Name: "web", Image: "localhost:5000/shop/web:1.2",
 			Labels:      map[string]string{"team": "a", "both": "label"},
-			Annotations: map[string]string{"both": "annotation", "io.kubernetes.cri.container-name": "web", "name": "other"},
+			Annotations: map[string]string{"both": "annotation", "io.kubernetes.cri.container-name": "web", "name": "other", "boltseal:runtime": "docker"},
+			Bundle:      "/srv/moby/web",
 		},
 		{
 			ID: "prod", Name: "app", Image: "docker.io/library/busybox",
@@ -98,6 +99,8 @@ func TestSelection(t *testing.T) {
 		{cluster, "containerSelector: {matchLabels: {repo: 'localhost:5000/shop/web'}}", "- -w--"},
 		{cluster, "containerSelector: {matchExpressions: [{key: repo, operator: In, values: [docker.io/library/busybox]}]}", "- --p-"},
 		{cluster, "containerSelector: {matchExpressions: [{key: name, operator: NotIn, values: [app]}]}", "- bw--"},
+		{cluster, "containerSelector: {matchLabels: {'boltseal:runtime': docker}}", "- b---"},
+		{cluster, "containerSelector: {matchLabels: {'boltseal:namespace': moby}}", "- b---"},
 		{cluster, "containerSelector: {matchLabels: {team: a}}", "- -w--"},
 		{cluster, "containerSelector: {matchLabels: {both: label}}", "- -w--"},
 		{cluster, "containerSelector: {matchLabels: {both: annotation}}", "- " + all},

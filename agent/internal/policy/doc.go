@@ -220,9 +220,14 @@
 // The keys of a podSelector are the pod's labels, and
 // "k8s:io.kubernetes.pod.namespace" for its namespace. The keys of a
 // containerSelector are "name" (the container's name) and "repo" (its image
-// without tag and digest). As an extension of the language any other key is
-// looked up in the container's labels first, then in its annotations; a label
-// or annotation that is itself called "name" or "repo" cannot be selected by.
+// without tag and digest). As an extension of the language there are also
+// "boltseal:runtime" (docker, podman, containerd, cri-o or nerdctl; where no
+// engine can be told, runc or crun) and "boltseal:namespace" (containerd's), and
+// any other key is looked up in the container's labels first, then in its
+// annotations; a label or annotation that is itself called as one of the four
+// cannot be selected by. Names, images and labels of Docker's containers are
+// those that Docker has, com.docker.compose.project and
+// com.docker.compose.service among them; of Podman's the name and the image.
 // As annotations follow no syntax of Kubernetes, a key may be any printable
 // text without white space, at most 317 bytes, and a value any text up to 4096
 // bytes.

@@ -90,7 +90,7 @@ func (s *Server) ListContainers(_ context.Context, r *boltseal.ListContainersReq
 func (s *Server) container(c *container.Container) (*boltseal.Container, error) {
 	slot := s.Kernel.Slot(c.Slot)
 	out := &boltseal.Container{
-		Id: c.ID, Name: c.Name, Image: c.Image, Runtime: c.Runtime,
+		Id: c.ID, Name: c.Name, Image: c.Image, Runtime: c.Runtime, Namespace: c.Namespace(),
 		CgroupId: cmp.Or(c.CgroupID, slot.CgroupId), CgroupPath: c.CgroupPath,
 		InitPid: c.InitPID, Policies: s.Control.PoliciesOf(c.Slot), Labels: c.Labels, Annotations: c.Annotations,
 		SealedNs: slot.SealedNs, FirstTaskNs: slot.FirstTaskNs, FirstExecNs: slot.FirstExecNs, ArmedNs: slot.ArmedNs,

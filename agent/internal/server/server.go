@@ -208,6 +208,8 @@ func failure(err error) error {
 		code = codes.PermissionDenied
 	case errors.Is(err, seal.ErrNoRoom), errors.Is(err, compile.ErrNoRoom), errors.Is(err, container.ErrFull):
 		code = codes.ResourceExhausted
+	case errors.Is(err, control.ErrUnnamed):
+		code = codes.Unavailable
 	}
 	return status.Error(code, err.Error())
 }

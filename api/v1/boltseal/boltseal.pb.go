@@ -409,7 +409,9 @@ type Container struct {
 	// The last of them, the latest last; those of the last ten minutes, 16 at most.
 	RecentExecs []*Exec `protobuf:"bytes,22,rep,name=recent_execs,json=recentExecs,proto3" json:"recent_execs,omitempty"`
 	// It is its pod's own (pause) container.
-	Sandbox       bool `protobuf:"varint,23,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	Sandbox bool `protobuf:"varint,23,opt,name=sandbox,proto3" json:"sandbox,omitempty"`
+	// The namespace that containerd keeps it in; empty without containerd.
+	Namespace     string `protobuf:"bytes,24,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -603,6 +605,13 @@ func (x *Container) GetSandbox() bool {
 		return x.Sandbox
 	}
 	return false
+}
+
+func (x *Container) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
 }
 
 // A process that a runtime was about to start in a running container. It was told
@@ -1287,7 +1296,7 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x06labels\x18\x04 \x03(\v2\x1c.boltseal.v1.Pod.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa9\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc7\a\n" +
 	"\tContainer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -1314,7 +1323,8 @@ const file_boltseal_boltseal_proto_rawDesc = "" +
 	"\x10events_throttled\x18\x14 \x01(\x04R\x0feventsThrottled\x12\x14\n" +
 	"\x05execs\x18\x15 \x01(\x04R\x05execs\x124\n" +
 	"\frecent_execs\x18\x16 \x03(\v2\x11.boltseal.v1.ExecR\vrecentExecs\x12\x18\n" +
-	"\asandbox\x18\x17 \x01(\bR\asandbox\x1a9\n" +
+	"\asandbox\x18\x17 \x01(\bR\asandbox\x12\x1c\n" +
+	"\tnamespace\x18\x18 \x01(\tR\tnamespace\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +

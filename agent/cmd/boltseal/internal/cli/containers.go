@@ -62,7 +62,7 @@ func (a *app) containersCommand() *cobra.Command {
 func containerRows(containers []*boltseal.Container, wide bool) [][]string {
 	head := []string{"ID", "NAME", "RUNTIME", "CGROUP-ID", "STATE", "LOST", "POLICIES"}
 	if wide {
-		head = append(head, "SEALED-BY", "SEALED", "FIRST-TASK", "FIRST-EXEC", "ENTRYPOINT", "INIT", "TASKS", "THROTTLED", "IMAGE", "CGROUP")
+		head = append(head, "SEALED-BY", "SEALED", "FIRST-TASK", "FIRST-EXEC", "ENTRYPOINT", "INIT", "TASKS", "THROTTLED", "NAMESPACE", "IMAGE", "CGROUP")
 	}
 	rows := [][]string{head}
 	for _, c := range containers {
@@ -73,7 +73,7 @@ func containerRows(containers []*boltseal.Container, wide bool) [][]string {
 		if wide {
 			row = append(row, sealedBy(c.GetSealedBy()), seconds(c.GetSealedNs()),
 				since(c, c.GetFirstTaskNs()), since(c, c.GetFirstExecNs()), since(c, c.GetArmedNs()),
-				number(uint64(c.GetInitPid())), fmt.Sprint(c.GetTasks()), number(c.GetEventsThrottled()), quote.Word(c.GetImage()), quote.Word(c.GetCgroupPath()))
+				number(uint64(c.GetInitPid())), fmt.Sprint(c.GetTasks()), number(c.GetEventsThrottled()), quote.Word(c.GetNamespace()), quote.Word(c.GetImage()), quote.Word(c.GetCgroupPath()))
 		}
 		rows = append(rows, row)
 	}

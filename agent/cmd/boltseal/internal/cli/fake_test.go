@@ -94,7 +94,7 @@ func (f *fakeAgent) ListContainers(_ context.Context, r *boltseal.ListContainers
 func containers() []*boltseal.Container {
 	return []*boltseal.Container{
 		{
-			Id: drawnID, Name: "web", Image: "docker.io/library/nginx:1.27", Runtime: "docker", CgroupId: 8812,
+			Id: drawnID, Name: "web", Image: "docker.io/library/nginx:1.27", Runtime: "docker", Namespace: "moby", CgroupId: 8812,
 			CgroupPath: "/docker/" + drawnID, State: boltseal.ContainerState_CONTAINER_STATE_ARMED, InitPid: 321,
 			Policies: []string{"no-shadow", "shop/watch-open"}, SealedBy: boltseal.SealedBy_SEALED_BY_RUNTIME_PATTERN,
 			SealedNs: 81_000_000_500, FirstTaskNs: 81_000_100_500, FirstExecNs: 81_020_000_500, ArmedNs: 81_020_000_600, Tasks: 5,
