@@ -105,12 +105,16 @@ func TestFields(t *testing.T) {
 // Ours begin at 1000, where the compatible API will not come.
 func TestOwnFields(t *testing.T) {
 	t.Parallel()
+	compatible := map[string]bool{}
+	for _, r := range fieldRows(t, "wire", "later-fields") {
+		compatible[r["message"]] = true
+	}
 	for _, r := range fieldRows(t, "own-fields") {
-		if strings.HasPrefix(r["message"], "CreateContainer.") {
-			continue // the key or value of an entry of a map
+		if !compatible[r["message"]] {
+			continue // a message of ours, or an entry of a map
 		}
-		if r["message"] != "CreateContainer" {
-			t.Errorf("%s.%s: own fields belong to CreateContainer alone", r["message"], r["field"])
+		if r["message"] != "CreateContainer" && r["message"] != "RuntimeHookRequest" {
+			t.Errorf("%s.%s: own fields belong to what hooks tell alone", r["message"], r["field"])
 		}
 		if number, err := strconv.Atoi(r["number"]); err != nil || number < 1000 {
 			t.Errorf("%s.%s: number %s, want 1000 or more", r["message"], r["field"], r["number"])
