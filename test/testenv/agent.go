@@ -24,7 +24,7 @@ import (
 
 // Limits of an agent's life: it loads programs at start, and detaches them at its end.
 const (
-	startTime = 30 * time.Second
+	startTime = 2 * time.Minute // the verifier of an emulated machine takes half of one
 	stopTime  = 15 * time.Second
 )
 

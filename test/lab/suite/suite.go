@@ -73,7 +73,8 @@ func Columns() []Column {
 func LongColumns() []Column {
 	parts := func(evaluations int) []Part {
 		churn := Part{Package: enginePackage, Run: "^TestChurn$", Args: []string{fmt.Sprintf("-boltseal.evaluations=%d", evaluations)}}
-		return []Part{verdictPart(), churn, languagePart(), {Package: "test/e2e", Run: "^TestScenarios$"}, {Package: describedPackage}}
+		flood := Part{Package: "agent/internal/seal", Run: "^(" + floodTests + ")$"}
+		return []Part{verdictPart(), churn, flood, languagePart(), {Package: "test/e2e", Run: "^TestScenarios$"}, {Package: describedPackage}}
 	}
 	columns := []Column{{Name: host, Parts: parts(10_000_000)}}
 	for _, k := range lab.Kernels() {
@@ -103,7 +104,7 @@ func allParts() []Part {
 	return []Part{
 		{Package: kernelPackage},
 		{Package: mechanismPackage},
-		{Package: "agent/internal/seal", Skip: "^" + otherFlavour + "$"},
+		{Package: "agent/internal/seal", Skip: "^(" + otherFlavour + "|" + floodTests + ")$"},
 		{
 			Package: enginePackage,
 			Skip: "^TestChurn$/^system_call|^(" + otherFlavour + "|TestEnforcersSignal|TestTooManyEnforcers|TestMissedExecIsMadeUpForAtSites|TestValuesThatDoNotFit|TestSetsThatDoNotFit|TestLimitsOfSitesAndPolicies|TestFailedLoadLeavesNothing|TestModeStorm|TestConformanceOfData|TestResolve|TestProgramIsReplacedWithoutGap|" +
@@ -145,6 +146,9 @@ const languageTests = "TestArgumentsOfCallsAreComputed|TestBuffersAreReadAtTheRe
 	"TestStacksOfTracepoints|TestStructuresInMemory|TestStructuresOfFunctions|TestStructuresOfRawTracepoints|" +
 	"TestSystemCallsReturn|TestTaskEndsInACall|TestTextOfFunctions|TestTextsOfCallsAreSearched|TestTypesAtTheEndOfChains|" +
 	"TestTypesOfFilesAreKnown|TestUnixAddresses|TestVectorsOfFunctions|TestWhatFunctionsReturn"
+
+// floodTests are those of floods that are not run on every kernel each time: one is.
+const floodTests = "TestFloodThatGoesOn|TestFloodOfMany|TestLossIsCountedBySlot|TestLossEndsWithItsContainer"
 
 // labTypes are types of arguments that take two programs.
 const labTypes = "^(file|path|dentry|linux_binprm|kiocb|sock|skb|cred|net_device|user_namespace)$"
