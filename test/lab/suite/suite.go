@@ -74,7 +74,7 @@ func LongColumns() []Column {
 	parts := func(evaluations int) []Part {
 		churn := Part{Package: enginePackage, Run: "^TestChurn$", Args: []string{fmt.Sprintf("-boltseal.evaluations=%d", evaluations)}}
 		flood := Part{Package: "agent/internal/seal", Run: "^(" + floodTests + ")$"}
-		return []Part{verdictPart(), churn, flood, languagePart(), {Package: "test/e2e", Run: "^TestScenarios$"}, {Package: describedPackage}}
+		return []Part{verdictPart(), churn, flood, languagePart(), {Package: "test/e2e", Run: "^TestScenarios$"}, {Package: describedPackage}, {Package: runtimesPackage, Run: "^TestDoctor$"}}
 	}
 	columns := []Column{{Name: host, Parts: parts(10_000_000)}}
 	for _, k := range lab.Kernels() {
@@ -115,7 +115,8 @@ func allParts() []Part {
 		// are read by the agent alone.
 		{Package: "test/e2e", Run: "^TestSealOrder$/^ways$/^(announced|hooked|announced_and_hooked|announced,_three_parents_that_are_not_there|" +
 			"hooked,_called_as_Docker_does|hooked,_the_scope_of_an_engine|hooked,_an_unknown_runtime)$"},
-		{Package: runtimesPackage},
+		// What doctor says of each runtime is for test-long.
+		{Package: runtimesPackage, Run: "^TestSealedBeforeTheFirstExec$"},
 	}
 }
 
