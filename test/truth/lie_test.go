@@ -56,7 +56,8 @@ func lies() []lie {
 			return true
 		}),
 		of("binary", func(_ *tetragon.GetEventsResponse, p, _ message) bool { p.Binary += "x"; return true }),
-		of("arguments", func(_ *tetragon.GetEventsResponse, p, _ message) bool { p.Arguments = "x" + p.Arguments; return true }),
+		// The lie must not look like arguments that were cut: some are one letter, thousands of times.
+		of("arguments", func(_ *tetragon.GetEventsResponse, p, _ message) bool { p.Arguments = "\a" + p.Arguments; return true }),
 		of("directory", func(_ *tetragon.GetEventsResponse, p, _ message) bool { p.Cwd += "/x"; return true }),
 		of("flags", func(_ *tetragon.GetEventsResponse, p, _ message) bool { p.Flags += " miss"; return true }),
 		of("exec id", func(_ *tetragon.GetEventsResponse, p, parent message) bool {
