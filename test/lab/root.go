@@ -39,15 +39,46 @@ func (c *Cache) root(ctx context.Context) (string, error) {
 }
 
 func (c *Cache) makeRoot(ctx context.Context, dir string) error {
-	a := c.archive(rootSuite)
+	root := filepath.Join(dir, "root")
+	if err := c.unpackRoot(ctx, rootSuite, root, rootPackages()...); err != nil {
+		return err
+	}
+	if err := makeImage(ctx, root, filepath.Join(dir, "root.img")); err != nil {
+		return err
+	}
+	return os.RemoveAll(root)
+}
+
+// roomPackages are what a room has besides: the engines that guests are too slow for.
+func roomPackages(suite string) []string {
+	packages := append(rootPackages(), "docker.io", "iptables", "criu", "golang-github-containers-common")
+	if suite != "bookworm" { // whose docker.io has the client
+		packages = append(packages, "docker-cli")
+	}
+	return packages
+}
+
+// Room returns the directory of a Debian release's root file system with all container
+// runtimes that the release has. Nobody may write to it: others use it too.
+func (c *Cache) Room(ctx context.Context, suite string) (string, error) {
+	packages := roomPackages(suite)
+	dir, err := c.entry("room-"+suite, recipeKey(append([]string{rootRecipe, suite}, packages...)...), func(dir string) error {
+		return c.unpackRoot(ctx, suite, filepath.Join(dir, "root"), packages...)
+	})
+	return filepath.Join(dir, "root"), err
+}
+
+// unpackRoot fills a directory, which is not there yet, with packages and all that they need.
+func (c *Cache) unpackRoot(ctx context.Context, suite, root string, packages ...string) error {
+	a := c.archive(suite)
 	if err := a.update(ctx); err != nil {
 		return err
 	}
-	all, err := a.closure(ctx, rootPackages()...)
+	all, err := a.closure(ctx, packages...)
 	if err != nil {
 		return err
 	}
-	work, root := filepath.Join(dir, "debs"), filepath.Join(dir, "root")
+	work := root + ".debs"
 	if err := errors.Join(os.Mkdir(work, 0o755), os.Mkdir(root, 0o755)); err != nil {
 		return err
 	}
@@ -55,13 +86,7 @@ func (c *Cache) makeRoot(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(mergeUsr(root), unpack(ctx, root, debs...), trim(root), settle(ctx, root)); err != nil {
-		return err
-	}
-	if err := makeImage(ctx, root, filepath.Join(dir, "root.img")); err != nil {
-		return err
-	}
-	return errors.Join(os.RemoveAll(work), os.RemoveAll(root))
+	return errors.Join(mergeUsr(root), unpack(ctx, root, debs...), trim(root), settle(ctx, root), os.RemoveAll(work))
 }
 
 // mergeUsr makes the links that base-files' script would have made.
@@ -111,7 +136,11 @@ func settle(ctx context.Context, root string) error {
 			return err
 		}
 	}
-	for name, target := range map[string]string{"etc/mtab": "../proc/self/mounts", "usr/bin/sh": "dash"} {
+	links := map[string]string{"etc/mtab": "../proc/self/mounts", "usr/bin/sh": "dash"}
+	if _, err := os.Lstat(filepath.Join(root, "usr/sbin/iptables-nft")); err == nil {
+		links["usr/sbin/iptables"], links["usr/sbin/ip6tables"] = "iptables-nft", "ip6tables-nft"
+	}
+	for name, target := range links {
 		if err := os.Symlink(target, filepath.Join(root, name)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/boltseal/boltseal/test/lab/room"
 )
 
 // statusError ends the program with a status and without a word.
@@ -29,6 +31,7 @@ const (
 )
 
 func main() {
+	room.Main()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := root().ExecuteContext(ctx)
@@ -49,6 +52,6 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	cmd.AddCommand(runCommand(), kernelCommand(), fetchCommand(), matrixCommand(), testCommand())
+	cmd.AddCommand(runCommand(), kernelCommand(), fetchCommand(), matrixCommand(), testCommand(), roomCommand())
 	return cmd
 }

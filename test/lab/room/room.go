@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+// Package room runs commands among the container runtimes of a Debian release, each
+// at its usual path, on this machine's kernel: its processes and cgroups are the
+// machine's, its files and its network are thrown away with all that it has started.
+package room
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Suites are the Debian releases that there are rooms of.
+func Suites() []string { return []string{"bookworm", "trixie", "sid"} }
+
+// Room is where one command is run.
+type Room struct {
+	// Root is the release's root file system; it is not written to.
+	Root string
+	// Shared are directories of this machine, each with the path that it has in the room.
+	Shared map[string]string
+	// Argv is the command, in Dir; Env is added to an environment of the room's own.
+	Argv, Env []string
+	Dir       string
+	// Output gets what the command writes; nil: it has the caller's.
+	Output io.Writer
+}
+
+// inside is the word by which a program that calls [Main] enters a room.
+const inside = "boltseal-inside-room"
+
+// Main has to be called by the programs that run rooms, before anything else: the room
+// is entered by the same program.
+func Main() {
+	if len(os.Args) == 3 && os.Args[0] == inside {
+		fmt.Fprintln(os.Stderr, "room:", enter(os.Args[1], os.Args[2]))
+		os.Exit(125)
+	}
+}
+
+// Run runs the command and returns its exit status. When it returns, nothing is left that
+// the command started. It needs root, and waits while another room of this machine is in
+// use: engines share the names of their cgroups.
+func (r *Room) Run(ctx context.Context) (status int, err error) {
+	unlock, err := lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	scratch, err := os.MkdirTemp("", "room")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	before, err := cgroups()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, removeNew(before)) }()
+	// Whoever is left without a parent becomes a child of this process, and is found.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return 0, fmt.Errorf("become the parent of orphans: %w", err)
+	}
+	cmd, err := r.command(ctx, scratch)
+	if err != nil {
+		return 0, err
+	}
+	known, err := children(os.Getpid())
+	if err != nil {
+		return 0, err
+	}
+	err = cmd.Run()
+	err2 := endOrphans(known)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = nil
+	}
+	return cmd.ProcessState.ExitCode(), errors.Join(err, err2)
+}
+
+// lock waits for the room that is in use to end.
+func lock() (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(os.TempDir(), "boltseal-room.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("wait for another room: %w", err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+func (r *Room) command(ctx context.Context, scratch string) (*exec.Cmd, error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", scratch, string(text))
+	cmd.Args[0] = inside
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET}
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if r.Output != nil {
+		cmd.Stdout, cmd.Stderr = r.Output, r.Output
+	}
+	cmd.Env = append([]string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "TERM=" + os.Getenv("TERM"),
+	}, r.Env...)
+	return cmd, nil
+}
+
+// MarshalJSON leaves out what the other side does not need.
+func (r *Room) MarshalJSON() ([]byte, error) {
+	return json.Marshal(plan{Root: r.Root, Shared: r.Shared, Argv: r.Argv, Dir: r.Dir})
+}
+
+// plan is what the process has to know that enters.
+type plan struct {
+	Root   string
+	Shared map[string]string
+	Argv   []string
+	Dir    string
+}
+
+// enter makes the room and becomes the command.
+func enter(scratch, text string) error {
+	var p plan
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
+		return err
+	}
+	if err := p.mount(scratch); err != nil {
+		return err
+	}
+	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+		return fmt.Errorf("set loopback up: %w: %s", err, out)
+	}
+	if err := os.Chdir(filepath.Join("/", p.Dir)); err != nil {
+		return err
+	}
+	path, err := exec.LookPath(p.Argv[0])
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("execute %s: %w", path, syscall.Exec(path, p.Argv, os.Environ()))
+}
+
+// mount makes the room's file systems, and its root that of this process.
+func (p *plan) mount(scratch string) error {
+	at := func(name string) string { return filepath.Join(scratch, name) }
+	root := at("root")
+	for _, dir := range []string{"root", "upper", "work", "old", "tmp", "data/docker", "data/containerd", "data/containers"} {
+		if err := os.MkdirAll(at(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(at("tmp"), 0o1777); err != nil {
+		return err
+	}
+	mounts := []mount{
+		{target: "/", flags: unix.MS_REC | unix.MS_PRIVATE},
+		{"overlay", root, "overlay", 0, "lowerdir=" + p.Root + ",upperdir=" + at("upper") + ",workdir=" + at("work")},
+		{"proc", root + "/proc", "proc", 0, ""},
+		{"sysfs", root + "/sys", "sysfs", 0, ""},
+		{"/sys/fs/cgroup", root + "/sys/fs/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
+		{"/sys/kernel/security", root + "/sys/kernel/security", "", unix.MS_BIND, ""},
+		{"tracefs", root + "/sys/kernel/tracing", "tracefs", 0, ""},
+		{"bpf", root + "/sys/fs/bpf", "bpf", 0, ""},
+		{"/dev", root + "/dev", "", unix.MS_BIND | unix.MS_REC, ""},
+		{"run", root + "/run", "tmpfs", 0, "mode=755"},
+		{at("tmp"), root + "/tmp", "", unix.MS_BIND, ""},
+	}
+	// Engines put overlays in there, which cannot be on another.
+	for _, engine := range []string{"docker", "containerd", "containers"} {
+		mounts = append(mounts, mount{at("data/" + engine), root + "/var/lib/" + engine, "", unix.MS_BIND, ""})
+	}
+	for from, to := range p.Shared {
+		mounts = append(mounts, mount{from, filepath.Join(root, to), "", unix.MS_BIND | unix.MS_REC, ""})
+	}
+	for _, m := range mounts {
+		if m.target != "/" {
+			if err := os.MkdirAll(m.target, 0o755); err != nil && !strings.HasPrefix(m.target, root+"/sys/") {
+				return err
+			}
+		}
+		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.options); err != nil {
+			return fmt.Errorf("mount %s: %w", m.target, err)
+		}
+	}
+	if err := os.MkdirAll(root+"/oldroot", 0o755); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(root, root+"/oldroot"); err != nil {
+		return fmt.Errorf("change the root: %w", err)
+	}
+	return errors.Join(os.Chdir("/"), unix.Unmount("/oldroot", unix.MNT_DETACH), os.Remove("/oldroot"))
+}
+
+type mount struct {
+	source, target, kind string
+	flags                uintptr
+	options              string
+}
