@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	pairs     = flag.Int("boltseal.pairs", 20_000, "random pairs of policies and events that the kernel and Go must judge alike")
+	pairs     = flag.Int("boltseal.pairs", 6_000, "random pairs of policies and events that the kernel and Go must judge alike")
 	firstSeed = flag.Uint64("boltseal.seed", 1, "where the random policies and events begin")
 )
 

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // ReportPrefix begins what a test logs to be shown also when all is well.
@@ -36,9 +37,11 @@ func (k Key) String() string {
 	return strings.TrimPrefix(strings.TrimPrefix(k.Package, Module), "/") + " " + k.Test
 }
 
-// Summary is what is known about the tests so far. It is not safe for use at
-// the same time.
+// Summary is what is known about the tests so far. Several streams may be read at the
+// same time, of other packages each; all else is not safe for use at the same time.
 type Summary struct {
+	reading sync.Mutex
+
 	results map[Key]string           // pass, fail or skip
 	output  map[Key]*strings.Builder // of what has not ended, and of skips
 	builds  map[string]*strings.Builder
@@ -62,7 +65,9 @@ func (s *Summary) Read(r io.Reader, w io.Writer) error {
 			if bad := json.Unmarshal(line, &e); bad != nil {
 				fmt.Fprintf(w, "%s", line) // go test itself speaks
 			} else {
+				s.reading.Lock()
 				s.take(e, w)
+				s.reading.Unlock()
 			}
 		}
 		if err == io.EOF {

@@ -6,7 +6,7 @@
 // why; the last line is the sum. Arguments are passed on to go test.
 //
 // Packages below test/ start agents and containers: they run one after the other
-// and never from the cache. All others run with the race detector where there is
+// and never from the cache. Most others run with the race detector where there is
 // a C compiler for it.
 //
 // On a machine that is able to run every test it sets BOLTSEAL_TEST_STRICT=1, so
@@ -26,6 +26,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/probe"
 	"github.com/boltseal/boltseal/test/testenv/summary"
@@ -44,12 +46,19 @@ func main() {
 	}
 }
 
-// engine is the package whose tests compare the most: with the race detector they
-// take five times as long. It is run with it where something goes on at once.
-const (
-	engine     = summary.Module + "/agent/internal/engine"
-	concurrent = "^(TestChurn|TestModeStorm|TestChangesAreAtomic|TestApplyWaits|TestRulesChangeDuringACall|TestNoActIsLostWhenVersionsAreDeleted)$"
-)
+// heavy are the packages that are run without the race detector, with which they take
+// five times as long: either nothing goes on at once in them, or the tests are named in
+// concurrent in which it does, and these are run with it as well.
+func heavy() []string {
+	var all []string
+	for _, pkg := range []string{"engine", "seal", "policy", "policy/compile"} {
+		all = append(all, summary.Module+"/agent/internal/"+pkg)
+	}
+	return all
+}
+
+const concurrent = "^(TestChurn|TestModeStorm|TestChangesAreAtomic|TestApplyWaits|TestRulesChangeDuringACall|TestNoActIsLostWhenVersionsAreDeleted|" +
+	"TestCountIsExact|TestLifeOfAContainer|TestConfirmAdopts|TestStateOfProcesses)$"
 
 // run runs all tests and reports whether each of them passed or was rightly skipped.
 func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
@@ -66,16 +75,20 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 		race = nil
 		fmt.Fprintln(w, "race detector: not used, because gcc is missing (Debian packages gcc, libc6-dev)")
 	}
+	with := func(first []string, more ...string) []string { return append(slices.Clone(first), more...) }
 	s := summary.New()
-	inner = slices.DeleteFunc(inner, func(pkg string) bool { return pkg == engine })
-	phases := [][]string{
-		append(race[:len(race):len(race)], inner...), {"-count=1", engine}, append([]string{"-count=1", "-p=1"}, outer...),
-	}
+	inner = slices.DeleteFunc(inner, func(pkg string) bool { return slices.Contains(heavy(), pkg) })
+	// The first two at the same time: one compiles while the other waits for the kernel.
+	phases := [][][]string{{with(race, inner...), with([]string{"-count=1", "-p=1"}, heavy()...)}, {with([]string{"-count=1", "-p=1"}, outer...)}}
 	if len(args) == 0 {
-		phases = append(phases, append(race[:len(race):len(race)], "-run", concurrent, engine))
+		phases = append(phases, [][]string{with(race, "-p=1", "-run", concurrent, heavy()[0], heavy()[1])})
 	}
 	for _, phase := range phases {
-		if err := test(ctx, w, s, append(args[:len(args):len(args)], phase...)); err != nil {
+		var group errgroup.Group
+		for _, command := range phase {
+			group.Go(func() error { return test(ctx, w, s, with(args, command...)) })
+		}
+		if err := group.Wait(); err != nil {
 			return false, err
 		}
 	}
