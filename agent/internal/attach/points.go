@@ -22,9 +22,9 @@ type Points struct {
 	// unsafe is why programs that can be preempted would be, to each other's harm;
 	// nil where they are not.
 	unsafe error
-	// trampolines and raw: the kernel skips programs of trampolines, and of raw
-	// tracepoints, while a task is preempted in them.
-	trampolines, raw bool
+	// trampolines, raw and syscalls: the kernel skips programs of trampolines, of raw
+	// tracepoints, and of the tracepoints of system calls, while a task is preempted in them.
+	trampolines, raw, syscalls bool
 }
 
 // Open opens the lists of hooks of the running kernel, which can do what features
@@ -52,19 +52,24 @@ func (p *Points) askPreemption() (err error) {
 	if p.trampolines, err = kernel.Preemptible(); err != nil {
 		return err
 	}
-	p.raw, err = kernel.RawTracepointsPreempted()
+	if p.raw, err = kernel.RawTracepointsPreempted(); err != nil {
+		return err
+	}
+	p.syscalls, err = kernel.SyscallTracepointsPreempted()
 	return err
 }
 
 // Misses is compile.Kernel. The kernel counts who is in a program for each
 // processor, and takes somebody who comes meanwhile for a recursion; it does not
 // for programs of security hooks, and others run with preemption off.
-func (p *Points) Misses(kind compile.SiteKind) bool {
+func (p *Points) Misses(kind compile.SiteKind, syscall bool) bool {
 	switch kind {
 	case compile.Fentry, compile.ModifyReturn:
 		return p.trampolines
 	case compile.RawTracepoint:
 		return p.raw
+	case compile.Tracepoint:
+		return syscall && p.syscalls
 	default:
 		return false
 	}

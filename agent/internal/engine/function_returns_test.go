@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
@@ -425,12 +426,40 @@ func TestManyCallsReturn(t *testing.T) {
 		t.Fatal(err)
 	}
 	all.Wait()
-	if got := b.counters(id); got.Post != tasks {
-		t.Errorf("%+v, want %d events", got, tasks)
+	skipped := b.skipped(t)
+	if got := b.counters(id); got.Post+skipped != tasks {
+		calls, _ := b.remembered(t)
+		t.Errorf("%+v and %d skipped, want %d events; %d calls are still remembered", got, skipped, tasks, calls)
+		for kind := range bpf.WireKernelErrorKERR_MAX {
+			if n := b.errors(t, kind); n != 0 {
+				t.Errorf("kernel error %d: %d times", kind, n)
+			}
+		}
 	}
 	if n := b.errors(t, bpf.WireKernelErrorKERR_RETURN_MISSED); n != 0 {
 		t.Errorf("%d returns were missed", n)
 	}
+}
+
+// skipped is how often the kernel has skipped the programs of sites, which it may where
+// it preempts them.
+func (b *bench) skipped(t testing.TB) (n uint64) {
+	t.Helper()
+	programs, err := b.Programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range programs {
+		n += p.Skipped
+	}
+	preempted, err := kernel.SyscallTracepointsPreempted()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n > 0 && !preempted {
+		t.Errorf("programs were skipped %d times", n)
+	}
+	return n
 }
 
 // Calls that are one in another return each by itself, by kprobes and trampolines.

@@ -33,6 +33,17 @@ func RawTracepointsPreempted() (bool, error) {
 	return rawTracepointsPreempted(unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Version[:])), nil
 }
 
+// SyscallTracepointsPreempted tells the same of programs at the event files of system
+// calls, as on preemptible kernels since Linux 7.2, which may sleep there
+// (trace_call_bpf_faultable). Before it they run with preemption off.
+func SyscallTracepointsPreempted() (bool, error) {
+	uts, err := uname()
+	if err != nil {
+		return false, err
+	}
+	return syscallTracepointsPreempted(unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Version[:])), nil
+}
+
 func uname() (uts unix.Utsname, err error) {
 	if err := unix.Uname(&uts); err != nil {
 		return uts, fmt.Errorf("read version of the kernel: %w", err)
@@ -52,6 +63,10 @@ func preemptible(version string) bool {
 
 func rawTracepointsPreempted(release, version string) bool {
 	return atLeast(release, 7, 0) && preemptible(version)
+}
+
+func syscallTracepointsPreempted(release, version string) bool {
+	return atLeast(release, 7, 2) && preemptible(version)
 }
 
 // preemptedVariable is how programs are told that they can be skipped.

@@ -19,20 +19,25 @@ func TestPreemptible(t *testing.T) {
 	}
 }
 
-func TestRawTracepointsPreempted(t *testing.T) {
+func TestTracepointsPreempted(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		release, version string
-		want             bool
+		raw, syscalls    bool
 	}{
-		{"6.12.48-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.12.48-1", false},
-		{"6.18.1", "#1 SMP PREEMPT", false},
-		{"7.0.0", "#1 SMP", false},
-		{"7.0.0", "#1 SMP PREEMPT_LAZY", true},
-		{"7.1.3+deb14-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 7.1.3-1", true},
+		{"6.12.48-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.12.48-1", false, false},
+		{"6.18.1", "#1 SMP PREEMPT", false, false},
+		{"7.0.0", "#1 SMP", false, false},
+		{"7.0.0", "#1 SMP PREEMPT_LAZY", true, false},
+		{"7.1.3+deb14-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 7.1.3-1", true, false},
+		{"7.2.0", "#1 SMP", false, false},
+		{"7.2.13+deb14-cloud-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 7.2.13-1", true, true},
 	} {
-		if got := rawTracepointsPreempted(tt.release, tt.version); got != tt.want {
-			t.Errorf("%s %s: %v, want %v", tt.release, tt.version, got, tt.want)
+		if got := rawTracepointsPreempted(tt.release, tt.version); got != tt.raw {
+			t.Errorf("%s %s: raw tracepoints %v, want %v", tt.release, tt.version, got, tt.raw)
+		}
+		if got := syscallTracepointsPreempted(tt.release, tt.version); got != tt.syscalls {
+			t.Errorf("%s %s: tracepoints of system calls %v, want %v", tt.release, tt.version, got, tt.syscalls)
 		}
 	}
 }

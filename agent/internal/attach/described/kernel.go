@@ -27,8 +27,8 @@ type Kernel struct {
 	name     string
 	features kernel.Features
 	hooks    *hooks
-	// trampolines and raw: see Misses.
-	trampolines, raw bool
+	// trampolines, raw and syscalls: see Misses.
+	trampolines, raw, syscalls bool
 }
 
 // Names are the kernels that are described, each first with bpf among the active
@@ -57,7 +57,7 @@ func Named(name string) (*Kernel, error) {
 		return nil, err
 	}
 	r := all[i]
-	return &Kernel{name: name, features: r.features(!without), hooks: found, trampolines: r.preempted, raw: r.rawPreempted}, nil
+	return &Kernel{name: name, features: r.features(!without), hooks: found, trampolines: r.preempted, raw: r.rawPreempted, syscalls: r.syscallsPreempted}, nil
 }
 
 // Name is the kernel's name, as Named takes it.
@@ -70,12 +70,14 @@ func (k *Kernel) Features() kernel.Features { return k.features }
 func (k *Kernel) Describes(function string) bool { return described(function) }
 
 // Misses is compile.Kernel.
-func (k *Kernel) Misses(kind compile.SiteKind) bool {
+func (k *Kernel) Misses(kind compile.SiteKind, syscall bool) bool {
 	switch kind {
 	case compile.Fentry, compile.ModifyReturn:
 		return k.trampolines
 	case compile.RawTracepoint:
 		return k.raw
+	case compile.Tracepoint:
+		return syscall && k.syscalls
 	default:
 		return false
 	}

@@ -14,8 +14,9 @@ type release struct {
 	// column is the kernel's in the table of abilities.
 	column int
 	// preempted tells that the kernel can preempt programs of trampolines,
-	// rawPreempted those of raw tracepoints.
-	preempted, rawPreempted bool
+	// rawPreempted those of raw tracepoints, syscallsPreempted those of the tracepoints
+	// of system calls.
+	preempted, rawPreempted, syscallsPreempted bool
 }
 
 func releases() []release {
@@ -23,7 +24,7 @@ func releases() []release {
 		{name: "5.10", column: 0},
 		{name: "6.1", column: 1, preempted: true},
 		{name: "6.12", column: 2, preempted: true},
-		{name: "7", column: 3, preempted: true, rawPreempted: true},
+		{name: "7", column: 3, preempted: true, rawPreempted: true, syscallsPreempted: true},
 		{name: "6.12-inject", column: 4},
 	}
 }

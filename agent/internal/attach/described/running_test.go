@@ -70,8 +70,10 @@ func TestRunningKernelIsDescribed(t *testing.T) {
 		}
 	}
 	for kind := compile.Tracepoint; kind <= compile.Fentry; kind++ {
-		if got, want := k.Misses(kind), points.Misses(kind); got != want {
-			t.Errorf("%s is skipped at times: described as %v, the kernel says %v", kind, got, want)
+		for _, syscall := range []bool{false, true} {
+			if got, want := k.Misses(kind, syscall), points.Misses(kind, syscall); got != want {
+				t.Errorf("%s (of a system call: %v) is skipped at times: described as %v, the kernel says %v", kind, syscall, got, want)
+			}
 		}
 	}
 	known := describedLines(k)

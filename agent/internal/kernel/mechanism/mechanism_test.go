@@ -160,7 +160,8 @@ func TestKprobeOverride(t *testing.T) {
 // The tracepoint of the call, and not a raw one: from Linux 7.0 a task can be
 // preempted in a program at a raw tracepoint, and until it goes on every other
 // task of that processor passes without the program (its recursion_misses say
-// so). Programs behind perf events keep running with preemption off.
+// so). Programs behind perf events keep running with preemption off, those of system
+// calls until Linux 7.2; here nobody else makes the call on its processor.
 func TestSignalKill(t *testing.T) {
 	needs(t, kernel.Signal, kernel.SyscallTracepoints)
 	tracefs, err := kernel.OpenTracefs()

@@ -6,6 +6,7 @@ package mechanism
 
 import (
 	"errors"
+	"io"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -21,44 +22,74 @@ import (
 	"github.com/boltseal/boltseal/test/testenv"
 )
 
-// A program at a raw tracepoint is skipped for tasks that come while another one
-// is preempted in it: on the kernels that are said to do so, and on no others.
+// A program at a raw tracepoint, or at that of a system call, is skipped for tasks that
+// come while another one is preempted in it: on the kernels that are said to do so, and
+// on no others.
 func TestSkippedWhilePreempted(t *testing.T) {
-	testenv.Require(t, testenv.BPF())
-	want, err := kernel.RawTracepointsPreempted()
+	testenv.Require(t, testenv.BPF(), testenv.Tracefs())
+	tracefs, err := kernel.OpenTracefs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "slow", Type: ebpf.RawTracepoint, License: "GPL", Instructions: slowFor(uint64(os.Getpid())),
-	})
+	defer tracefs.Close()
+	event, err := tracefs.Format("syscalls", "sys_enter_getpgrp")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer prog.Close()
-	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "sys_enter", Program: prog})
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		name   string
+		kind   ebpf.ProgramType
+		said   func() (bool, error)
+		attach func(*ebpf.Program) (io.Closer, error)
+	}{
+		{"raw tracepoint", ebpf.RawTracepoint, kernel.RawTracepointsPreempted, func(p *ebpf.Program) (io.Closer, error) {
+			return link.AttachRawTracepoint(link.RawTracepointOptions{Name: "sys_enter", Program: p})
+		}},
+		{"system call", ebpf.TracePoint, kernel.SyscallTracepointsPreempted, func(p *ebpf.Program) (io.Closer, error) {
+			return kernel.AttachTracepoint(p, event.ID)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			want, err := c.said()
+			if err != nil {
+				t.Fatal(err)
+			}
+			prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "slow", Type: c.kind, License: "GPL", Instructions: slowFor(uint64(os.Getpid()))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer prog.Close()
+			l, err := c.attach(prog)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			stop := callOnOneProcessor(t, 4)
+			defer stop()
+			isSkipped(t, prog, want)
+		})
 	}
-	defer l.Close()
-	stop := callOnOneProcessor(t, 4)
-	defer stop()
-	missed := func() uint64 {
+}
+
+// isSkipped holds that the kernel skips a program at times, or never.
+func isSkipped(t *testing.T, prog *ebpf.Program, want bool) {
+	t.Helper()
+	stats := func() *ebpf.ProgramStats {
 		stats, err := prog.Stats()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return stats.RecursionMisses
+		return stats
 	}
 	if !want {
 		<-time.After(2 * time.Second)
-		if n := missed(); n != 0 {
+		if n := stats().RecursionMisses; n != 0 {
 			t.Errorf("skipped %d times, want never", n)
 		}
 		return
 	}
 	testenv.Eventually(t, patience, "the program is skipped", func() error {
-		if missed() == 0 {
+		if stats().RecursionMisses == 0 {
 			return errNever
 		}
 		return nil

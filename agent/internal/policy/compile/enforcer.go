@@ -33,7 +33,7 @@ func compileEnforcers(p *policy.Policy, k Kernel) ([]Hook, error) {
 		hooks = append(hooks, Hook{
 			Site: at.Site, Indirect: at.Indirect, RegsOffset: at.RegsOffset, ResultOffset: at.ResultOffset,
 			Frame:  at.Frame,
-			Missed: k.Misses(at.Kind), Section: policy.Enforcers, Index: i, Call: call,
+			Missed: k.Misses(at.Kind, at.Syscall), Section: policy.Enforcers, Index: i, Call: call,
 			Reads: []Read{{Kind: bpf.WireReadKindREAD_NOTICES}},
 			Rules: []Rule{{Noticed: true, Filters: []Filter{{Kind: bpf.WireMatchKindMATCH_MASK, Mask: 1}}}},
 		})

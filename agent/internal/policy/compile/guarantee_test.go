@@ -14,7 +14,8 @@ import (
 func TestGuarantee(t *testing.T) {
 	t.Parallel()
 	k := withFunctions("security_a", "lsm/a")
-	k.Preempts = map[compile.SiteKind]bool{compile.ModifyReturn: true}
+	k.Preempts = map[compile.SiteKind]bool{compile.ModifyReturn: true, compile.Tracepoint: true}
+	k.Events = map[string][]compile.Field{"syscalls/sys_enter_a": nil, "syscalls/sys_exit_a": nil, "sched/a": nil}
 	deny, kill := policy.Action{Kind: policy.Override, Error: -1}, policy.Action{Kind: policy.Sigkill}
 	for _, c := range []struct {
 		section policy.Section
@@ -29,10 +30,14 @@ func TestGuarantee(t *testing.T) {
 		{policy.Kprobes, "security_a", []policy.Action{kill}, "the process is killed", false},
 		{policy.Kprobes, "security_a", []policy.Action{{Kind: policy.Signal, Signal: 15}}, "signaled", false},
 		{policy.Kprobes, "security_a", []policy.Action{{Kind: policy.Post}}, "reported", false},
+		{policy.Tracepoints, "syscalls/sys_enter_a", []policy.Action{kill}, "the process is killed", true},
+		{policy.Tracepoints, "sched/a", []policy.Action{kill}, "the process is killed", false},
 	} {
-		p, err := compile.Compile(&policy.Policy{Name: "p", Hooks: []policy.Hook{{
-			Section: c.section, Calls: []string{c.call}, Selectors: []policy.Selector{{Actions: c.actions}},
-		}}}, k)
+		hook := policy.Hook{Section: c.section, Calls: []string{c.call}, Selectors: []policy.Selector{{Actions: c.actions}}}
+		if c.section == policy.Tracepoints {
+			hook.Subsystem, hook.Event, _ = strings.Cut(c.call, "/")
+		}
+		p, err := compile.Compile(&policy.Policy{Name: "p", Hooks: []policy.Hook{hook}}, k)
 		if err != nil {
 			t.Errorf("%s %s: %v", c.section, c.call, err)
 			continue

@@ -42,8 +42,9 @@ type Kernel interface {
 	// does not.
 	Can(Mechanism) error
 	// Misses tells whether the kernel skips programs of a kind for tasks that come
-	// while another one is preempted in them.
-	Misses(SiteKind) bool
+	// while another one is preempted in them. Of tracepoints, those of system calls
+	// are a kind of their own.
+	Misses(kind SiteKind, syscall bool) bool
 	// Tracepoint finds the fields of a tracepoint. Its error names the event.
 	Tracepoint(subsystem, event string) ([]Field, error)
 	// Function, Hook and RawTracepoint find what a function, a security hook and

@@ -91,6 +91,7 @@ func (h *Hook) compileReturn(path string, of policy.Hook, at *place, k Kernel) e
 		faults.add(path+".return", err)
 		return faults.join()
 	}
+	h.Missed = h.Missed || at.Exits != "" && k.Misses(Tracepoint, true)
 	if of.ReturnArg == nil {
 		return nil
 	}

@@ -252,7 +252,7 @@ func compileHook(p *policy.Policy, h policy.Hook, k Kernel) (*Hook, error) {
 	}
 	hook := &Hook{
 		Site: at.Site, Indirect: at.Indirect, RegsOffset: at.RegsOffset, ResultOffset: at.ResultOffset,
-		Frame: at.Frame, Missed: k.Misses(at.Kind),
+		Frame: at.Frame, Missed: k.Misses(at.Kind, at.Syscall || h.Subsystem == syscalls),
 		Section: h.Section, Index: h.Index, Call: callOf(h), Message: h.Message, Tags: h.Tags,
 	}
 	if err := hook.compileArgs(h, at, k); err != nil {

@@ -142,7 +142,9 @@ func (r *running) Can(m compile.Mechanism) error {
 
 // The rest of compile.Kernel is the hooks'.
 
-func (r *running) Misses(kind compile.SiteKind) bool { return r.hooks().Misses(kind) }
+func (r *running) Misses(kind compile.SiteKind, syscall bool) bool {
+	return r.hooks().Misses(kind, syscall)
+}
 
 func (r *running) Tracepoint(subsystem, event string) ([]compile.Field, error) {
 	return r.hooks().Tracepoint(subsystem, event)

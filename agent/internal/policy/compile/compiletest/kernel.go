@@ -34,8 +34,10 @@ type Kernel struct {
 // Can is nil for what is not named in Cannot.
 func (k Kernel) Can(m compile.Mechanism) error { return k.Cannot[m] }
 
-// Misses tells whether the kind is in Preempts.
-func (k Kernel) Misses(kind compile.SiteKind) bool { return k.Preempts[kind] }
+// Misses tells whether the kind is in Preempts: tracepoints are those of system calls.
+func (k Kernel) Misses(kind compile.SiteKind, syscall bool) bool {
+	return k.Preempts[kind] && (kind != compile.Tracepoint || syscall)
+}
 
 // Tracepoint finds one of Events, or [Fields].
 func (k Kernel) Tracepoint(subsystem, event string) ([]compile.Field, error) {
