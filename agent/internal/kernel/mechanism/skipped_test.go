@@ -32,7 +32,7 @@ func TestSkippedWhilePreempted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tracefs.Close()
-	event, err := tracefs.Format("syscalls", "sys_enter_getpgrp")
+	event, err := tracefs.Format("syscalls", "sys_enter_getpgid")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func callOnOneProcessor(t *testing.T, threads int) (stop func()) {
 				t.Error(err)
 			}
 			for !ended.Load() {
-				_ = unix.Getpgrp()
+				_, _ = unix.Getpgid(0)
 			}
 		}()
 	}
