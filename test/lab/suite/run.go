@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -68,6 +69,9 @@ func Run(ctx context.Context, w io.Writer, options Options) (ok bool, err error)
 	return Report(w, outcomes, options.Long, time.Since(begin)), ctx.Err()
 }
 
+// slowest is how many tests of a column are named for the time that they took.
+const slowest = 8
+
 func choose(options Options) ([]Column, error) {
 	all := Columns()
 	if options.Long {
@@ -107,7 +111,7 @@ func all(ctx context.Context, w io.Writer, l *lab.Lab, dir, disk string, columns
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Fprintf(w, "\n=== %s\n%s", outcomes[i], out.String())
+			fmt.Fprintf(w, "\n=== %s\n%sslowest: %s\n", outcomes[i], out.String(), strings.Join(outcomes[i].Summary.Slowest(slowest), ", "))
 			if err := outcomes[i].Err; err != nil {
 				fmt.Fprintf(w, "%v\n", err)
 			}

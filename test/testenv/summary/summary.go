@@ -6,6 +6,7 @@ package summary
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -47,11 +48,12 @@ type Summary struct {
 	builds  map[string]*strings.Builder
 	reports []string
 	unrun   []string
+	took    map[Key]float64 // seconds
 }
 
 // New returns a summary of no tests.
 func New() *Summary {
-	return &Summary{results: map[Key]string{}, output: map[Key]*strings.Builder{}, builds: map[string]*strings.Builder{}}
+	return &Summary{results: map[Key]string{}, output: map[Key]*strings.Builder{}, builds: map[string]*strings.Builder{}, took: map[Key]float64{}}
 }
 
 // Read takes a stream of events in, and writes what failed, and a line for each
@@ -109,6 +111,9 @@ func add[K comparable](m map[K]*strings.Builder, k K, text string) {
 
 func (s *Summary) ended(k Key, e event, w io.Writer) {
 	s.results[k] = e.Action
+	if !strings.Contains(k.Test, "/") {
+		s.took[k] += e.Elapsed
+	}
 	if e.Action == "skip" && s.Reason(k) == "" {
 		s.results[k] = "fail"
 		fmt.Fprintf(w, "--- %s was skipped without a reason\n", k)
@@ -170,6 +175,19 @@ func (s *Summary) Reason(k Key) string {
 	return strings.Join(said, " ")
 }
 
+// slowest is how many tests are named for the time that they took.
+const slowest = 10
+
+// Slowest returns the tests that took longest, and how long, with their subtests.
+func (s *Summary) Slowest(n int) []string {
+	all := slices.SortedFunc(maps.Keys(s.took), func(a, b Key) int { return cmp.Compare(s.took[b], s.took[a]) })
+	var lines []string
+	for _, k := range all[:min(n, len(all))] {
+		lines = append(lines, fmt.Sprintf("%s: %.1f s", k, s.took[k]))
+	}
+	return lines
+}
+
 // MustRun counts each package below test/ in which no test passed as a failure:
 // a run without its kernel tests proves nothing.
 func (s *Summary) MustRun(packages []string) {
@@ -227,6 +245,7 @@ func (s *Summary) Print(w io.Writer) {
 	for _, pkg := range s.unrun {
 		failures = append(failures, pkg+": none of its tests ran, and this machine is able to run them")
 	}
+	list(w, "slowest", s.Slowest(slowest))
 	list(w, "reported", slices.Sorted(slices.Values(s.reports)))
 	for _, reason := range slices.Sorted(maps.Keys(skips)) {
 		list(w, "skipped: "+reason, slices.Sorted(slices.Values(skips[reason])))

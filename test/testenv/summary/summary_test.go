@@ -5,6 +5,8 @@ package summary
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -134,5 +136,21 @@ func TestWordsOfGoTestAreKept(t *testing.T) {
 	var out bytes.Buffer
 	if err := s.Read(strings.NewReader("go: no such tool\n"), &out); err != nil || out.String() != "go: no such tool\n" {
 		t.Errorf("%v, %q", err, out.String())
+	}
+}
+
+func TestSlowest(t *testing.T) {
+	t.Parallel()
+	s := New()
+	for _, e := range []event{
+		{Action: "pass", Package: Module + "/a", Test: "TestQuick", Elapsed: 0.2},
+		{Action: "pass", Package: Module + "/a", Test: "TestSlow/part", Elapsed: 30},
+		{Action: "pass", Package: Module + "/a", Test: "TestSlow", Elapsed: 30.5},
+		{Action: "fail", Package: Module + "/b", Test: "TestWrong", Elapsed: 2},
+	} {
+		s.take(e, io.Discard)
+	}
+	if got, want := s.Slowest(2), []string{"a TestSlow: 30.5 s", "b TestWrong: 2.0 s"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
