@@ -158,26 +158,34 @@ const labTypes = "^(file|path|dentry|linux_binprm|kiocb|sock|skb|cred|net_device
 // two minutes: it is run where all mechanisms are, and on this machine.
 func verdictPart() Part { return Part{Package: "test/e2e", Run: "^TestVerdicts$"} }
 
-// partsOf are the parts of a kernel. The one with error injection is of the same
-// version as Debian's 6.12: only what has to do with denying is run on both.
-// Engines are started on the kernels around it.
+// partsOf are the parts of a kernel. All of them run on the oldest and the newest one; on
+// those in between what depends on how a kernel lets programs in, and no engines. The one
+// with error injection is of the same version as Debian's 6.12: there only what has to do
+// with denying is run.
 func partsOf(k lab.Kernel) []Part {
+	mechanisms := Part{Package: enginePackage, Run: "^(" + mechanismTests + ")$"}
 	switch {
-	case k.Name == "6.12":
-		return slices.DeleteFunc(allParts(), func(p Part) bool { return p.Package == runtimesPackage })
-	case k.Package != "":
+	case k.Package == "":
+		return []Part{{Package: kernelPackage}, {Package: mechanismPackage}, mechanisms, verdictPart()}
+	case k.Name == "6.1" || k.Name == "6.12":
+		parts := slices.DeleteFunc(allParts(), func(p Part) bool { return p.Package == runtimesPackage })
+		for i := range parts {
+			if parts[i].Package == enginePackage {
+				parts[i] = mechanisms
+			}
+		}
+		return parts
+	default:
 		return allParts()
 	}
-	return []Part{
-		{Package: kernelPackage},
-		{Package: mechanismPackage},
-		{Package: enginePackage, Run: "^(TestRulesAreForTheSelectedContainer|TestKillOnlyWhileInForce|TestExecThatEndsSetUp|" +
-			"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|" +
-			"TestFunctionsReturn|TestWhatFunctionsReturn|TestKillAtTheReturn|TestDeniedCallsReturn|TestManyCallsReturn|TestReturnsInEachOther|TestSocketsHaveOwners|" +
-			"TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestLargest.*|TestEnforcers.*|TestTooManyEnforcers)$"},
-		verdictPart(),
-	}
 }
+
+// mechanismTests are tests of the engine whose outcome depends on what a kernel lets
+// programs do, and where.
+const mechanismTests = "TestRulesAreForTheSelectedContainer|TestKillOnlyWhileInForce|TestExecThatEndsSetUp|" +
+	"TestBinaryOfASealedTask|TestOpenIsDenied|TestFunctionsAreSeen|" +
+	"TestFunctionsReturn|TestWhatFunctionsReturn|TestKillAtTheReturn|TestDeniedCallsReturn|TestManyCallsReturn|TestReturnsInEachOther|TestSocketsHaveOwners|" +
+	"TestStringsAreReadAgainAtExit|TestExecIsJudgedOnce|TestWorkersOfIOUring|TestLargest.*|TestEnforcers.*|TestTooManyEnforcers"
 
 // programs are those that tests find in testenv.BinariesVariable.
 func programs() []string {
