@@ -47,11 +47,12 @@
 //
 // # Time
 //
-// The deadline covers everything from the start of the process, and the process
-// never outlives it: reading standard input, the bundle and the answer are all
-// given up in time for the decision to be written down. Give the hook's own
-// "timeout" in the runtime's configuration a larger value, so that it is the
-// fail policy that answers and not the runtime.
+// The deadline covers everything from the start of the process: reading standard
+// input, the bundle and the answer are all given up in time for the decision to be
+// written down. The process outlives it by a second at most, and only where the spool
+// or the log takes so long. Give the hook's own "timeout" in the runtime's
+// configuration a larger value, so that it is the fail policy that answers and not the
+// runtime.
 //
 // # Configuration
 //

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -132,7 +133,7 @@ func TestAgentFailures(t *testing.T) {
 	}
 	// A gRPC server that knows the deadline resets the call at that moment, so
 	// the hook's own words are one of two.
-	const slow = "no answer from the agent: "
+	const silent = "no answer from the agent: "
 	over := make(chan struct{})
 	t.Cleanup(func() { close(over) })
 	for _, c := range []struct {
@@ -154,7 +155,7 @@ func TestAgentFailures(t *testing.T) {
 				<-over
 				return nil
 			})
-		}, slow},
+		}, silent},
 		{"dribbles", "no-answer", func(h *host) {
 			h.serveRaw(func(conn net.Conn) {
 				// A PING, byte by byte, again and again.
@@ -190,9 +191,11 @@ func TestAgentFailures(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			h := newHost(t)
-			hangs := c.want == "deadline" || c.want == slow
+			hangs := c.want == "deadline" || c.want == silent
 			if hangs {
-				h.config["deadline"] = "300ms"
+				// The default: a tenth of a shorter one is no time to say anything in on a
+				// busy machine.
+				h.config["deadline"] = settings.DefaultDeadline.String()
 			}
 			c.agent(h)
 			for _, answer := range []agentclient.Answer{agentclient.Block, agentclient.Quarantine} {
@@ -204,7 +207,7 @@ func TestAgentFailures(t *testing.T) {
 						t.Errorf("standard error %q, want %q", r.stderr, want)
 					}
 				}
-				if hangs && r.took > 3*time.Second {
+				if hangs && r.took > settings.DefaultDeadline+3*time.Second {
 					t.Errorf("took %s", r.took)
 				}
 			}
@@ -361,4 +364,32 @@ func TestBrokenConfigurationBlocks(t *testing.T) {
 	}
 	file = filepath.Join(h.dir, "hook.json")
 	run().want(t, 0, "start", "acknowledged") // the counter-check
+}
+
+// slow is a standard error that takes its time.
+type slow struct {
+	takes time.Duration
+	text  atomic.Pointer[string]
+}
+
+func (s *slow) Write(text []byte) (int, error) {
+	time.Sleep(s.takes)
+	s.text.Store(new(string(text)))
+	return len(text), nil
+}
+
+// TestTellingMayOutlastTheDeadline: what is told of a container that starts unsealed is
+// told to the end.
+func TestTellingMayOutlastTheDeadline(t *testing.T) {
+	t.Parallel()
+	h := newHost(t)
+	h.listen() // and nobody accepts
+	h.config["deadline"] = "1s"
+	h.setPolicy(agentclient.Allow)
+	h.run("createRuntime") // writes hook.json
+	stderr := &slow{takes: tellTime / 2}
+	status := run([]string{"--config", filepath.Join(h.dir, "hook.json"), "createRuntime"}, streams{in: bytes.NewReader(h.state), err: stderr})
+	if text := stderr.text.Load(); status != exitStart || text == nil || !strings.Contains(*text, "started unsealed") || h.spooled() == nil {
+		t.Errorf("exit status %d, told %v, spooled %v", status, text, h.spooled())
+	}
 }

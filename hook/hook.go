@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,8 @@ type hook struct {
 	// once it is taken, for the watchdog.
 	asked   atomic.Pointer[bundle.Request]
 	decided atomic.Pointer[result]
+	// concluding is held until the decision has been told.
+	concluding sync.Mutex
 }
 
 // result is what is told about a run.
@@ -102,12 +105,15 @@ func (h *hook) readRequest() (*bundle.Request, string, error) {
 }
 
 // conclude decides, spools, tells, and returns the exit status. request is nil
-// when there is none. The first caller decides; a later one only hears of it.
+// when there is none. The first caller decides; a later one only hears of it, when all
+// of it has been told.
 func (h *hook) conclude(r result, request *bundle.Request) int {
 	if r.outcome.Cause != agentclient.Acknowledged {
 		r.outcome.NeverUp = h.config.NeverUp()
 	}
 	r.Decision = agentclient.Decide(r.outcome, h.config.FailPolicy, agentclient.SubjectOf(request))
+	h.concluding.Lock()
+	defer h.concluding.Unlock()
 	if !h.decided.CompareAndSwap(nil, &r) {
 		return exitStatus(h.decided.Load().Decision)
 	}

@@ -24,6 +24,11 @@ const (
 // maxReserve is the most time that is kept for spool and log.
 const maxReserve = 100 * time.Millisecond
 
+// tellTime is how long spool and log may take beyond the deadline. A busy machine
+// takes longer than the reserve, and a container that starts unsealed and is not in
+// the spool is known to nobody.
+const tellTime = time.Second
+
 func main() {
 	// What the kernel keeps by thread must be the first one's when it becomes a
 	// runtime: the signal at its parent's death is one such thing.
@@ -60,7 +65,8 @@ func run(args []string, std streams) int {
 	return within(start, opts, std)
 }
 
-// within runs the stage and ends when its deadline does, whatever hangs.
+// within runs the stage and ends when its deadline does, whatever hangs, or at most
+// tellTime later when that is spool or log.
 func within(start time.Time, opts options, std streams) int {
 	cfg, cfgErr := opts.settings()
 	h := &hook{start: start, stage: opts.stage, config: cfg, std: std}
@@ -81,6 +87,6 @@ func within(start time.Time, opts options, std streams) int {
 	case status := <-done:
 		return status
 	case <-hard.C:
-		return h.giveUp(reserve / 2)
+		return h.giveUp(reserve/2 + tellTime)
 	}
 }

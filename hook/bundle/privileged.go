@@ -7,20 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-)
 
-// capabilities are the names of all that there are, by their number (capabilities(7)).
-func capabilities() []string {
-	return []string{
-		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-		"CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-		"CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-		"CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-		"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-		"CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-		"CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
-	}
-}
+	"github.com/boltseal/boltseal/api/capability"
+)
 
 // ParseLastCap reads /proc/sys/kernel/cap_last_cap, the number of the last
 // capability that the kernel knows.
@@ -41,7 +30,7 @@ func privileged(c Config, lastCap int) bool {
 	if c.Confined {
 		return false
 	}
-	all := capabilities()
+	all := capability.Names()
 	for _, name := range all[:min(lastCap+1, len(all))] {
 		if !slices.Contains(c.Bounding, name) {
 			return false

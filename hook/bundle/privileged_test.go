@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+
+	"github.com/boltseal/boltseal/api/capability"
 )
 
 func TestPrivileged(t *testing.T) {
 	t.Parallel()
-	all := capabilities()
+	all := capability.Names()
 	config := func(bounding []string, linux string) string {
 		caps, err := json.Marshal(bounding)
 		if err != nil {

@@ -85,7 +85,7 @@ func TestExports(t *testing.T) {
 	}
 	all := exported(t, acts)
 	if len(all) != 2 {
-		t.Errorf("%d acts, not 2: %v", len(all), all)
+		t.Fatalf("%d acts, not 2: %v", len(all), all)
 	}
 	for i, e := range all {
 		if e.GetProcessTracepoint().GetArgs()[0].GetIntArg() != int32(42+i) || e.GetAggregationInfo().GetCount() != 1 {

@@ -5,9 +5,9 @@ package attach
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/boltseal/boltseal/agent/internal/policy"
+	"github.com/boltseal/boltseal/agent/internal/process"
+	"github.com/boltseal/boltseal/bpf"
 )
 
 // HostNamespace is compile.Kernel. The kernel gives the first namespaces of most
@@ -22,13 +22,15 @@ func (p *Points) HostNamespace(n policy.Namespace) (uint32, error) {
 	if number, ok := fixed[n]; ok {
 		return number, nil
 	}
-	name, ok := map[policy.Namespace]string{policy.NamespaceMnt: "mnt", policy.NamespaceNet: "net"}[n]
+	kind, ok := map[policy.Namespace]bpf.WireNamespaceKind{
+		policy.NamespaceMnt: bpf.WireNamespaceKindNAMESPACE_MNT, policy.NamespaceNet: bpf.WireNamespaceKindNAMESPACE_NET,
+	}[n]
 	if !ok {
 		return 0, fmt.Errorf("unknown namespace %d", n)
 	}
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/1/ns/"+name, &st); err != nil {
-		return 0, fmt.Errorf("find the host's %s namespace: %w", name, err)
+	number := process.HostNamespaces("/proc")[kind]
+	if number == 0 {
+		return 0, fmt.Errorf("the host's %s namespace cannot be read", n)
 	}
-	return uint32(st.Ino), nil
+	return number, nil
 }

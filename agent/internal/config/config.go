@@ -120,12 +120,14 @@ type Config struct {
 	// Exports are more files; they have no flag.
 	Exports []Export `yaml:"exports"`
 	// HealthServerAddress is where grpc.health.v1 is answered beside the API's socket:
-	// unix:///path, or HOST:PORT of loopback; empty = nowhere.
+	// a unix socket as "unix:///path" or its path, or HOST:PORT of loopback; empty =
+	// nowhere.
 	HealthServerAddress string `yaml:"health-server-address"`
 	// EnableReflection: the API tells which services and methods it has.
 	EnableReflection bool `yaml:"enable-reflection"`
-	// PprofAddress is where profiles of the agent can be had over HTTP: unix:///path,
-	// or HOST:PORT of loopback, where all users of this host may; empty = nowhere.
+	// PprofAddress is where profiles of the agent can be had over HTTP: a unix socket
+	// as "unix:///path" or its path, or HOST:PORT of loopback, where all users of this
+	// host may; empty = nowhere.
 	PprofAddress string `yaml:"pprof-address"`
 }
 
@@ -183,8 +185,8 @@ func (c Config) Level() slog.Level {
 // MetricsSocket is the path of the socket of metrics; empty when they are served
 // elsewhere or nowhere.
 func (c Config) MetricsSocket() string {
-	if path := strings.TrimPrefix(c.MetricsAddress, unixScheme); strings.HasPrefix(path, "/") {
-		return path
+	if a, reason := parseAddress(c.MetricsAddress); reason == "" {
+		return a.socket
 	}
 	return ""
 }

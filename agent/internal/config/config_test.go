@@ -355,7 +355,7 @@ func TestValidate(t *testing.T) {
 		{"pprof-address", func(c *Config) { c.PprofAddress = "127.0.0.1:0" }},
 		{"pprof-address", func(c *Config) { c.PprofAddress = "127.0.0.1:65536" }},
 		{"pprof-address", func(c *Config) { c.PprofAddress = "unix://pprof.sock" }},
-		{"pprof-address", func(c *Config) { c.PprofAddress = "/pprof.sock" }},
+		{"pprof-address", func(c *Config) { c.PprofAddress = "/pprof/" }},
 		{"metrics-address", func(c *Config) { c.MetricsAddress = "localhost" }},
 		{"metrics-address", func(c *Config) { c.MetricsAddress = "127.0.0.1:0" }},
 		{"metrics-address", func(c *Config) { c.MetricsAddress = "127.0.0.1:65536" }},
@@ -435,7 +435,7 @@ func TestAllExports(t *testing.T) {
 
 func TestLocalAddresses(t *testing.T) {
 	t.Parallel()
-	for _, address := range []string{"", "localhost:1", "127.0.0.1:65535", "127.9.9.9:80", "[::1]:80", "unix:///run/x.sock"} {
+	for _, address := range []string{"", "localhost:1", "127.0.0.1:65535", "127.9.9.9:80", "[::1]:80", "[::ffff:127.0.0.1]:80", "unix:///run/x.sock", "/run/x.sock"} {
 		c := Default()
 		c.HealthServerAddress, c.PprofAddress = address, address
 		if err := c.Validate(); err != nil {

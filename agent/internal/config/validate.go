@@ -5,8 +5,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,11 +14,8 @@ import (
 )
 
 const (
-	unixScheme = "unix://"
-
-	maxSocketPath    = 107 // the address of a unix socket, without its NUL
-	maxPatterns      = 16  // entries of the kernel's tables of names
-	maxPattern       = 15  // a process name, without its NUL
+	maxPatterns      = 16 // entries of the kernel's tables of names
+	maxPattern       = 15 // a process name, without its NUL
 	maxContainers    = 16_382
 	minRing, maxRing = 64 << 10, 1 << 30 // from the largest page size on
 	maxGrace         = time.Hour
@@ -79,27 +74,6 @@ func (c Config) Validate() error {
 	return errors.Join(append(faults, c.exportFaults()...)...)
 }
 
-// localAddress is of a listener that only this machine reaches, or empty.
-func localAddress(address string) string {
-	if address == "" {
-		return ""
-	}
-	if strings.HasPrefix(address, unixScheme) {
-		return socket(address)
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Sprintf("%q is neither unix:///path nor HOST:PORT", address)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Sprintf("%q is no port", port)
-	}
-	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return fmt.Sprintf("%q is not of loopback: write localhost, 127.0.0.1 or [::1]", host)
-	}
-	return ""
-}
-
 func rate(text string) string {
 	if text == "" {
 		return ""
@@ -129,46 +103,6 @@ func parseRate(text string) (events int, interval time.Duration, err error) {
 		return 0, 0, errors.New(reason)
 	}
 	return events, interval, nil
-}
-
-func socket(address string) string {
-	path := strings.TrimPrefix(address, unixScheme)
-	switch {
-	case strings.HasPrefix(path, "/") && len(path) > maxSocketPath:
-		return fmt.Sprintf("path is %d bytes long; a socket's has at most %d", len(path), maxSocketPath)
-	case strings.HasPrefix(path, "/") && strings.HasSuffix(path, "/"):
-		return fmt.Sprintf("%q is a directory", path)
-	case strings.HasPrefix(path, "/"):
-		return absolute(path, false)
-	}
-	return fmt.Sprintf("%q is no unix socket: write unix:///path", address)
-}
-
-// metricsAddress wants an address that means one thing: a name could be anybody's.
-func metricsAddress(address string, allowRemote bool) string {
-	if address == "" {
-		return ""
-	}
-	if strings.HasPrefix(address, "/") || strings.HasPrefix(address, unixScheme) {
-		return socket(address)
-	}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Sprintf("%q is neither host:port nor unix:///path", address)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Sprintf("%q has no port from 1 to 65535", address)
-	}
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case host == "localhost" || err == nil && ip.Unmap().IsLoopback():
-		return ""
-	case err != nil && host != "":
-		return fmt.Sprintf("%q has the name of a host: write its IP address, or localhost", address)
-	case !allowRemote:
-		return fmt.Sprintf("%q can be reached by other hosts: say metrics-allow-remote if that is meant", address)
-	}
-	return ""
 }
 
 func someOf(all []string, choices ...string) string {

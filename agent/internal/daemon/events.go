@@ -81,7 +81,7 @@ func newEvents(a *agent) (*events, error) {
 		}
 		e.throttle.begin(throttle.Rate{Events: n, Interval: interval})
 	}
-	host := process.NamespacesOf("/proc/1")
+	host := process.HostNamespaces("/proc")
 	e.describe = func() (*enrich.Enricher, error) {
 		return enrich.New(enrich.Options{
 			Node: a.node, Cluster: a.config.ClusterName, NodeLabels: labels,

@@ -249,18 +249,41 @@ func (s shown) judged(t *testing.T, c cell, got verdict) {
 	}
 }
 
-// Every operator compares arguments of each type that it is for, and is refused for
-// the others.
-func TestConformance(t *testing.T) {
+// refused is the operators that a type does not take.
+type refused map[[2]string]bool
+
+// tried has each of them refused.
+func (r refused) tried(t *testing.T, a argument, operators []conformance.Operator, takes func(conformance.Type, conformance.Operator) bool, refuses func(argument, conformance.Operator) error) {
+	t.Helper()
+	for _, op := range operators {
+		if takes(a.Type, op) {
+			continue
+		}
+		if err := refuses(a, op); err != nil {
+			t.Errorf("%s %s: %v", a.Type, op.Name, err)
+		}
+		r[[2]string{a.Type.String(), op.Name}] = true
+	}
+}
+
+// tables are the types that are tried, and all operators.
+func tables(t *testing.T) ([]conformance.Type, []conformance.Operator) {
+	t.Helper()
 	types, err := conformance.Types()
 	operators, errOperators := conformance.Operators()
 	if err = errors.Join(err, errOperators); err != nil {
 		t.Fatal(err)
 	}
 	tried := regexp.MustCompile(*triedTypes)
-	types = slices.DeleteFunc(types, func(typ conformance.Type) bool { return !tried.MatchString(typ.String()) })
+	return slices.DeleteFunc(types, func(typ conformance.Type) bool { return !tried.MatchString(typ.String()) }), operators
+}
+
+// Every operator compares arguments of each type that it is for, and is refused for
+// the others.
+func TestConformance(t *testing.T) {
+	types, operators := tables(t)
 	s, j := newSamples(t), newJudges(t)
-	shown, refused := shown{}, map[[2]string]bool{}
+	shown, refused := shown{}, refused{}
 	for _, site := range sitesOf(s, types) {
 		site.describe(&j.kernel.Kernel)
 		j.shows(t, site, operators, shown)
@@ -270,15 +293,7 @@ func TestConformance(t *testing.T) {
 		if len(a.words) == 0 {
 			a.words = []uint64{0}
 		}
-		for _, op := range operators {
-			if a.Takes(op) {
-				continue
-			}
-			if err := j.refuses(a, op); err != nil {
-				t.Errorf("%s %s: %v", a.Type, op.Name, err)
-			}
-			refused[[2]string{a.Type.String(), op.Name}] = true
-		}
+		refused.tried(t, a, operators, conformance.Type.Takes, j.refuses)
 	}
 	runtime.KeepAlive(s)
 	report(t, "", types, operators, shown, refused)
@@ -319,13 +334,8 @@ func (j *judges) shows(t *testing.T, site *testSite, operators []conformance.Ope
 func (j *judges) refuses(of argument, op conformance.Operator) error {
 	alone := &testSite{name: "conformance_alone", place: of.Place}
 	alone.add(of.Type, of.sample)
-	f := conformance.Filter{Values: []string{"1"}}
-	switch {
-	case strings.HasSuffix(strings.ToLower(op.Name), "portpriv"):
-		f.Values = nil
-	case op.Operands == "cel":
-		f.Values = []string{"arg0 == 1"}
-	case len(alone.items) == 1:
+	f := filterOf(op)
+	if len(alone.items) == 1 {
 		alone.items = append(alone.items, alone.items[0]) // for operators of two
 	}
 	alone.describe(&j.kernel.Kernel)
@@ -335,6 +345,17 @@ func (j *judges) refuses(of argument, op conformance.Operator) error {
 		_, err = compile.Compile(p, j.kernel)
 	}
 	return refusedFor(err, "spec.tracepoints[0].selectors[0].matchArgs[0].", op)
+}
+
+// filterOf has nothing wrong with it but what it compares.
+func filterOf(op conformance.Operator) conformance.Filter {
+	switch {
+	case strings.HasSuffix(strings.ToLower(op.Name), "portpriv"):
+		return conformance.Filter{}
+	case op.Operands == "cel":
+		return conformance.Filter{Values: []string{"arg0 == 1"}}
+	}
+	return conformance.Filter{Values: []string{"1"}}
 }
 
 // refusedFor is nil for the error that refuses the operator of a filter.
@@ -351,7 +372,7 @@ func refusedFor(err error, filter string, op conformance.Operator) error {
 
 // report prints the table: "+-" where a filter that holds and one that does not were
 // judged by both, and refused operators by their number.
-func report(t *testing.T, what string, types []conformance.Type, operators []conformance.Operator, shown shown, refused map[[2]string]bool) {
+func report(t *testing.T, what string, types []conformance.Type, operators []conformance.Operator, shown shown, refused refused) {
 	t.Helper()
 	hold, fail := 0, 0
 	for _, typ := range types {

@@ -4,11 +4,8 @@ package engine
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
@@ -102,13 +99,7 @@ func resultTypes(s *samples, types []conformance.Type) (all []argument) {
 // Every operator compares what functions return of each type that it is for, and is
 // refused for the others.
 func TestConformanceOfReturns(t *testing.T) {
-	types, err := conformance.Types()
-	operators, errOperators := conformance.Operators()
-	if err = errors.Join(err, errOperators); err != nil {
-		t.Fatal(err)
-	}
-	tried := regexp.MustCompile(*triedTypes)
-	types = slices.DeleteFunc(types, func(typ conformance.Type) bool { return !tried.MatchString(typ.String()) })
+	types, operators := tables(t)
 	s, j := newSamples(t), newJudges(t)
 	results := resultTypes(s, types)
 	functions := []*returningFunction{{name: "conformance_0"}}
@@ -120,20 +111,12 @@ func TestConformanceOfReturns(t *testing.T) {
 		f.add(t, a, operators)
 		functions = append(functions, f)
 	}
-	shown, refused := shown{}, map[[2]string]bool{}
+	shown, refused := shown{}, refused{}
 	for _, f := range functions {
 		j.showsReturns(t, f, shown)
 	}
 	for _, a := range results {
-		for _, op := range operators {
-			if takesResult(a.Type, op) {
-				continue
-			}
-			if err := j.refusesReturn(a, op); err != nil {
-				t.Errorf("return of %s, %s: %v", a.Type, op.Name, err)
-			}
-			refused[[2]string{a.Type.String(), op.Name}] = true
-		}
+		refused.tried(t, a, operators, takesResult, j.refusesReturn)
 	}
 	runtime.KeepAlive(s)
 	listed := make([]conformance.Type, len(results))
@@ -225,14 +208,7 @@ func (j *judges) returnVerdict(h *loadedHook, a argument) verdict {
 func (j *judges) refusesReturn(of argument, op conformance.Operator) error {
 	const name = "conformance_alone"
 	j.kernel.Prototypes[name] = compile.Prototype{Known: true, Result: of.param}
-	filter := conformance.Filter{Values: []string{"1"}}
-	switch {
-	case strings.HasSuffix(strings.ToLower(op.Name), "portpriv"):
-		filter.Values = nil
-	case op.Operands == "cel":
-		filter.Values = []string{"arg0 == 1"}
-	}
-	p, err := policy.Parse([]byte(document("kprobes", (&returningFunction{name: name}).hook(of, filter.YAML(op.Name, 0)))))
+	p, err := policy.Parse([]byte(document("kprobes", (&returningFunction{name: name}).hook(of, filterOf(op).YAML(op.Name, 0)))))
 	if err == nil && of.Name == policy.ArgAuto.String() {
 		_, err = compile.Compile(p, returningKernel{j.kernel})
 	}

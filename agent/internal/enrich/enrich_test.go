@@ -298,6 +298,11 @@ func BenchmarkHandle(b *testing.B) {
 	w.Sink = discard{}
 	w.rules.known[ruleKey{3, 4, 1}] = killRule()
 	site := siteEvent([]int{1}, []int{1})
+	var eight []int
+	for bit := 8; bit < 16; bit++ {
+		w.rules.known[ruleKey{3, 4, bit}] = killRule()
+		eight = append(eight, bit)
+	}
 	fork := &event.Fork{Header: head(200*second, 200, 5, 50), Parent: childOf(100)}
 	exec := &event.Exec{Header: head(201*second, 200, 5, 50), Parent: childOf(100), Binary: "/bin/sh", Args: []string{"sh", "-c", "true"}, Cwd: "/"}
 	exit := &event.Exit{Header: head(202*second, 200, 5, 50)}
@@ -305,6 +310,13 @@ func BenchmarkHandle(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			w.Handle(site)
+		}
+	})
+	b.Run("site_eight_rules", func(b *testing.B) {
+		of := siteEvent(eight, eight)
+		b.ReportAllocs()
+		for b.Loop() {
+			w.Handle(of)
 		}
 	})
 	b.Run("fork_exec_exit", func(b *testing.B) {

@@ -79,6 +79,54 @@ func TestAncestors(t *testing.T) {
 	}
 }
 
+// TestRulesOfAMatchShareTheFamily: it is made once for all of one kind.
+func TestRulesOfAMatchShareTheFamily(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Processes = process.New(process.Options{Node: "node", Ancestors: true})
+	w.Enricher.Ancestors = []AncestorsOf{AncestorsOfLSM, AncestorsOfTracepoint}
+	w.Handle(&event.Exec{Header: head(10*second, 1, 0, 9), Binary: "/sbin/init"})
+	w.Handle(&event.Fork{Header: head(100*second, 100, 0, 9), Parent: childOf(1)})
+	w.sink.take(t)
+	w.start(t)
+	var bits []int
+	for bit, section := range []policy.Section{policy.Tracepoints, policy.Tracepoints, policy.Kprobes, policy.Kprobes, policy.LSMHooks, policy.LSMHooks} {
+		rule := killRule()
+		rule.Section, rule.Function = section, "function"
+		w.rules.known[ruleKey{3, 4, bit}] = rule
+		bits = append(bits, bit)
+	}
+	w.Handle(siteEvent(bits, nil))
+	messages := w.sink.take(t)
+	if len(messages) != len(bits) {
+		t.Fatalf("%d messages, want %d", len(messages), len(bits))
+	}
+	of := func(n int) related {
+		m := messages[n]
+		switch {
+		case m.GetProcessLsm() != nil:
+			return m.GetProcessLsm()
+		case m.GetProcessKprobe() != nil:
+			return m.GetProcessKprobe()
+		}
+		return m.GetProcessTracepoint()
+	}
+	for n := 0; n < len(bits); n += 2 {
+		one, other := of(n), of(n+1)
+		a, b := one.GetAncestors(), other.GetAncestors()
+		want := 2
+		if messages[n].GetProcessKprobe() != nil {
+			want = 0 // nobody asked for them
+		}
+		if len(a) != want || len(b) != want || want > 0 && &a[0] != &b[0] {
+			t.Errorf("messages %d and %d have ancestors of their own: %v and %v", n, n+1, a, b)
+		}
+		if one.GetProcess() != of(0).GetProcess() || other.GetParent() != of(0).GetParent() || other.GetParent() == nil {
+			t.Errorf("messages %d and %d are of other processes than the first", n, n+1)
+		}
+	}
+}
+
 // TestRefcntIsThatOfTheMoment: what was published before does not change.
 func TestRefcntIsThatOfTheMoment(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,7 @@ type Life struct {
 	// only those of these names.
 	Environment bool
 	Variables   []string
-	// HostNamespaces are those of process 1.
+	// HostNamespaces are those of the host.
 	HostNamespaces process.Namespaces
 }
 

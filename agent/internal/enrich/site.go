@@ -107,6 +107,7 @@ type match struct {
 
 func (e *Enricher) publishSite(of *event.Site, p *process.Process) {
 	var m match
+	var kind AncestorsOf
 	traces := traces{stacks: e.Stacks, of: of}
 	for bit := range of.Posted.All() {
 		if of.Silent.Has(bit) {
@@ -116,7 +117,10 @@ func (e *Enricher) publishSite(of *event.Site, p *process.Process) {
 			e.unresolved.Add(1)
 			continue
 		}
-		m.family = e.family(p, &of.Header, sectionKind(m.Section))
+		// The process cache is asked once: a site's rules are all of one kind.
+		if k := sectionKind(m.Section); k != kind {
+			kind, m.family = k, e.family(p, &of.Header, k)
+		}
 		all := e.siteArgs(of, m.Args)
 		m.args, m.data = all[:len(all)-m.Data], all[len(all)-m.Data:]
 		m.action = action(m.Rule, of.Signalled.Has(bit), of.Overridden.Has(bit), of.Notified.Has(bit))

@@ -5,30 +5,13 @@ package policy
 import (
 	"slices"
 	"strings"
+
+	"github.com/boltseal/boltseal/api/capability"
 )
-
-// capabilities are the names of capabilities, each at its number.
-func capabilities() []string {
-	return []string{
-		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
-		"CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
-		"CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
-		"CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-		"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
-		"CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-		"CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
-	}
-}
-
-// capability is the number of a name, in any case.
-func capability(name string) (int, bool) {
-	i := slices.Index(capabilities(), strings.ToUpper(name))
-	return i, i >= 0
-}
 
 // capabilityNumber reads a number or a name.
 func capabilityNumber(t ArgType, s string) (bits uint64, reason string) {
-	if n, ok := capability(s); ok {
+	if n, ok := capability.Number(s); ok {
 		return uint64(n), ""
 	}
 	bits, reason = number(t, s)
@@ -89,7 +72,7 @@ func capabilitySet(s string) (set uint64, reason string) {
 		return set, reason
 	}
 	for name := range strings.SplitSeq(s, ",") {
-		n, ok := capability(strings.TrimSpace(name))
+		n, ok := capability.Number(strings.TrimSpace(name))
 		if !ok {
 			return 0, quote(name) + " is neither a mask nor a CAP_ name"
 		}

@@ -5,6 +5,8 @@ package policy
 import (
 	"fmt"
 	"strings"
+
+	"github.com/boltseal/boltseal/api/capability"
 )
 
 // Constants names the kernel's numbers. It is safe for concurrent use.
@@ -47,7 +49,7 @@ func named(names map[uint64]string, n uint64) string {
 // CapabilityName is the name of a capability: "CAP_CHOWN"; a number that none has
 // stays one.
 func CapabilityName(n int) string {
-	if all := capabilities(); n >= 0 && n < len(all) {
+	if all := capability.Names(); n >= 0 && n < len(all) {
 		return all[n]
 	}
 	return fmt.Sprint(n)

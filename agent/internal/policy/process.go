@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/boltseal/boltseal/api/capability"
 )
 
 // PIDFilter is one item of matchPIDs.
@@ -250,7 +252,7 @@ func (h hook) capabilityFilter(v value) CapabilityFilter {
 		if !ok {
 			return
 		}
-		n, known := capability(s)
+		n, known := capability.Number(s)
 		if !known {
 			h.fault(item, "unknown capability %s", quote(s))
 			return

@@ -258,21 +258,6 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-func TestCapabilities(t *testing.T) {
-	t.Parallel()
-	if n := len(capabilities()); n != unix.CAP_LAST_CAP+1 {
-		t.Errorf("%d names, and the last capability is %d", n, unix.CAP_LAST_CAP)
-	}
-	for name, want := range map[string]int{
-		"CAP_CHOWN": unix.CAP_CHOWN, "CAP_NET_RAW": unix.CAP_NET_RAW, "CAP_SYS_ADMIN": unix.CAP_SYS_ADMIN, "CAP_MKNOD": unix.CAP_MKNOD,
-		"CAP_SETFCAP": unix.CAP_SETFCAP, "cap_syslog": unix.CAP_SYSLOG, "CAP_PERFMON": unix.CAP_PERFMON, "CAP_BPF": unix.CAP_BPF,
-	} {
-		if got, ok := capability(name); !ok || got != want {
-			t.Errorf("%s is %d, %v; want %d", name, got, ok, want)
-		}
-	}
-}
-
 // TestNames holds the names that the kinds of process filters have in the language.
 func TestNames(t *testing.T) {
 	t.Parallel()

@@ -195,17 +195,6 @@ func (c *Cache) ByExecID(id string) (*Process, bool) {
 	return e.Process, true
 }
 
-// List is a snapshot of all values, in no order.
-func (c *Cache) List() []*Process {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := make([]*Process, 0, len(c.byID))
-	for _, e := range c.byID {
-		all = append(all, e.Process)
-	}
-	return all
-}
-
 // Stats tells what the cache holds and did.
 func (c *Cache) Stats() Stats {
 	c.mu.Lock()

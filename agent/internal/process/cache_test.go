@@ -364,8 +364,8 @@ func TestCountersReturnToZero(t *testing.T) {
 		c.Fork(Info{Key: k, Parent: Key{Tgid: n/2 + 2, Start: uint64(n/2) * second}})
 		c.Exec(k.Start+1, Info{Key: k, Parent: initKey})
 	}
-	for _, p := range c.List() {
-		c.Exit(1000*second, p.Info)
+	for _, e := range c.Dump() {
+		c.Exit(1000*second, e.Info)
 	}
 	c.Exec(2000*second, Info{Key: Key{Tgid: 7777}})
 	// Left are the newest and its parent, the kernel.
@@ -388,7 +388,7 @@ func TestConcurrentUse(t *testing.T) {
 	for range 2 {
 		wg.Go(func() {
 			for range 500 {
-				c.List()
+				c.Dump()
 				c.Get(shellKey)
 				c.ByExecID(shell.ExecID)
 				c.Stats()

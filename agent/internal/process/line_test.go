@@ -414,8 +414,8 @@ func TestUsesWhileThereIsNoRoom(t *testing.T) {
 				t.Fatalf("%s: %d values", at, got)
 			}
 		}
-		for _, p := range c.List() {
-			c.Exit(now, p.Info)
+		for _, e := range c.Dump() {
+			c.Exit(now, e.Info)
 		}
 		c.Exec(now+100*second, Info{Key: Key{Tgid: 7777}})
 		for _, e := range c.Dump() {

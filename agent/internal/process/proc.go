@@ -38,7 +38,7 @@ func FromProc(root string, scan Scan) ([]Info, error) {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
 	var found []Info
-	host := NamespacesOf(filepath.Join(root, "1"))
+	host := HostNamespaces(root)
 	parents := map[uint32]uint32{}
 	starts := map[uint32]uint64{}
 	pids := map[uint32][]uint32{}

@@ -5,6 +5,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,6 +110,36 @@ func TestFromProc(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+// TestHostNamespaces: where nobody may look at process 1, kthreadd tells, and no other
+// that has its number.
+func TestHostNamespaces(t *testing.T) {
+	t.Parallel()
+	const net = bpf.WireNamespaceKindNAMESPACE_NET
+	first, second := map[string]string{"ns/net": "net:[11]", "ns/pid": "pid:[12]"}, map[string]string{"ns/net": "net:[21]"}
+	for _, test := range []struct {
+		name   string
+		one    map[string]string
+		flags2 uint64
+		want   uint32
+	}{
+		{"both", first, kernelThread, 11},
+		{"hidden", nil, kernelThread, 21},
+		{"hidden, and 2 is no thread of the kernel", nil, 0, 0},
+	} {
+		root := t.TempDir()
+		procDir(t, root, "1", test.one)
+		two := maps.Clone(second)
+		two["stat"] = statText("kthreadd", 0, test.flags2, 3)
+		procDir(t, root, "2", two)
+		if got := HostNamespaces(root)[net]; got != test.want {
+			t.Errorf("%s: the network namespace is %d, want %d", test.name, got, test.want)
+		}
+	}
+	if got := HostNamespaces(t.TempDir()); got != (Namespaces{}) {
+		t.Errorf("without processes: %v", got)
 	}
 }
 

@@ -81,6 +81,24 @@ func parseSet(fields []string, set *uint64) error {
 	return err
 }
 
+// HostNamespaces are those of the host's first process or, where nobody may look at
+// it, of the first thread of the kernel (kthreadd), which has the same: those that the
+// kernel began with.
+func HostNamespaces(root string) Namespaces {
+	if all := NamespacesOf(filepath.Join(root, "1")); all != (Namespaces{}) {
+		return all
+	}
+	dir := filepath.Join(root, "2")
+	text, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return Namespaces{}
+	}
+	if s, err := parseStat(string(text)); err != nil || !s.kernel {
+		return Namespaces{}
+	}
+	return NamespacesOf(dir)
+}
+
 // NamespacesOf reads the namespaces of a process from its directory in /proc; 0 are
 // those that it or the kernel has not, or that cannot be read.
 func NamespacesOf(dir string) (all Namespaces) {

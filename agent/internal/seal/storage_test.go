@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -125,6 +126,15 @@ func (r *rig) task(id int) (seal bpf.WireTaskSeal, ok bool) {
 	return seal, seal.Uses > 0 // else it was dropped
 }
 
+// statOf is what /proc tells of a task, to see whether it has ended and who is to reap it.
+func statOf(tid uint32) string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", tid))
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%.60q", text)
+}
+
 // checkNoTaskSeals waits until the memory of all seals is free again. Task
 // storage goes with its task.
 func (r *rig) checkNoTaskSeals() {
@@ -136,7 +146,11 @@ func (r *rig) checkNoTaskSeals() {
 	testenv.Eventually(r.t, 10*time.Second, "memory of seals", func() error {
 		var task uint64
 		if err := seals.NextKey(nil, &task); !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("the task at %#x has a seal (%v)", task, err)
+			var seal bpf.WireTaskSeal
+			if err == nil {
+				err = seals.Lookup(task, &seal)
+			}
+			return fmt.Errorf("the task at %#x has a seal (%v): %+v of %s", task, err, seal, statOf(seal.Tid))
 		}
 		return nil
 	})

@@ -142,6 +142,17 @@ func TestListenLocalIsLocal(t *testing.T) {
 			l.Close()
 		}
 	}
+	path := filepath.Join(t.TempDir(), "s")
+	for _, address := range []string{path, "unix://" + path} {
+		l, err := ListenLocal(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Addr().String() != path {
+			t.Errorf("%s: listens on %s", address, l.Addr())
+		}
+		l.Close()
+	}
 	l, err := ListenLocal(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -18,10 +18,11 @@ import (
 
 const unixScheme = "unix://"
 
-// ListenLocal listens at an address that only this machine reaches: unix:///path, a
-// socket that is root's alone, or HOST:PORT where the host is one of loopback.
+// ListenLocal listens at an address that only this machine reaches: unix:///path or
+// the path alone, a socket that is root's alone, or HOST:PORT where the host is one of
+// loopback.
 func ListenLocal(ctx context.Context, address string) (net.Listener, error) {
-	if path, ok := strings.CutPrefix(address, unixScheme); ok {
+	if path, ok := strings.CutPrefix(address, unixScheme); ok || strings.HasPrefix(address, "/") {
 		return Listen(ctx, path)
 	}
 	var config net.ListenConfig

@@ -109,8 +109,8 @@ const (
 	futexWake = 1
 )
 
-// await waits for a state of another process. One that ends first would never be in
-// it: scripts do not wait for such.
+// await waits for a state of another process. One that ends itself first would never be
+// in it: scripts do not wait for such.
 //
 //go:nosplit
 //go:norace

@@ -175,6 +175,12 @@ func (p *performer) spawn(pc int, op *script.Op) {
 		p.record(script.Broken, uint32(pc), 0, int64(unix.ENOSYS))
 		return
 	}
+	// ForkExec waits for the end of a pipe, which a process that has the same descriptors
+	// hands on to the children that it forks meanwhile: they can wait for this process.
+	if _, errno := call(unix.SYS_UNSHARE, unix.CLONE_FILES, 0, 0, 0, 0); errno != 0 {
+		p.record(script.Broken, uint32(pc), 0, int64(errno))
+		return
+	}
 	p.record(script.Executing, uint32(pc), 0, 0)
 	pid, errno := p.vfork(op.Exec)
 	if errno != 0 {
@@ -220,6 +226,9 @@ func (p *performer) end(pc int, op *script.Op) {
 		for {
 			call(unix.SYS_KILL, self, uintptr(op.Value), 0, 0, 0)
 		}
+	}
+	if op.Kind == script.Exit && op.Value == script.NoEnd {
+		p.advance(script.Parked) // nobody is to wait for what did not come to its end
 	}
 	p.record(script.Ending, uint32(pc), 0, int64(op.Value)<<8)
 	if op.Kind == script.ExitThread && !p.golang {

@@ -18,7 +18,8 @@ const (
 	// Wait reaps the child Node, WaitAll all children that there are and come.
 	Wait
 	WaitAll
-	// Await waits until Node is in the state Value, or has ended.
+	// Await waits until Node is in the state Value, or has ended without that its script
+	// ended it.
 	Await
 	// Adopted waits until the process has another parent than Node.
 	Adopted
