@@ -5,6 +5,8 @@
 package engines
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +24,66 @@ func TestMatrix(t *testing.T) {
 			}
 			row(t, newRig(t, w))
 		})
+	}
+}
+
+// Why a cell proves nothing.
+var (
+	errEmpty     = errors.New("neither proven nor explained")
+	errUnchecked = errors.New("the reason is not checked")
+	errBoth      = errors.New("both proven and explained")
+)
+
+// proof returns what proves the cell of an engine, or that there is none, and what is to
+// be said of it then.
+func (c cell) proof(is own, found bool) (prove func(t *testing.T, r *rig), became string, err error) {
+	switch {
+	case is.prove != nil && (is.because != "" || is.check != nil):
+		return nil, "", errBoth
+	case is.prove != nil:
+		return is.prove, "held", nil
+	case found && is.because == "":
+		return nil, "", errEmpty
+	case found && is.check == nil:
+		return nil, "", errUnchecked
+	case found:
+		return is.check, "none: " + is.because, nil
+	case c.prove == nil:
+		return nil, "", errEmpty
+	}
+	return c.prove, "held", nil
+}
+
+// TestNoCellIsSilent needs no room: a cell is proven, or explained with a check of the
+// reason, and anything else is an error.
+func TestNoCellIsSilent(t *testing.T) {
+	t.Parallel()
+	proof := func(*testing.T, *rig) {}
+	for name, test := range map[string]struct {
+		cell  cell
+		own   own
+		found bool
+		want  string
+		err   error
+	}{
+		"proven as usual":        {cell: cell{prove: proof}, want: "held"},
+		"proven otherwise":       {own: own{prove: proof}, found: true, want: "held"},
+		"explained":              {cell: cell{prove: proof}, own: own{because: "no plugin", check: proof}, found: true, want: "none: no plugin"},
+		"nothing":                {err: errEmpty},
+		"its own, and nothing":   {cell: cell{prove: proof}, found: true, err: errEmpty},
+		"a reason without check": {own: own{because: "no plugin"}, found: true, err: errUnchecked},
+		"a check without reason": {own: own{check: proof}, found: true, err: errEmpty},
+		"proven and explained":   {own: own{prove: proof, because: "no plugin", check: proof}, found: true, err: errBoth},
+	} {
+		prove, became, err := test.cell.proof(test.own, test.found)
+		if became != test.want || !errors.Is(err, test.err) || (prove != nil) != (err == nil) {
+			t.Errorf("%s: %q, %v", name, became, err)
+		}
+	}
+	before := map[string]string{"/a": "1", "/b": "1", "/c": "1"}
+	after := map[string]string{"/a": "1", "/b": "2", "/d": "1"}
+	if got := changes(before, after); !slices.Equal(got, []string{"/b", "/c", "/d"}) {
+		t.Errorf("changes %q", got)
 	}
 }
 
@@ -53,19 +115,12 @@ func row(t *testing.T, r *rig) {
 			} else {
 				r.up(t)
 			}
-			switch {
-			case is.prove != nil:
-				is.prove(t, r)
-				became = "held"
-			case found:
-				is.check(t, r)
-				became = "none: " + is.because
-			case c.prove != nil:
-				c.prove(t, r)
-				became = "held"
-			default:
-				t.Fatal("neither proven nor explained")
+			prove, word, err := c.proof(is, found)
+			if err != nil {
+				t.Fatal(err)
 			}
+			prove(t, r)
+			became = word
 		})
 		if !passed || became == "" { // a skip is no proof
 			became = "FAILED"
