@@ -66,6 +66,15 @@ func (l *Lab) Fetch(ctx context.Context, k Kernel) error {
 	return nil
 }
 
+// Room returns the root file system of a room, which is made if it is not there yet.
+func (l *Lab) Room(ctx context.Context, suite string) (string, error) {
+	root, err := l.cache.Room(ctx, suite)
+	if err != nil {
+		return "", fmt.Errorf("room of %s: %w", suite, err)
+	}
+	return root, nil
+}
+
 // hostNeeds says everything at once that this host lacks.
 func hostNeeds() error {
 	var missing []string

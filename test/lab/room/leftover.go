@@ -44,15 +44,13 @@ func children(pid int) ([]int, error) {
 	return all, nil
 }
 
-// endOrphans kills all children but those who are known, and their children, until
-// there is none.
-func endOrphans(known []int) error {
+// endOrphans kills all children and their children, until there is none.
+func endOrphans() error {
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		all, err := children(os.Getpid())
 		if err != nil {
 			return err
 		}
-		all = slices.DeleteFunc(all, func(pid int) bool { return slices.Contains(known, pid) })
 		if len(all) == 0 {
 			return nil
 		}

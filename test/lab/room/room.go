@@ -25,10 +25,14 @@ import (
 // Suites are the Debian releases that there are rooms of.
 func Suites() []string { return []string{"bookworm", "trixie", "sid"} }
 
+// Variable is the environment variable that tells a command of the release whose room
+// it is in. Elsewhere it is not set.
+const Variable = "BOLTSEAL_ROOM"
+
 // Room is where one command is run.
 type Room struct {
-	// Root is the release's root file system; it is not written to.
-	Root string
+	// Suite is the release, Root its root file system, which is not written to.
+	Suite, Root string
 	// Shared are directories of this machine, each with the path that it has in the room.
 	Shared map[string]string
 	// Argv is the command, in Dir; Env is added to an environment of the room's own.
@@ -38,86 +42,28 @@ type Room struct {
 	Output io.Writer
 }
 
-// inside is the word by which a program that calls [Main] enters a room.
-const inside = "boltseal-inside-room"
-
-// Main has to be called by the programs that run rooms, before anything else: the room
-// is entered by the same program.
-func Main() {
-	if len(os.Args) == 3 && os.Args[0] == inside {
-		fmt.Fprintln(os.Stderr, "room:", enter(os.Args[1], os.Args[2]))
-		os.Exit(125)
-	}
-}
-
 // Run runs the command and returns its exit status. When it returns, nothing is left that
-// the command started. It needs root, and waits while another room of this machine is in
-// use: engines share the names of their cgroups.
+// the command started, nor when this process is killed. It needs root, and waits while
+// another room of this machine is in use: engines share the names of their cgroups.
 func (r *Room) Run(ctx context.Context) (status int, err error) {
-	unlock, err := lock()
-	if err != nil {
-		return 0, err
-	}
-	defer unlock()
-	scratch, err := os.MkdirTemp("", "room")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	before, err := cgroups()
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, removeNew(before)) }()
-	// Whoever is left without a parent becomes a child of this process, and is found.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return 0, fmt.Errorf("become the parent of orphans: %w", err)
-	}
-	cmd, err := r.command(ctx, scratch)
-	if err != nil {
-		return 0, err
-	}
-	known, err := children(os.Getpid())
-	if err != nil {
-		return 0, err
-	}
-	err = cmd.Run()
-	err2 := endOrphans(known)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		err = nil
-	}
-	return cmd.ProcessState.ExitCode(), errors.Join(err, err2)
-}
-
-// lock waits for the room that is in use to end.
-func lock() (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(os.TempDir(), "boltseal-room.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("wait for another room: %w", err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
-}
-
-func (r *Room) command(ctx context.Context, scratch string) (*exec.Cmd, error) {
 	text, err := json.Marshal(r)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", scratch, string(text))
-	cmd.Args[0] = inside
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET}
+	// A process of the room's own, for the kernel gives it orphans of the room's alone.
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", string(text))
+	cmd.Args[0] = keeperName
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if r.Output != nil {
 		cmd.Stdout, cmd.Stderr = r.Output, r.Output
 	}
 	cmd.Env = append([]string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "TERM=" + os.Getenv("TERM"),
+		Variable + "=" + r.Suite,
 	}, r.Env...)
-	return cmd, nil
+	answer, err := runKeeper(cmd)
+	return answer.Status, errors.Join(err, ctx.Err())
 }
 
 // MarshalJSON leaves out what the other side does not need.
@@ -196,6 +142,10 @@ func (p *plan) mount(scratch string) error {
 		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.options); err != nil {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
+	}
+	// As the script of base-files makes it: two ways to one socket are no two sockets.
+	if err := errors.Join(os.Remove(root+"/var/run"), os.Symlink("/run", root+"/var/run")); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(root+"/oldroot", 0o755); err != nil {
 		return err

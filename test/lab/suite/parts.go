@@ -14,7 +14,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/boltseal/boltseal/test/lab"
 	"github.com/boltseal/boltseal/test/lab/job"
+	"github.com/boltseal/boltseal/test/lab/room"
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/probe"
 	"github.com/boltseal/boltseal/test/testenv/summary"
@@ -106,27 +108,55 @@ func (c *converter) Close() error {
 
 // native runs a column on this machine's kernel, from the same binaries.
 func native(ctx context.Context, dir string, c Column, out io.Writer) *Outcome {
-	begin := time.Now()
-	o := &Outcome{Column: c, Summary: summary.New()}
-	strict := testenv.StrictVariable + "=1"
-	if probe.Able() != nil {
-		strict = testenv.StrictVariable + "=0"
-	}
-	for _, part := range c.Parts {
-		step, begin := part.step(dir), time.Now()
+	return onHost(c, out, func(part Part, output io.Writer) (int, error) {
+		step := part.step(dir)
 		cmd := exec.CommandContext(ctx, step.Argv[0], step.Argv[1:]...)
 		cmd.Dir = filepath.Clean(step.Dir)
-		cmd.Env = append(append(os.Environ(), strict), step.Env...)
-		parts := &parts{column: Column{Parts: []Part{part}}, summary: o.Summary, out: out}
-		cmd.Stdout = writer(func(text []byte) { parts.take(job.Event{Output: text}) })
-		cmd.Stderr = cmd.Stdout
+		cmd.Env = append(append(os.Environ(), strict()), step.Env...)
+		cmd.Stdout, cmd.Stderr = output, output
 		err := cmd.Run()
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
 			err = nil
 		}
+		return cmd.ProcessState.ExitCode(), err
+	})
+}
+
+// inRoom runs a column in a room, on this machine's kernel too.
+func inRoom(ctx context.Context, l *lab.Lab, dir string, c Column, out io.Writer) *Outcome {
+	root, err := l.Room(ctx, c.Room)
+	if err != nil {
+		return &Outcome{Column: c, Summary: summary.New(), Err: err}
+	}
+	return onHost(c, out, func(part Part, output io.Writer) (int, error) {
+		step := part.step(job.InDir)
+		r := room.Room{
+			Suite: c.Room, Root: root, Shared: map[string]string{dir: job.InDir}, Argv: step.Argv, Dir: step.Dir,
+			Env: append(step.Env, strict()), Output: output,
+		}
+		return r.Run(ctx)
+	})
+}
+
+// strict is what tests on this machine's kernel are told of it.
+func strict() string {
+	if probe.Able() != nil {
+		return testenv.StrictVariable + "=0"
+	}
+	return testenv.StrictVariable + "=1"
+}
+
+// onHost sums up the parts of a column that run returns the exit statuses of.
+func onHost(c Column, out io.Writer, run func(part Part, output io.Writer) (status int, err error)) *Outcome {
+	begin := time.Now()
+	o := &Outcome{Column: c, Summary: summary.New()}
+	for _, part := range c.Parts {
+		begin := time.Now()
+		parts := &parts{column: Column{Parts: []Part{part}}, summary: o.Summary, out: out}
+		status, err := run(part, writer(func(text []byte) { parts.take(job.Event{Output: text}) }))
 		if err == nil {
-			parts.take(job.Event{Exit: &job.Exit{Status: cmd.ProcessState.ExitCode(), Seconds: time.Since(begin).Seconds()}})
+			parts.take(job.Event{Exit: &job.Exit{Status: status, Seconds: time.Since(begin).Seconds()}})
 		}
 		o.Err = errors.Join(o.Err, err, parts.end())
 	}

@@ -58,10 +58,14 @@ func Run(ctx context.Context, w io.Writer, options Options) (ok bool, err error)
 	}
 	// Before machines share the processors, so that no fetch is told as slowness.
 	for _, c := range columns {
-		if c.Name == host {
-			continue
+		var err error
+		switch {
+		case c.Room != "":
+			_, err = l.Room(ctx, c.Room)
+		case c.Name != host:
+			err = l.Fetch(ctx, c.Kernel)
 		}
-		if err := l.Fetch(ctx, c.Kernel); err != nil {
+		if err != nil {
 			return false, err
 		}
 	}
@@ -99,25 +103,47 @@ func choose(options Options) ([]Column, error) {
 func all(ctx context.Context, w io.Writer, l *lab.Lab, dir, disk string, columns []Column, jobs int) []*Outcome {
 	outcomes := make([]*Outcome, len(columns))
 	var mu sync.Mutex // of w
+	one := func(i int) {
+		var out bytes.Buffer
+		switch c := columns[i]; {
+		case c.Name == host:
+			outcomes[i] = native(ctx, dir, c, &out)
+		case c.Room != "":
+			outcomes[i] = inRoom(ctx, l, dir, c, &out)
+		default:
+			outcomes[i] = guest(ctx, l, disk, c, &out)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintf(w, "\n=== %s\n%sslowest: %s\n", outcomes[i], out.String(), strings.Join(outcomes[i].Summary.Slowest(slowest), ", "))
+		if err := outcomes[i].Err; err != nil {
+			fmt.Fprintf(w, "%v\n", err)
+		}
+	}
 	var group errgroup.Group
 	group.SetLimit(max(jobs, 1))
-	for i, c := range columns {
+	for _, turn := range turns(columns) {
 		group.Go(func() error {
-			var out bytes.Buffer
-			if c.Name == host {
-				outcomes[i] = native(ctx, dir, c, &out)
-			} else {
-				outcomes[i] = guest(ctx, l, disk, c, &out)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			fmt.Fprintf(w, "\n=== %s\n%sslowest: %s\n", outcomes[i], out.String(), strings.Join(outcomes[i].Summary.Slowest(slowest), ", "))
-			if err := outcomes[i].Err; err != nil {
-				fmt.Fprintf(w, "%v\n", err)
+			for _, i := range turn {
+				one(i)
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // what goes wrong is in the outcomes
 	return outcomes
+}
+
+// turns are the columns that run one after the other: rooms, of which a machine has one
+// at a time, and each of the others by itself.
+func turns(columns []Column) [][]int {
+	all := [][]int{nil}
+	for i, c := range columns {
+		if c.Room != "" {
+			all[0] = append(all[0], i)
+		} else {
+			all = append(all, []int{i})
+		}
+	}
+	return all
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/boltseal/boltseal/test/lab"
 	"github.com/boltseal/boltseal/test/lab/job"
+	"github.com/boltseal/boltseal/test/lab/room"
 	"github.com/boltseal/boltseal/test/lab/truth"
 	"github.com/boltseal/boltseal/test/testenv"
 	"github.com/boltseal/boltseal/test/testenv/summary"
@@ -33,10 +34,13 @@ const host = "this machine"
 
 // Column is one kernel, started in one way, and what is run on it.
 type Column struct {
-	// Name is the kernel's, or "this machine"; Kernel and LSM are empty for the latter.
+	// Name is the kernel's, or "this machine", or that of a room; Kernel and LSM are
+	// empty for the latter, which have this machine's kernel.
 	Name   string
 	Kernel lab.Kernel
 	LSM    string
+	// Room is the Debian release in whose room it is run, empty for none.
+	Room string
 	// Params are further parameters of the kernel.
 	Params string
 	Parts  []Part
@@ -58,7 +62,7 @@ type Part struct {
 
 // Columns returns what is run where.
 func Columns() []Column {
-	columns := []Column{{Name: host, Parts: append(allParts(), verdictPart())}}
+	columns := append([]Column{{Name: host, Parts: append(allParts(), verdictPart())}}, roomColumns("sid")...)
 	for _, k := range lab.Kernels() {
 		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: partsOf(k)})
 	}
@@ -76,9 +80,23 @@ func LongColumns() []Column {
 		flood := Part{Package: "agent/internal/seal", Run: "^(" + floodTests + ")$"}
 		return []Part{verdictPart(), churn, flood, languagePart(), {Package: "test/e2e", Run: "^TestScenarios$"}, {Package: describedPackage}, {Package: runtimesPackage, Run: "^TestDoctor$"}}
 	}
-	columns := []Column{{Name: host, Parts: parts(10_000_000)}}
+	columns := append([]Column{{Name: host, Parts: parts(10_000_000)}}, roomColumns(room.Suites()...)...)
 	for _, k := range lab.Kernels() {
 		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Params: preempted, Parts: parts(1_000_000)})
+	}
+	return columns
+}
+
+// roomColumns are the engines of each Debian release. Hundreds of containers are started
+// in the rooms of many alone.
+func roomColumns(many ...string) []Column {
+	var columns []Column
+	for _, suite := range room.Suites() {
+		part := Part{Package: enginesPackage}
+		if !slices.Contains(many, suite) {
+			part.Skip = "^TestThreeHundred$"
+		}
+		columns = append(columns, Column{Name: "room-" + suite, Room: suite, Parts: []Part{part}})
 	}
 	return columns
 }
@@ -88,6 +106,7 @@ const (
 	mechanismPackage = "agent/internal/kernel/mechanism"
 	enginePackage    = "agent/internal/engine"
 	runtimesPackage  = "test/runtimes"
+	enginesPackage   = "test/runtimes/engines"
 	describedPackage = "agent/internal/attach/described"
 )
 

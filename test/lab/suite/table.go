@@ -124,6 +124,9 @@ func report(w io.Writer, rows []row, outcomes []*Outcome, took time.Duration) bo
 	var names []string
 	for _, o := range outcomes {
 		byName[o.Column.Name] = o
+		if o.Column.Room != "" {
+			continue // they are about engines, which have a table of their own
+		}
 		if name := strings.TrimSuffix(o.Column.Name, withoutBPF); !slices.Contains(names, name) {
 			names = append(names, name)
 		}
@@ -149,6 +152,8 @@ func report(w io.Writer, rows []row, outcomes []*Outcome, took time.Duration) bo
 		fmt.Fprintln(t, line)
 	}
 	_ = t.Flush() // to a writer that is told by its other users
+	matrix(w, outcomes)
+	reported(w, outcomes)
 	skips(w, outcomes)
 	fmt.Fprintln(w)
 	for _, o := range outcomes {

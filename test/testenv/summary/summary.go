@@ -265,6 +265,9 @@ func list(w io.Writer, title string, lines []string) {
 	}
 }
 
+// Reports returns the figures that tests reported, each behind the test's name.
+func (s *Summary) Reports() []string { return slices.Clone(s.reports) }
+
 // Results returns pass, fail or skip for each test that has ended, and fail for
 // packages that failed without one of their tests.
 func (s *Summary) Results() map[Key]string { return maps.Clone(s.results) }

@@ -12,12 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/boltseal/boltseal/test/lab"
+	"github.com/boltseal/boltseal/test/lab/room"
 )
 
 func fetchCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "fetch",
-		Short: "Fetch the kernels and the root file system into the cache: what is there needs no network",
+		Short: "Fetch the kernels and the root file systems, of rooms too, into the cache: what is there needs no network",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := lab.Open(cmd.Context(), os.Stderr)
@@ -30,6 +31,13 @@ func fetchCommand() *cobra.Command {
 				errs = append(errs, err)
 				if err == nil {
 					fmt.Println(k.Name)
+				}
+			}
+			for _, suite := range room.Suites() {
+				_, err := l.Room(cmd.Context(), suite)
+				errs = append(errs, err)
+				if err == nil {
+					fmt.Println("room of", suite)
 				}
 			}
 			return errors.Join(append(errs, l.Close())...)

@@ -53,7 +53,7 @@ func (r Docker) start(ctx context.Context, s *Scene, c Canary) (*process, error)
 	p, err := foreground(s, c, r.Path, append([]string{
 		"run", "--rm", "--name", c.Name, "--cidfile", id, "--network=none", "--log-driver=none",
 		"--security-opt", "label=disable", "--security-opt", "apparmor=unconfined",
-		"--annotation", MarkKey + "=" + c.Mark, "--volume", s.shared(c) + ":" + sharedDir + ":ro", image,
+		"--label", MarkKey + "=" + c.Mark, "--volume", s.shared(c) + ":" + sharedDir + ":ro", image,
 	}, s.args(c)...)...)
 	if err != nil {
 		return ready, err
