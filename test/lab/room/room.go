@@ -34,6 +34,9 @@ type Room struct {
 	// Argv is the command, in Dir; Env is added to an environment of the room's own.
 	Argv, Env []string
 	Dir       string
+	// Unified gives the room cgroups of version 2 alone, with the controllers that this
+	// machine has left to them; otherwise it has the machine's, whatever they are.
+	Unified bool
 	// Output gets what the command writes; nil: it has the caller's.
 	Output io.Writer
 }
@@ -122,15 +125,16 @@ func (r *Room) command(ctx context.Context, scratch string) (*exec.Cmd, error) {
 
 // MarshalJSON leaves out what the other side does not need.
 func (r *Room) MarshalJSON() ([]byte, error) {
-	return json.Marshal(plan{Root: r.Root, Shared: r.Shared, Argv: r.Argv, Dir: r.Dir})
+	return json.Marshal(plan{Root: r.Root, Shared: r.Shared, Argv: r.Argv, Dir: r.Dir, Unified: r.Unified})
 }
 
 // plan is what the process has to know that enters.
 type plan struct {
-	Root   string
-	Shared map[string]string
-	Argv   []string
-	Dir    string
+	Root    string
+	Shared  map[string]string
+	Argv    []string
+	Dir     string
+	Unified bool
 }
 
 // enter makes the room and becomes the command.
@@ -172,7 +176,7 @@ func (p *plan) mount(scratch string) error {
 		{"overlay", root, "overlay", 0, "lowerdir=" + p.Root + ",upperdir=" + at("upper") + ",workdir=" + at("work")},
 		{"proc", root + "/proc", "proc", 0, ""},
 		{"sysfs", root + "/sys", "sysfs", 0, ""},
-		{"/sys/fs/cgroup", root + "/sys/fs/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
+		p.cgroups(root),
 		{"/sys/kernel/security", root + "/sys/kernel/security", "", unix.MS_BIND, ""},
 		{"tracefs", root + "/sys/kernel/tracing", "tracefs", 0, ""},
 		{"bpf", root + "/sys/fs/bpf", "bpf", 0, ""},
@@ -204,6 +208,14 @@ func (p *plan) mount(scratch string) error {
 		return fmt.Errorf("change the root: %w", err)
 	}
 	return errors.Join(os.Chdir("/"), unix.Unmount("/oldroot", unix.MNT_DETACH), os.Remove("/oldroot"))
+}
+
+// cgroups is the mount of the room's cgroups.
+func (p *plan) cgroups(root string) mount {
+	if p.Unified {
+		return mount{"cgroup2", root + cgroupRoot, "cgroup2", 0, ""}
+	}
+	return mount{cgroupRoot, root + cgroupRoot, "", unix.MS_BIND | unix.MS_REC, ""}
 }
 
 type mount struct {
