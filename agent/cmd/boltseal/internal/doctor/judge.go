@@ -74,11 +74,10 @@ func notStarted(o canary.Outcome) finding {
 	return notProven("the runtime did not start the canary: exit status %d: %s", o.Code, o.Said)
 }
 
-// judgeAway judges a canary whose hook found no agent.
-func judgeAway(o canary.Outcome, s settings.Settings) finding {
+// judgeAway judges a canary whose hook found no agent. An empty refusal is none.
+func judgeAway(o canary.Outcome, refusal string, s settings.Settings) finding {
 	const proven = "shown with a hook that asks at a socket that does not exist; the agent was not stopped"
 	d := agentclient.Decide(agentclient.Outcome{Cause: agentclient.Unreachable, NeverUp: s.NeverUp()}, s.FailPolicy, agentclient.Subject{})
-	refused := strings.Contains(o.Said, "boltseal-hook: container")
 	switch {
 	case o.Ran && d.Start:
 		return warn("it starts unsealed, as the fail policy says (%s)", proven).
@@ -86,10 +85,10 @@ func judgeAway(o canary.Outcome, s settings.Settings) finding {
 	case o.Ran:
 		return fail("it started, and the fail policy says that it must not (%s)", proven).
 			but("see whether the runtime runs the hook at all")
-	case !refused:
+	case refusal == "":
 		return notProven("it did not start, but not for the hook's answer: exit status %d: %s", o.Code, o.Said)
 	case d.Start:
-		return fail("refused, though the fail policy lets it start: %s", o.Said)
+		return fail("refused, though the fail policy lets it start: %s", refusal)
 	}
 	return ok("refused by the hook (%s)", proven)
 }

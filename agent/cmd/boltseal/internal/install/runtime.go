@@ -129,8 +129,9 @@ func (h *host) ociHook(d *draft) (ociHook, error) {
 // hooksDirFile is the name of our file in directories of hooks.
 const hooksDirFile = "10-boltseal.json"
 
-// defaultHooksDir is read by Podman and CRI-O unless they are told otherwise.
-const defaultHooksDir = "/etc/containers/oci/hooks.d"
+// defaultHooksDir is the one that Podman and CRI-O read unless they are told otherwise:
+// since Podman 4 that in /etc is not read by itself.
+const defaultHooksDir = "/usr/share/containers/oci/hooks.d"
 
 // hooksFile drafts the file that has Podman and CRI-O run the hook for every
 // container: oci-hooks(5), version 1.0.0.
