@@ -186,11 +186,6 @@ func TestJudgeSeal(t *testing.T) {
 	if got := judgeSeal(nil, "n-1", "n", "n-1"); got.verdict != Fail {
 		t.Errorf("unknown: %+v", got)
 	}
-	c := sealedWell("n-1")
-	c.Name = c.Id
-	if got := judgeSeal(c, "", "n", "n-1"); got.verdict != OK || !strings.Contains(got.found, "by its labels") {
-		t.Errorf("without a name: %+v", got)
-	}
 }
 
 // fakeRunc is a runc that runs the canary without a container: it ends as it is

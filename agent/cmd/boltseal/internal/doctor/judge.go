@@ -12,8 +12,7 @@ import (
 	"github.com/boltseal/boltseal/hook/settings"
 )
 
-// judgeSeal judges what the agent knew of a canary whose entrypoint ran. An empty
-// name is one that the runtime does not tell.
+// judgeSeal judges what the agent knew of a canary whose entrypoint ran.
 func judgeSeal(c *boltseal.Container, name, mark, id string) finding {
 	if c == nil {
 		return fail("container %.12s runs, and the agent does not know it", id)
@@ -29,18 +28,14 @@ func judgeSeal(c *boltseal.Container, name, mark, id string) finding {
 		return fail("its entrypoint runs, and the agent says that it is %s: %s", state, order)
 	case sealed == 0 || sealed > c.GetArmedNs() || c.GetFirstExecNs() > c.GetArmedNs():
 		return fail("not sealed before its entrypoint: %s", order)
-	case name != "" && c.GetName() != name:
+	case c.GetName() != name:
 		return fail("known by the name %q, which is %q: policies that select by name miss it; %s", c.GetName(), name, order)
 	case c.GetLabels()[canary.MarkKey] != mark && c.GetAnnotations()[canary.MarkKey] != mark:
 		return fail("known without its labels and annotations: policies that select by them miss it; %s", order)
 	case sealed >= c.GetFirstTaskNs():
 		return warn("sealed before its entrypoint, but not before the first task of its set-up: %s", order)
 	}
-	known := "known by its labels"
-	if name != "" {
-		known = "known by its name"
-	}
-	return ok("%s, %s", order, known)
+	return ok("%s, known by its name", order)
 }
 
 // after is how long after the seal something was, by the kernel's clock.

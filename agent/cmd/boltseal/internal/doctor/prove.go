@@ -108,7 +108,7 @@ func (p *prover) alive(ctx context.Context) error {
 		p.say("sealed", notStarted(o))
 		return err
 	}
-	sealed := judgeSeal(seen, p.expected(o), p.policies.mark, o.ID).but("%s", advice(p.runtime.Name()))
+	sealed := judgeSeal(seen, o.Name, p.policies.mark, o.ID).but("%s", advice(p.runtime.Name()))
 	if sealed.verdict == OK {
 		sealed.do = ""
 	}
@@ -121,14 +121,6 @@ func (p *prover) alive(ctx context.Context) error {
 	}
 	p.say("kills", p.killed(ctx, o))
 	return errors.Join(err, p.denied(ctx))
-}
-
-// expected is the name that the agent should know a canary by.
-func (p *prover) expected(o canary.Outcome) string {
-	if !p.runtime.TellsName() {
-		return ""
-	}
-	return o.Name
 }
 
 // try runs a canary and returns what the agent knew of it while its entrypoint ran.

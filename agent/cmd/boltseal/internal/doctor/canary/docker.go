@@ -22,9 +22,6 @@ func (Docker) TakesHook() bool { return false }
 // Bundled is false: an administrator registers hooks.
 func (Docker) Bundled() bool { return false }
 
-// TellsName is false: hooks are told the id alone.
-func (Docker) TellsName() bool { return false }
-
 // Probe asks the daemon for its version.
 func (r Docker) Probe(ctx context.Context) (string, error) {
 	text, err := call(ctx, r.Path, "version", "--format", "docker {{.Server.Version}}, client {{.Client.Version}}")
@@ -53,7 +50,7 @@ func (r Docker) start(ctx context.Context, s *Scene, c Canary) (*process, error)
 	p, err := foreground(s, c, r.Path, append([]string{
 		"run", "--rm", "--name", c.Name, "--cidfile", id, "--network=none", "--log-driver=none",
 		"--security-opt", "label=disable", "--security-opt", "apparmor=unconfined",
-		"--annotation", MarkKey + "=" + c.Mark, "--volume", s.shared(c) + ":" + sharedDir + ":ro", image,
+		"--label", MarkKey + "=" + c.Mark, "--volume", s.shared(c) + ":" + sharedDir + ":ro", image,
 	}, s.args(c)...)...)
 	if err != nil {
 		return ready, err
