@@ -186,6 +186,8 @@ func (p *plan) mount(scratch string) error {
 		{"tracefs", root + "/sys/kernel/tracing", "tracefs", 0, ""},
 		{"bpf", root + "/sys/fs/bpf", "bpf", 0, ""},
 		{"/dev", root + "/dev", "", unix.MS_BIND | unix.MS_REC, ""},
+		// Podman's locks are in there, for all of its containers on the machine.
+		{"shm", root + "/dev/shm", "tmpfs", 0, "mode=1777"},
 		{"run", root + "/run", "tmpfs", 0, "mode=755"},
 		{at("tmp"), root + "/tmp", "", unix.MS_BIND, ""},
 	}

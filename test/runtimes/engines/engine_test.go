@@ -100,5 +100,5 @@ type unregistered interface {
 
 // ways are all ways into all engines.
 func ways() []way {
-	return slices.Concat(dockerWays())
+	return slices.Concat(dockerWays(), podmanWays())
 }
