@@ -134,6 +134,10 @@ func hostCases() map[string]hostCase {
 			says:  one, registered: []string{"docker"},
 			want: map[string]string{"/etc/containerd/config.toml": "disabled_plugins"}, lacks: []string{"/opt/nri"},
 		},
+		"podman with env": {
+			files: map[string]string{"/usr/bin/podman!": "", "/usr/bin/env!": ""}, registered: []string{"podman"},
+			want: map[string]string{"/usr/share/containers/oci/hooks.d/10-boltseal.json": "\"path\": \"/usr/bin/env\",\n    \"args\": [\n      \"env\",\n      \"/usr/local/bin/boltseal-hook\",\n      \"createRuntime\"\n    ],"},
+		},
 		"podman": {
 			files: map[string]string{"/usr/bin/podman!": ""}, registered: []string{"podman"}, lacks: []string{"/etc/containers"},
 			want: map[string]string{"/usr/share/containers/oci/hooks.d/10-boltseal.json": "{\n  \"version\": \"1.0.0\",\n  \"hook\": {\n    \"path\": \"/usr/local/bin/boltseal-hook\",\n    \"args\": [\n      \"boltseal-hook\",\n      \"createRuntime\"\n    ],\n    \"timeout\": 4\n  },\n  \"when\": {\n    \"always\": true\n  },\n  \"stages\": [\n    \"createRuntime\"\n  ]\n}\n"},
