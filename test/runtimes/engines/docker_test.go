@@ -7,11 +7,13 @@ package engines
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/boltseal/boltseal/test/testenv"
+	"github.com/boltseal/boltseal/test/testenv/agentenv"
 )
 
 func dockerWays() []way {
@@ -21,6 +23,7 @@ func dockerWays() []way {
 // docker is dockerd with everything at its usual place.
 type docker struct {
 	version string
+	daemon  *testenv.DaemonProcess
 }
 
 // openDocker starts dockerd with the wrapper as its default runtime.
@@ -40,34 +43,39 @@ func plainDocker(t *testing.T) unregistered {
 
 func startDocker(t *testing.T) *docker {
 	t.Helper()
-	daemon := testenv.Daemon(t, testenv.Dir(t), "dockerd")
 	d := &docker{}
-	wait(t, "dockerd answers", func() error {
-		result := run(t, "docker", "version", "--format", "{{.Server.Version}}")
-		if result.Code != 0 {
-			return errors.New(result.Stderr + daemon.Log())
-		}
-		d.version = strings.TrimSpace(result.Stdout)
-		return nil
-	})
+	d.run(t)
 	must(t, "docker", "load", "--quiet", "--input", imageArchive(t))
 	return d
 }
 
-func (d *docker) flags() []string { return nil }
-
-// reload does nothing: install tells dockerd itself, which reads its file again when
-// it gets round to it.
-func (d *docker) reload(t *testing.T) {
+// run starts dockerd and waits until it answers.
+func (d *docker) run(t *testing.T) {
 	t.Helper()
-	registered := run(t, "grep", "-q", "boltseal", "/etc/docker/daemon.json").Code == 0
-	wait(t, "dockerd has read its file", func() error {
-		name := strings.TrimSpace(must(t, "docker", "info", "--format", "{{.DefaultRuntime}}"))
-		if (name == "boltseal") != registered {
-			return fmt.Errorf("its default runtime is %s", name)
+	d.daemon = testenv.Daemon(t, testenv.Dir(t), "dockerd")
+	wait(t, "dockerd answers", func() error {
+		result := run(t, "docker", "version", "--format", "{{.Server.Version}}")
+		if result.Code != 0 {
+			return errors.New(result.Stderr + d.daemon.Log())
 		}
+		d.version = strings.TrimSpace(result.Stdout)
 		return nil
 	})
+}
+
+func (d *docker) flags() []string { return nil }
+
+// reload restarts dockerd only if it is said: install and uninstall have it read its
+// file, and say so when it has.
+func (d *docker) reload(t *testing.T, said string) {
+	t.Helper()
+	switch {
+	case strings.Contains(said, "restart it"):
+		d.daemon.Stop(t)
+		d.run(t)
+	case !strings.Contains(said, "was told to reload"):
+		t.Errorf("not told of what became of dockerd: %s", said)
+	}
 }
 
 func (d *docker) doctor() []string { return nil }
@@ -78,7 +86,7 @@ func (d *docker) create(t *testing.T, c container) string {
 	t.Helper()
 	args := []string{
 		"docker", "create", "--name", c.name, "--network=none", "--volume", c.shared + ":/tmp",
-		"--label", "boltseal.test/mark=" + c.mark,
+		"--label", agentenv.MarkKey + "=" + c.mark,
 	}
 	for key, value := range c.labels {
 		args = append(args, "--label", key+"="+value)
@@ -135,8 +143,60 @@ func (d *docker) remove(t *testing.T, id string) {
 func (d *docker) own() map[string]own {
 	const because = "Docker has no NRI"
 	return map[string]own{
+		cellExec:        {prove: dockerExec},
+		cellKnown:       {prove: dockerKnown},
 		cellPluginDies:  {because: because, check: noNRI},
 		cellSynchronize: {because: because, check: noNRI},
+	}
+}
+
+// dockerExec: docker exec is covered, and the agent was told what it would execute.
+func dockerExec(t *testing.T, r *rig) {
+	execCovered(t, r)
+	s, before := r.started(t, agentenv.Mark())
+	if result := r.exec(t, s.id, "/bin/cat", "/etc/hostname"); result.Code != 0 {
+		t.Fatalf("exec: %s", result)
+	}
+	known := r.agent.Container(t, s.id)
+	if known.GetExecs() != before.GetExecs()+1 || len(known.GetRecentExecs()) != 1 || known.GetRecentExecs()[0].GetProgram() != "/bin/cat" {
+		t.Errorf("known as %v", known)
+	}
+}
+
+// dockerKnown: what Docker alone knows of a container, the agent knows too, and
+// policies select by it from the first program on and after docker rename.
+func dockerKnown(t *testing.T, r *rig) {
+	namesKnown(t, r)
+	const service = "com.docker.compose.service"
+	first, second := agentenv.Mark(), agentenv.Mark()
+	for key, value := range map[string]string{service: first, "name": second} {
+		r.agent.Policy(t, strings.ReplaceAll(agentenv.KillShadow(value, value), agentenv.MarkKey, key))
+		t.Cleanup(func() { r.agent.Delete(t, value) })
+	}
+	labels := map[string]string{"com.docker.compose.project": "shop", service: first}
+	s := r.named(t, container{name: agentenv.Mark(), mark: agentenv.Mark(), labels: labels, args: []string{"/bin/cat", "/etc/shadow"}})
+	s.mustStart(t)
+	if result := r.wait(t, s.id); result.Code != killed {
+		t.Errorf("a service of compose: want exit status %d: %s", killed, result)
+	}
+
+	labels[service] = "other"
+	s = r.named(t, container{name: agentenv.Mark(), mark: agentenv.Mark(), labels: labels, args: waiting()})
+	s.mustStart(t)
+	known := s.armed(t, 0)
+	if known.GetRuntime() != "docker" || known.GetImage() != imageName || known.GetLabels()["com.docker.compose.project"] != "shop" || len(known.GetPolicies()) != 0 {
+		t.Errorf("known as %v", known)
+	}
+	must(t, "docker", "rename", s.name, second)
+	wait(t, "the container has its new name", func() error {
+		if known := r.agent.Container(t, s.id); known.GetName() != second || !slices.Equal(known.GetPolicies(), []string{second}) {
+			return fmt.Errorf("the agent knows %v", known)
+		}
+		return nil
+	})
+	s.release(t)
+	if result := r.wait(t, s.id); result.Code != killed {
+		t.Errorf("renamed: want exit status %d: %s", killed, result)
 	}
 }
 

@@ -93,8 +93,8 @@ type unregistered interface {
 	engine
 	// flags are those of boltseal hook install for the way.
 	flags() []string
-	// reload does what install and uninstall say has to be done after them.
-	reload(t *testing.T)
+	// reload does what install or uninstall has said that has to be done.
+	reload(t *testing.T, said string)
 	// doctor are flags of boltseal doctor.
 	doctor() []string
 }

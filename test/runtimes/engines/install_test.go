@@ -39,7 +39,7 @@ func TestInstallDoctorUninstall(t *testing.T) {
 
 		program := filepath.Join(binDir, "boltseal")
 		said := must(t, append([]string{program, "hook", "install", "--runtime", w.engine}, e.flags()...)...)
-		e.reload(t)
+		e.reload(t, said)
 		if result := run(t, program, "hook", "status", "--runtime", w.engine); result.Code != 0 {
 			t.Errorf("status: %s", result)
 		}
@@ -49,8 +49,7 @@ func TestInstallDoctorUninstall(t *testing.T) {
 		}
 		proven(t, program, w.engine, e.doctor()...)
 
-		must(t, program, "hook", "uninstall", "--runtime", w.engine)
-		e.reload(t)
+		e.reload(t, must(t, program, "hook", "uninstall", "--runtime", w.engine))
 		if left := changes(before, snapshot(t)); len(left) > 0 {
 			t.Errorf("not as before: %q", left)
 		}

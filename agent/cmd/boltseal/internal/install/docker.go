@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/install/jsonedit"
 )
@@ -147,8 +148,9 @@ func (e docker) check(ctx context.Context, h *host, s Settings) error {
 	return nil
 }
 
-// reload needs no restart: dockerd takes runtimes and the default one from a file
-// that it reads again.
+// reload needs no restart as a rule: dockerd takes runtimes and the default one from a
+// file that it reads again. Before version 25 it does not notice a default runtime that
+// is no longer in it, so it is asked.
 func (docker) reload(ctx context.Context, h *host) string {
 	if h.run == nil {
 		return "dockerd reads it when it starts"
@@ -157,13 +159,51 @@ func (docker) reload(ctx context.Context, h *host) string {
 	if !running {
 		return "dockerd is not running: it reads the file when it starts"
 	}
-	if _, err := h.run(ctx, "systemctl", "reload", "docker"); err == nil {
-		return "dockerd was reloaded by systemd; containers that are there keep their runtime"
+	told := "dockerd was reloaded by systemd"
+	if _, err := h.run(ctx, "systemctl", "reload", "docker"); err != nil {
+		if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+			return fmt.Sprintf("dockerd could not be told to reload (%v): do kill -HUP %d", err, pid)
+		}
+		told = "dockerd was told to reload (SIGHUP)"
 	}
-	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
-		return fmt.Sprintf("dockerd could not be told to reload (%v): do kill -HUP %d", err, pid)
+	if err := hasReloaded(ctx, h); err != nil {
+		return fmt.Sprintf("%s, but %v: restart it, or new containers do not start as they should", told, err)
 	}
-	return "dockerd was told to reload (SIGHUP); containers that are there keep their runtime"
+	return told + "; containers that are there keep their runtime"
+}
+
+// Limits of asking dockerd whether it has read its file.
+const (
+	reloadTime     = 5 * time.Second
+	reloadInterval = 100 * time.Millisecond
+)
+
+// hasReloaded returns nil when dockerd's default runtime is ours while it is registered,
+// and another one while it is not.
+func hasReloaded(ctx context.Context, h *host) error {
+	is, err := readManifest(h.disk)
+	if err != nil {
+		return err
+	}
+	_, registered := is.Settings[docker{}.name()]
+	for deadline := time.Now().Add(reloadTime); ; {
+		out, err := h.run(ctx, "docker", "info", "--format", "{{.DefaultRuntime}}")
+		if err != nil {
+			return fmt.Errorf("cannot be asked for its default runtime (%w)", err)
+		}
+		name := strings.TrimSpace(string(out))
+		if (name == dockerRuntime) == registered {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("keeps the default runtime %q", name)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(reloadInterval):
+		}
+	}
 }
 
 // bound counts containers that were made with our runtime: without it, dockerd

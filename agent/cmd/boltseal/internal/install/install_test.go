@@ -3,6 +3,10 @@
 package install
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -338,5 +342,52 @@ func TestRootIsNotLeft(t *testing.T) {
 	outside.same(empty, "the root was left")
 	if _, err := (&disk{root: i.root}).at("/loop/x"); err == nil {
 		t.Error("a loop of links was followed")
+	}
+}
+
+// dockerdRuns makes the image's dockerd one that runs.
+func (i *image) dockerdRuns() {
+	i.t.Helper()
+	program := filepath.Join(i.t.TempDir(), "dockerd")
+	text, err := os.ReadFile("/bin/sleep")
+	if err == nil {
+		err = os.WriteFile(program, text, 0o700)
+	}
+	cmd := exec.Command(program, "1000")
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	i.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+	})
+	i.add(map[string]string{dockerPID: strconv.Itoa(cmd.Process.Pid)})
+}
+
+// TestDockerdIsAskedAfterReload: that dockerd has read its file is not said unless it
+// shows. Before version 25 it keeps a default runtime that is taken out.
+func TestDockerdIsAskedAfterReload(t *testing.T) {
+	const info = "docker info --format {{.DefaultRuntime}}"
+	for name, test := range map[string]struct{ installed, uninstalled, wantInstalled, wantUninstalled string }{
+		"reloads":        {"boltseal\n", "runc\n", "keep their runtime", "keep their runtime"},
+		"keeps it":       {"boltseal\n", "boltseal\n", "keep their runtime", "restart it"},
+		"cannot be told": {"", "", "restart it", "keep their runtime"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := newImage(t, map[string]string{"/usr/bin/dockerd!": ""})
+			i.dockerdRuns()
+			i.says[info] = test.installed
+			if got := i.install().Reloads["docker"]; !strings.Contains(got, test.wantInstalled) {
+				t.Errorf("installed: %s, want %s", got, test.wantInstalled)
+			}
+			i.says[info] = test.uninstalled
+			if got := i.uninstall().Reloads["docker"]; !strings.Contains(got, test.wantUninstalled) {
+				t.Errorf("uninstalled: %s, want %s", got, test.wantUninstalled)
+			}
+		})
 	}
 }
