@@ -101,7 +101,7 @@ func startPodman(t *testing.T) *podman {
 func (p *podman) flags() []string { return nil }
 
 // reload does nothing: podman reads its directory for each container.
-func (p *podman) reload(*testing.T) {}
+func (p *podman) reload(*testing.T, string) {}
 
 func (p *podman) doctor() []string { return nil }
 
