@@ -49,7 +49,9 @@ func (o *oci) restored(t *testing.T, r *rig, mark string) {
 	s := r.made(t, mark, "/bin/sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done; cat /etc/shadow >/tmp/read; echo $? >/tmp/status; sleep 1000")
 	b := o.bundle(s.id)
 	// The container would keep a pipe of this process open.
-	silently := func(args ...string) error { return exec.Command(b.path, append([]string{"--root", o.root}, args...)...).Run() }
+	silently := func(args ...string) error {
+		return exec.Command(b.path, append([]string{"--root", o.root}, args...)...).Run()
+	}
 	if err := silently("run", "--detach", "--bundle", b.Dir, s.id); err != nil {
 		t.Fatalf("run: %v\n%s", err, r.log())
 	}
