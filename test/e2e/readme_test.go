@@ -8,10 +8,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -72,7 +74,7 @@ func block(t *testing.T, mark string) string {
 // TestReadmeBlocksAreTested: a block that nobody runs is wrong sooner or later.
 func TestReadmeBlocksAreTested(t *testing.T) {
 	t.Parallel()
-	known := []string{"run by .ci/run", "also run by .ci/run", "given to podman by test/runtimes", "run in order", "run until interrupted", "run without an agent", "merged into a bundle that is run", "checked", "also checked", "given to an agent by TestExports"}
+	known := []string{"run by .ci/run", "also run by .ci/run", "written by hook install", "run in order", "run until interrupted", "run without an agent", "merged into a bundle that is run", "checked", "also checked", "given to an agent by TestExports"}
 	for mark := range readme(t) {
 		if !slices.Contains(known, mark) && !strings.HasPrefix(mark, "not run: ") {
 			t.Errorf("README.md has a block that is %q; tests know: %s", mark, strings.Join(known, ", "))
@@ -207,5 +209,30 @@ func TestReadmeCommands(t *testing.T) {
 		if got, want := cmd.ProcessState.String(), fmt.Sprintf("exit status %d", 128+int(unix.SIGINT)); got != want {
 			t.Errorf("%s: interrupted: %s, want %s\n%s", line, got, want, out)
 		}
+	}
+}
+
+// TestReadmeHooksFile holds that hook install writes the file for hooks directories that
+// README.md shows.
+func TestReadmeHooksFile(t *testing.T) {
+	t.Parallel()
+	root := testenv.Dir(t)
+	for _, program := range []string{"/usr/bin/env", "/usr/bin/podman", "/usr/local/bin/boltseal-hook", "/usr/local/bin/boltseal-nri"} {
+		path := filepath.Join(root, program)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), testenv.Binary(t, "./agent/cmd/boltseal"), "hook", "install", "--root", root, "--runtime", "podman").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text, err := os.ReadFile(filepath.Join(root, "usr/share/containers/oci/hooks.d/10-boltseal.json"))
+	var written, shown any
+	if err = errors.Join(err, json.Unmarshal(text, &written), json.Unmarshal([]byte(block(t, "written by hook install")), &shown)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(written, shown) {
+		t.Errorf("written: %s", text)
 	}
 }

@@ -38,6 +38,9 @@ type Room struct {
 	// Argv is the command, in Dir; Env is added to an environment of the room's own.
 	Argv, Env []string
 	Dir       string
+	// Unified gives the room cgroups of version 2 alone, with the controllers that this
+	// machine has left to them; otherwise it has the machine's, whatever they are.
+	Unified bool
 	// Output gets what the command writes; nil: it has the caller's.
 	Output io.Writer
 }
@@ -68,15 +71,16 @@ func (r *Room) Run(ctx context.Context) (status int, err error) {
 
 // MarshalJSON leaves out what the other side does not need.
 func (r *Room) MarshalJSON() ([]byte, error) {
-	return json.Marshal(plan{Root: r.Root, Shared: r.Shared, Argv: r.Argv, Dir: r.Dir})
+	return json.Marshal(plan{Root: r.Root, Shared: r.Shared, Argv: r.Argv, Dir: r.Dir, Unified: r.Unified})
 }
 
 // plan is what the process has to know that enters.
 type plan struct {
-	Root   string
-	Shared map[string]string
-	Argv   []string
-	Dir    string
+	Root    string
+	Shared  map[string]string
+	Argv    []string
+	Dir     string
+	Unified bool
 }
 
 // enter makes the room and becomes the command.
@@ -118,11 +122,13 @@ func (p *plan) mount(scratch string) error {
 		{"overlay", root, "overlay", 0, "lowerdir=" + p.Root + ",upperdir=" + at("upper") + ",workdir=" + at("work")},
 		{"proc", root + "/proc", "proc", 0, ""},
 		{"sysfs", root + "/sys", "sysfs", 0, ""},
-		{"/sys/fs/cgroup", root + "/sys/fs/cgroup", "", unix.MS_BIND | unix.MS_REC, ""},
+		p.cgroups(root),
 		{"/sys/kernel/security", root + "/sys/kernel/security", "", unix.MS_BIND, ""},
 		{"tracefs", root + "/sys/kernel/tracing", "tracefs", 0, ""},
 		{"bpf", root + "/sys/fs/bpf", "bpf", 0, ""},
 		{"/dev", root + "/dev", "", unix.MS_BIND | unix.MS_REC, ""},
+		// Podman's locks are in there, for all of its containers on the machine.
+		{"shm", root + "/dev/shm", "tmpfs", 0, "mode=1777"},
 		{"run", root + "/run", "tmpfs", 0, "mode=755"},
 		{at("tmp"), root + "/tmp", "", unix.MS_BIND, ""},
 	}
@@ -154,6 +160,14 @@ func (p *plan) mount(scratch string) error {
 		return fmt.Errorf("change the root: %w", err)
 	}
 	return errors.Join(os.Chdir("/"), unix.Unmount("/oldroot", unix.MNT_DETACH), os.Remove("/oldroot"))
+}
+
+// cgroups is the mount of the room's cgroups.
+func (p *plan) cgroups(root string) mount {
+	if p.Unified {
+		return mount{"cgroup2", root + cgroupRoot, "cgroup2", 0, ""}
+	}
+	return mount{cgroupRoot, root + cgroupRoot, "", unix.MS_BIND | unix.MS_REC, ""}
 }
 
 type mount struct {

@@ -72,7 +72,8 @@ type way struct {
 	lacks func(t *testing.T) string
 	// open starts the engine with boltseal in it.
 	open func(t *testing.T) engine
-	// plain starts the engine without boltseal, for installing and uninstalling it.
+	// plain starts the engine without boltseal, for installing and uninstalling it. It is
+	// nil where boltseal is not installed into an engine, but given to each container.
 	plain func(t *testing.T) unregistered
 }
 
@@ -100,5 +101,5 @@ type unregistered interface {
 
 // ways are all ways into all engines.
 func ways() []way {
-	return slices.Concat(dockerWays())
+	return slices.Concat(dockerWays(), podmanWays(), ociWays())
 }

@@ -48,6 +48,7 @@ func roomCommand() *cobra.Command {
 	cmd.Flags().StringVar(&r.Suite, "suite", "", "the release: "+strings.Join(room.Suites(), ", "))
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "a directory that the room shares, as HOST:ROOM (repeatable)")
 	cmd.Flags().StringArrayVarP(&r.Env, "env", "e", nil, "an environment variable of the command, as NAME=VALUE (repeatable)")
+	cmd.Flags().BoolVar(&r.Unified, "unified", false, "give the room cgroups of version 2 alone, on a machine that mixes both versions")
 	if err := cmd.MarkFlagRequired("suite"); err != nil {
 		panic(err) // the flag is defined above
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/doctor"
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/doctor/canary"
+	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/install"
 	"github.com/boltseal/boltseal/agent/cmd/boltseal/internal/quote"
 )
 
@@ -78,7 +80,7 @@ func (a *app) doctor(ctx context.Context, g agent, f doctorFlags) error {
 		Agent: g, Address: a.address, CallTime: a.timeout, TellTime: tellTime, Version: a.Version, Now: a.Now,
 		Unreachable: func(ctx context.Context, err error) string { return a.explain(ctx, err).text },
 		Hook:        f.hook, HookConfig: f.hookConfig, Host: doctor.DefaultHost(),
-		Runtimes: canary.Find(f.sockets), Only: f.runtimes,
+		Runtimes: canary.Find(f.sockets), Only: f.runtimes, Registrations: registrations{binDir: filepath.Dir(f.hook)},
 	}
 	if *f.form == asTable {
 		o.Each = func(c doctor.Check) {
@@ -107,6 +109,35 @@ func (a *app) doctor(ctx context.Context, g agent, f doctorFlags) error {
 		return failed("%s failed", plural(report.Failed, "check"))
 	}
 	return nil
+}
+
+// registrations tells what hook status does, of programs in a directory, on this host
+// or in an image of one.
+type registrations struct{ binDir, root string }
+
+func (r registrations) Registration(ctx context.Context, runtime string) (doctor.Registration, error) {
+	name := runtime
+	if name == "cri-o" {
+		name = "crio"
+	}
+	all, err := install.Status(ctx, install.Options{Root: r.root, Runtimes: []string{name}, BinDir: r.binDir})
+	if err != nil {
+		return doctor.Registration{}, err
+	}
+	var is doctor.Registration
+	for _, s := range all {
+		switch s.Registered {
+		case install.Registered, install.NotNeeded:
+			is.Registered, is.How = true, s.How
+		case install.NotKnown:
+			return is, fmt.Errorf("what it is told cannot be read: %s", s.Do)
+		case install.PartlyDone:
+			is.How, is.Do = "boltseal is registered with it in part", s.Do
+		default:
+			is.How, is.Do = "boltseal is not registered with it", s.Do
+		}
+	}
+	return is, nil
 }
 
 // checkWords is a check in one line, and one more when there is something to do.

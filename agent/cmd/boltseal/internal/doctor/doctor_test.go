@@ -186,11 +186,6 @@ func TestJudgeSeal(t *testing.T) {
 	if got := judgeSeal(nil, "n-1", "n", "n-1"); got.verdict != Fail {
 		t.Errorf("unknown: %+v", got)
 	}
-	c := sealedWell("n-1")
-	c.Name = c.Id
-	if got := judgeSeal(c, "", "n", "n-1"); got.verdict != OK || !strings.Contains(got.found, "by its labels") {
-		t.Errorf("without a name: %+v", got)
-	}
 }
 
 // fakeRunc is a runc that runs the canary without a container: it ends as it is
@@ -228,6 +223,10 @@ func TestProof(t *testing.T) {
 		{"cannot deny", "runc denies", func(_ *string, f *fakeAgent) { f.refuses = "Override" }, NotProven, "this kernel; cannot"},
 		{"does not deny", "runc denies", func(runc *string, _ *fakeAgent) { *runc = strings.ReplaceAll(*runc, "$DENY", "0") }, Fail, "went through"},
 		{"away", "runc agent away", nil, OK, "the agent was not stopped"},
+		{"away, told by the log alone", "runc agent away", func(runc *string, _ *fakeAgent) {
+			*runc = strings.ReplaceAll(*runc, "echo 'boltseal-hook: container \"x\" not started: no agent' >&2",
+				`echo '{"decision":"block","reason":"no agent"}' >"$dir/../away-runc/no-agent.log"`)
+		}, OK, "refused by the hook"},
 		{"starts without", "runc agent away", func(runc *string, _ *fakeAgent) { *runc = strings.ReplaceAll(*runc, "no-agent", "never") }, Fail, "must not"},
 		{"another reason", "runc agent away", func(runc *string, _ *fakeAgent) { *runc = strings.ReplaceAll(*runc, "boltseal-hook: ", "") }, NotProven, "not for the hook's answer"},
 		{"hook fails", "runc sealed", func(runc *string, _ *fakeAgent) {
@@ -276,13 +275,16 @@ func TestRegistered(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		from    registrations
+		sealed  bool
 		verdict Verdict
 	}{
-		{registrations{is: Registration{Registered: true, How: "a hook"}}, OK},
-		{registrations{is: Registration{How: "no hook", Do: "install"}}, Fail},
-		{registrations{err: errors.New("unreadable")}, NotProven},
+		{registrations{is: Registration{Registered: true, How: "a hook"}}, true, OK},
+		{registrations{is: Registration{Registered: true, How: "a hook"}}, false, OK},
+		{registrations{is: Registration{How: "no hook", Do: "install"}}, false, Fail},
+		{registrations{is: Registration{How: "no hook", Do: "install"}}, true, Warn},
+		{registrations{err: errors.New("unreadable")}, false, NotProven},
 	} {
-		p := prover{run: &run{Options: Options{Registrations: test.from}}, runtime: canary.Podman{}}
+		p := prover{run: &run{Options: Options{Registrations: test.from}}, runtime: canary.Podman{}, sealed: test.sealed}
 		p.registered(t.Context())
 		if got := find(t, p.report, "podman registered"); got.Verdict != test.verdict {
 			t.Errorf("%+v, want %s", got, test.verdict)

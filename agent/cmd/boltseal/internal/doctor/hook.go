@@ -175,15 +175,33 @@ func (h *hook) oci(config string) *canary.Hook {
 }
 
 // deaf is the hook with its own settings, but for the agent's socket, which is one
-// that does not exist, and for where it writes.
-func (h *hook) deaf(dir string) (*canary.Hook, error) {
+// that does not exist, and for where it writes: to log too.
+func (h *hook) deaf(dir string) (oci *canary.Hook, log string, err error) {
+	log = filepath.Join(dir, "no-agent.log")
 	text, err := json.Marshal(settings.File{
 		Address: "unix://" + filepath.Join(dir, "no-agent.sock"), Deadline: h.settings.Deadline.String(),
-		SpoolDir: filepath.Join(dir, "spool"), BootedFile: h.settings.BootedFile, FailPolicy: h.settings.FailPolicy,
+		LogFile: log, SpoolDir: filepath.Join(dir, "spool"), BootedFile: h.settings.BootedFile, FailPolicy: h.settings.FailPolicy,
 	})
 	file := filepath.Join(dir, "no-agent.json")
 	if err == nil {
 		err = os.WriteFile(file, text, 0o600)
 	}
-	return h.oci(file), err
+	return h.oci(file), log, err
+}
+
+// refusal is the hook's line about a container that it did not let start, in its log
+// or in what the runtime said; empty: it did not refuse. crun tells nobody what hooks
+// write, and others cut it short.
+func refusal(log, said string) string {
+	text, _ := os.ReadFile(log) // there is none when the hook did not run
+	for line := range strings.Lines(string(text)) {
+		var entry struct{ Decision, Reason string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Decision == "block" {
+			return entry.Reason
+		}
+	}
+	if strings.Contains(said, "boltseal-hook: container") {
+		return said
+	}
+	return ""
 }

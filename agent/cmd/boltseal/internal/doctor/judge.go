@@ -12,8 +12,7 @@ import (
 	"github.com/boltseal/boltseal/hook/settings"
 )
 
-// judgeSeal judges what the agent knew of a canary whose entrypoint ran. An empty
-// name is one that the runtime does not tell.
+// judgeSeal judges what the agent knew of a canary whose entrypoint ran.
 func judgeSeal(c *boltseal.Container, name, mark, id string) finding {
 	if c == nil {
 		return fail("container %.12s runs, and the agent does not know it", id)
@@ -29,18 +28,14 @@ func judgeSeal(c *boltseal.Container, name, mark, id string) finding {
 		return fail("its entrypoint runs, and the agent says that it is %s: %s", state, order)
 	case sealed == 0 || sealed > c.GetArmedNs() || c.GetFirstExecNs() > c.GetArmedNs():
 		return fail("not sealed before its entrypoint: %s", order)
-	case name != "" && c.GetName() != name:
+	case c.GetName() != name:
 		return fail("known by the name %q, which is %q: policies that select by name miss it; %s", c.GetName(), name, order)
 	case c.GetLabels()[canary.MarkKey] != mark && c.GetAnnotations()[canary.MarkKey] != mark:
 		return fail("known without its labels and annotations: policies that select by them miss it; %s", order)
 	case sealed >= c.GetFirstTaskNs():
 		return warn("sealed before its entrypoint, but not before the first task of its set-up: %s", order)
 	}
-	known := "known by its labels"
-	if name != "" {
-		known = "known by its name"
-	}
-	return ok("%s, %s", order, known)
+	return ok("%s, known by its name", order)
 }
 
 // after is how long after the seal something was, by the kernel's clock.
@@ -74,11 +69,10 @@ func notStarted(o canary.Outcome) finding {
 	return notProven("the runtime did not start the canary: exit status %d: %s", o.Code, o.Said)
 }
 
-// judgeAway judges a canary whose hook found no agent.
-func judgeAway(o canary.Outcome, s settings.Settings) finding {
+// judgeAway judges a canary whose hook found no agent. An empty refusal is none.
+func judgeAway(o canary.Outcome, refusal string, s settings.Settings) finding {
 	const proven = "shown with a hook that asks at a socket that does not exist; the agent was not stopped"
 	d := agentclient.Decide(agentclient.Outcome{Cause: agentclient.Unreachable, NeverUp: s.NeverUp()}, s.FailPolicy, agentclient.Subject{})
-	refused := strings.Contains(o.Said, "boltseal-hook: container")
 	switch {
 	case o.Ran && d.Start:
 		return warn("it starts unsealed, as the fail policy says (%s)", proven).
@@ -86,10 +80,10 @@ func judgeAway(o canary.Outcome, s settings.Settings) finding {
 	case o.Ran:
 		return fail("it started, and the fail policy says that it must not (%s)", proven).
 			but("see whether the runtime runs the hook at all")
-	case !refused:
+	case refusal == "":
 		return notProven("it did not start, but not for the hook's answer: exit status %d: %s", o.Code, o.Said)
 	case d.Start:
-		return fail("refused, though the fail policy lets it start: %s", o.Said)
+		return fail("refused, though the fail policy lets it start: %s", refusal)
 	}
 	return ok("refused by the hook (%s)", proven)
 }

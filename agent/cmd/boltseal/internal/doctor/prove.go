@@ -27,6 +27,7 @@ type prover struct {
 	policies *policies
 	watch    *watch // nil: the agent is not there, or does not tell of events
 	watchErr error
+	sealed   bool // the runtime's canary was
 }
 
 // prove tries every runtime. The policies are there for all of them.
@@ -62,18 +63,23 @@ func (p *prover) proveOne(ctx context.Context) error {
 		return nil
 	}
 	p.tell(p.runtime.Name(), ok("%s", text))
+	p.sealed = false
+	err = p.alive(ctx)
 	p.registered(ctx)
-	return errors.Join(p.alive(ctx), p.away(ctx))
+	return errors.Join(err, p.away(ctx))
 }
 
-// registered tells what the runtime's configuration says, when somebody looks at it.
+// registered tells what the runtime's configuration says, when somebody looks at it. A
+// canary that was sealed shows that the runtime is told of boltseal, wherever.
 func (p *prover) registered(ctx context.Context) {
-	if p.Registrations == nil {
+	if p.Registrations == nil || p.runtime.Bundled() || ctx.Err() != nil {
 		return
 	}
 	switch is, err := p.Registrations.Registration(ctx, p.runtime.Name()); {
 	case err != nil:
 		p.say("registered", notProven("%v", err))
+	case !is.Registered && p.sealed:
+		p.say("registered", warn("%s, though the canary shows that it is told of boltseal", is.How).but("%s", is.Do))
 	case !is.Registered:
 		p.say("registered", fail("%s", is.How).but("%s", is.Do))
 	default:
@@ -102,10 +108,11 @@ func (p *prover) alive(ctx context.Context) error {
 		p.say("sealed", notStarted(o))
 		return err
 	}
-	sealed := judgeSeal(seen, p.expected(o), p.policies.mark, o.ID).but("%s", advice(p.runtime.Name()))
+	sealed := judgeSeal(seen, o.Name, p.policies.mark, o.ID).but("%s", advice(p.runtime.Name()))
 	if sealed.verdict == OK {
 		sealed.do = ""
 	}
+	p.sealed = sealed.verdict != Fail
 	p.say("sealed", sealed)
 	if seen == nil {
 		p.say("kills", notProven("the canary is not known to the agent"))
@@ -114,14 +121,6 @@ func (p *prover) alive(ctx context.Context) error {
 	}
 	p.say("kills", p.killed(ctx, o))
 	return errors.Join(err, p.denied(ctx))
-}
-
-// expected is the name that the agent should know a canary by.
-func (p *prover) expected(o canary.Outcome) string {
-	if !p.runtime.TellsName() {
-		return ""
-	}
-	return o.Name
 }
 
 // try runs a canary and returns what the agent knew of it while its entrypoint ran.
@@ -228,11 +227,12 @@ func (p *prover) away(ctx context.Context) error {
 		p.say(name, notProven("the hook cannot be used, see above"))
 		return nil
 	}
-	dir := filepath.Join(p.scene.Dir(), "away")
+	dir := filepath.Join(p.scene.Dir(), "away-"+p.runtime.Name())
 	err := os.MkdirAll(dir, 0o700)
 	var hook *canary.Hook
+	var log string
 	if err == nil {
-		hook, err = p.hook.deaf(dir)
+		hook, log, err = p.hook.deaf(dir)
 	}
 	if err != nil {
 		p.say(name, notProven("%v", err))
@@ -245,7 +245,7 @@ func (p *prover) away(ctx context.Context) error {
 	case err != nil && !errors.Is(err, ErrLeft):
 		p.say(name, fail("%v", err))
 	default:
-		p.say(name, judgeAway(o, p.hook.settings))
+		p.say(name, judgeAway(o, refusal(log, o.Said), p.hook.settings))
 	}
 	return onlyLeft(err)
 }

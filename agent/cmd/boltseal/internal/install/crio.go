@@ -20,6 +20,9 @@ type crio struct{}
 const (
 	crioConfig = "/etc/crio/crio.conf"
 	crioDropIn = "/etc/crio/crio.conf.d/10-boltseal.conf"
+	// crioHooksDir is added to those that CRI-O reads. A file of the same name in an
+	// earlier one, which may be Podman's, does not count then.
+	crioHooksDir = "/etc/containers/oci/hooks.d"
 )
 
 func (crio) name() string { return "crio" }
@@ -48,7 +51,7 @@ func (e crio) draft(_ context.Context, h *host, d *draft, s Settings) (string, e
 	if err := nriStaysOn(d, files, later); err != nil {
 		return "", err
 	}
-	dir := defaultHooksDir
+	dir := crioHooksDir
 	if later(from) || slices.Contains(dirs, dir) {
 		if len(dirs) == 0 {
 			return "", fmt.Errorf("%s: crio.runtime.hooks_dir is empty, and read after %s: name a directory there", from, crioDropIn)
@@ -58,7 +61,7 @@ func (e crio) draft(_ context.Context, h *host, d *draft, s Settings) (string, e
 		}
 	} else {
 		if from == "" {
-			dirs = []string{"/usr/share/containers/oci/hooks.d"} // CRI-O's default
+			dirs = []string{defaultHooksDir}
 		}
 		dirs = append(dirs, dir)
 	}

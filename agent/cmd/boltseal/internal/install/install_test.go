@@ -138,21 +138,26 @@ func hostCases() map[string]hostCase {
 			says:  one, registered: []string{"docker"},
 			want: map[string]string{"/etc/containerd/config.toml": "disabled_plugins"}, lacks: []string{"/opt/nri"},
 		},
+		"podman with env": {
+			files: map[string]string{"/usr/bin/podman!": "", "/usr/bin/env!": ""}, registered: []string{"podman"},
+			want: map[string]string{"/usr/share/containers/oci/hooks.d/10-boltseal.json": "\"path\": \"/usr/bin/env\",\n    \"args\": [\n      \"env\",\n      \"/usr/local/bin/boltseal-hook\",\n      \"createRuntime\"\n    ],"},
+		},
 		"podman": {
-			files: map[string]string{"/usr/bin/podman!": ""}, registered: []string{"podman"},
-			want: map[string]string{"/etc/containers/oci/hooks.d/10-boltseal.json": "{\n  \"version\": \"1.0.0\",\n  \"hook\": {\n    \"path\": \"/usr/local/bin/boltseal-hook\",\n    \"args\": [\n      \"boltseal-hook\",\n      \"createRuntime\"\n    ],\n    \"timeout\": 4\n  },\n  \"when\": {\n    \"always\": true\n  },\n  \"stages\": [\n    \"createRuntime\"\n  ]\n}\n"},
+			files: map[string]string{"/usr/bin/podman!": ""}, registered: []string{"podman"}, lacks: []string{"/etc/containers"},
+			want: map[string]string{"/usr/share/containers/oci/hooks.d/10-boltseal.json": "{\n  \"version\": \"1.0.0\",\n  \"hook\": {\n    \"path\": \"/usr/local/bin/boltseal-hook\",\n    \"args\": [\n      \"boltseal-hook\",\n      \"createRuntime\"\n    ],\n    \"timeout\": 4\n  },\n  \"when\": {\n    \"always\": true\n  },\n  \"stages\": [\n    \"createRuntime\"\n  ]\n}\n"},
 		},
 		"podman with directories and a deadline of its own": {
 			files: map[string]string{
 				"/usr/bin/podman!": "", "/usr/share/containers/containers.conf": "[engine]\nhooks_dir = [\"/usr/share/containers/oci/hooks.d\"]\n",
 				"/etc/containers/containers.conf": "[engine]\nhooks_dir = [\"/a\", \"/srv/hooks\"]\n", "/etc/boltseal/hook.json": `{"deadline": "4500ms"}`,
 			},
-			want: map[string]string{"/srv/hooks/10-boltseal.json": "\"timeout\": 7\n"}, lacks: []string{"/etc/containers/oci"}, registered: []string{"podman"},
+			want: map[string]string{"/srv/hooks/10-boltseal.json": "\"timeout\": 7\n"}, lacks: []string{"/usr/share/containers/oci"}, registered: []string{"podman"},
 		},
 		"CRI-O and podman": {
 			files: map[string]string{"/usr/bin/podman!": "", "/usr/bin/crio!": "", "/etc/crio/crio.conf": "[crio.runtime]\nhooks_dir = [\"/srv/h\"]\n"},
 			want: map[string]string{
-				"/etc/containers/oci/hooks.d/10-boltseal.json": "always", "/opt/nri/plugins/10-boltseal": "plugin",
+				"/usr/share/containers/oci/hooks.d/10-boltseal.json": "always",
+				"/etc/containers/oci/hooks.d/10-boltseal.json":       "always", "/opt/nri/plugins/10-boltseal": "plugin",
 				"/etc/crio/crio.conf.d/10-boltseal.conf": "[crio.nri]\nenable_nri = true\n\n[crio.runtime]\nhooks_dir = [\n  \"/srv/h\",\n  \"/etc/containers/oci/hooks.d\",\n]\n",
 			}, registered: []string{"podman", "crio"},
 		},
@@ -321,7 +326,7 @@ func TestVersions(t *testing.T) {
 func TestRootIsNotLeft(t *testing.T) {
 	outside := &image{t: t, root: t.TempDir()}
 	empty := outside.files()
-	i := newImage(t, map[string]string{"/usr/bin/podman!": "", "/etc/containers": "->" + outside.root})
+	i := newImage(t, map[string]string{"/usr/bin/podman!": "", "/usr/share/containers": "->" + outside.root})
 	before := i.files()
 	if _, err := Install(t.Context(), i.options); err == nil {
 		t.Error("a link that leads nowhere in the image was taken for a directory")
@@ -331,7 +336,7 @@ func TestRootIsNotLeft(t *testing.T) {
 	i.install()
 	i.text(outside.root + "/oci/hooks.d/10-boltseal.json")
 
-	i = newImage(t, map[string]string{"/usr/bin/podman!": "", "/x/y": "", "/etc/containers": "->../../../../x", "/loop": "->loop"})
+	i = newImage(t, map[string]string{"/usr/bin/podman!": "", "/x/y": "", "/usr/share/containers": "->../../../../x", "/loop": "->loop"})
 	i.install()
 	i.text("/x/oci/hooks.d/10-boltseal.json")
 	outside.same(empty, "the root was left")

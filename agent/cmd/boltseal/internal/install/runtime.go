@@ -129,15 +129,26 @@ func (h *host) ociHook(d *draft) (ociHook, error) {
 // hooksDirFile is the name of our file in directories of hooks.
 const hooksDirFile = "10-boltseal.json"
 
-// defaultHooksDir is read by Podman and CRI-O unless they are told otherwise.
-const defaultHooksDir = "/etc/containers/oci/hooks.d"
+// defaultHooksDir is the one that Podman and CRI-O read unless they are told otherwise:
+// since Podman 4 that in /etc is not read by itself.
+const defaultHooksDir = "/usr/share/containers/oci/hooks.d"
+
+// envProgram runs what its arguments name.
+const envProgram = "/usr/bin/env"
 
 // hooksFile drafts the file that has Podman and CRI-O run the hook for every
-// container: oci-hooks(5), version 1.0.0.
+// container: oci-hooks(5), version 1.0.0. Podman leaves out all hooks when the program
+// of one is missing, and starts the container; env is there, and fails instead.
 func (h *host) hooksFile(d *draft, runtime, dir string) error {
 	hook, err := h.ociHook(d)
 	if err != nil {
 		return err
+	}
+	if h.executable(envProgram) {
+		hook.Args = append([]string{"env", hook.Path}, hook.Args[1:]...)
+		hook.Path = envProgram
+	} else {
+		d.note("%s: without %s containers start unsealed when %s is missing", runtime, envProgram, hook.Path)
 	}
 	if err := h.noteOthers(d, runtime, dir); err != nil {
 		return err

@@ -68,8 +68,8 @@ func TestWhatUsersChangedIsKept(t *testing.T) {
 			file: containerdFile, want: "version = 2\n# mine\n\n[plugins.\"io.containerd.nri.v1.nri\"]\nsocket_path = \"/s\"\n", note: "only what boltseal wrote",
 		},
 		"podman, our own file": {
-			edit: func(i *image) { i.rewrite("/etc/containers/oci/hooks.d/10-boltseal.json", "true", "false") },
-			file: "/etc/containers/oci/hooks.d/10-boltseal.json.boltseal-saved", want: "false", note: "was changed since: kept as",
+			edit: func(i *image) { i.rewrite("/usr/share/containers/oci/hooks.d/10-boltseal.json", "true", "false") },
+			file: "/usr/share/containers/oci/hooks.d/10-boltseal.json.boltseal-saved", want: "false", note: "was changed since: kept as",
 		},
 		"a wrapper that became a program": {
 			edit: func(i *image) {
@@ -108,7 +108,7 @@ func TestWhatUsersChangedIsKept(t *testing.T) {
 func TestEditedOwnFileIsNotOverwritten(t *testing.T) {
 	i := busy(t)
 	i.install()
-	i.rewrite("/etc/containers/oci/hooks.d/10-boltseal.json", "true", "false")
+	i.rewrite("/usr/share/containers/oci/hooks.d/10-boltseal.json", "true", "false")
 	before := i.files()
 	if _, err := Install(t.Context(), i.options); err == nil || !strings.Contains(err.Error(), "10-boltseal.json: was changed since") {
 		t.Error(err)
@@ -139,9 +139,12 @@ func TestUninstallOne(t *testing.T) {
 	i.uninstall()
 	i.options.Runtimes = all
 	if got := i.registered(); got["crio"] != Registered || got["containerd"] != Registered || got["docker"] != PartlyDone {
-		t.Errorf("%v", got) // docker's wrapper is containerd's, podman's hook is CRI-O's
+		t.Errorf("%v", got) // docker's wrapper is containerd's
 	}
 	i.text("/etc/containers/oci/hooks.d/10-boltseal.json")
+	if _, there := i.files()["/usr/share/containers/oci/hooks.d/10-boltseal.json/"]; there {
+		t.Error("podman still has its hook")
+	}
 	if i.text("/etc/docker/daemon.json") != "{\n  \"debug\": true\n}\n" {
 		t.Error(i.text("/etc/docker/daemon.json"))
 	}
@@ -176,7 +179,7 @@ func TestStatusTellsOfEachFile(t *testing.T) {
 		}
 		return ""
 	}
-	const file, hooks = "/etc/docker/daemon.json", "/etc/containers/oci/hooks.d/10-boltseal.json"
+	const file, hooks = "/etc/docker/daemon.json", "/usr/share/containers/oci/hooks.d/10-boltseal.json"
 	check := func(runtime, file, want string) {
 		t.Helper()
 		if got := state(runtime, file); got != want {

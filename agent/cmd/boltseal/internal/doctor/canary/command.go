@@ -27,8 +27,6 @@ type Runtime interface {
 	// Bundled whether it has none but that.
 	TakesHook() bool
 	Bundled() bool
-	// TellsName tells whether its hooks learn a container's name.
-	TellsName() bool
 
 	// start starts a canary, whose files are there. What has to be removed is in
 	// the process, also after an error.

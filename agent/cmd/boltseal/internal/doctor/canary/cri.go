@@ -33,9 +33,6 @@ func (CRI) TakesHook() bool { return false }
 // Bundled is false: an administrator registers hooks.
 func (CRI) Bundled() bool { return false }
 
-// TellsName is true.
-func (CRI) TellsName() bool { return true }
-
 // Probe asks the runtime for its version.
 func (r CRI) Probe(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)

@@ -22,9 +22,6 @@ func (Docker) TakesHook() bool { return false }
 // Bundled is false: an administrator registers hooks.
 func (Docker) Bundled() bool { return false }
 
-// TellsName is false: hooks are told the id alone.
-func (Docker) TellsName() bool { return false }
-
 // Probe asks the daemon for its version.
 func (r Docker) Probe(ctx context.Context) (string, error) {
 	text, err := call(ctx, r.Path, "version", "--format", "docker {{.Server.Version}}, client {{.Client.Version}}")

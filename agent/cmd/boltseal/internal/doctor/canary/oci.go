@@ -31,9 +31,6 @@ func (OCI) TakesHook() bool { return true }
 // Bundled is true: nobody else gives a container hooks.
 func (OCI) Bundled() bool { return true }
 
-// TellsName is true.
-func (OCI) TellsName() bool { return true }
-
 // Probe asks the program for its version.
 func (r OCI) Probe(ctx context.Context) (string, error) {
 	text, err := call(ctx, r.Path, "--version")

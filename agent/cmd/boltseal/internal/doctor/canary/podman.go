@@ -21,9 +21,6 @@ func (Podman) TakesHook() bool { return true }
 // Bundled is false: an administrator registers hooks.
 func (Podman) Bundled() bool { return false }
 
-// TellsName is true.
-func (Podman) TellsName() bool { return true }
-
 // Probe asks podman what it is, which fails where it cannot work.
 func (r Podman) Probe(ctx context.Context) (string, error) {
 	text, err := call(ctx, r.Path, "info", "--format", "podman {{.Version.Version}} with {{.Host.OCIRuntime.Name}}")
