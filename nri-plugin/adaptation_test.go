@@ -47,7 +47,9 @@ func startRuntime(t *testing.T, version, socket string, options ...adaptation.Op
 		func(context.Context, []*adaptation.ContainerUpdate) ([]*adaptation.ContainerUpdate, error) {
 			return nil, nil
 		},
-		append(options, adaptation.WithSocketPath(socket), adaptation.WithPluginPath(dir), adaptation.WithPluginConfigPath(dir))...)
+		append([]adaptation.Option{
+			adaptation.WithSocketPath(socket), adaptation.WithPluginPath(dir), adaptation.WithPluginConfigPath(dir),
+		}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +142,7 @@ func (r *rig) serveAt(t *testing.T, sockets ...string) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.plugin.serve(ctx, sockets)
+		r.plugin.serve(ctx, sockets, nil)
 	}()
 	stop = func() {
 		cancel()

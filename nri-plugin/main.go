@@ -56,12 +56,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err := fmt.Fprintln(stdout, "boltseal-nri", version)
 		return err
 	}
+	l, err := launched()
+	if err != nil {
+		return err
+	}
+	if l != nil {
+		return l.run(ctx, o, stderr)
+	}
 	p, err := newPlugin(o, slog.New(slog.NewJSONHandler(stderr, nil)))
 	if err != nil {
 		return err
 	}
 	defer p.background.Wait()
-	p.serve(ctx, o.sockets)
+	p.serve(ctx, o.sockets, nil)
 	return nil
 }
 
