@@ -337,7 +337,7 @@ func TestDeathBetweenCreateAndStart(t *testing.T) {
 		t.Errorf("the plugin was asked, %v: %v", startErr, heard)
 	}
 	hooks := adjust.GetHooks().GetCreateRuntime()
-	if len(hooks) != 1 || hooks[0].GetPath() != r.hook || hooks[0].GetTimeout().GetValue() <= int64(r.settings.Deadline/time.Second) {
+	if len(hooks) != 1 || hooks[0].GetPath() != r.hook || hooks[0].GetTimeout().GetValue() <= int64(r.terms().Deadline/time.Second) {
 		t.Errorf("nothing is left to ask for it: %v", hooks)
 	}
 }
@@ -348,7 +348,7 @@ func TestAgentThatNeverAnswers(t *testing.T) {
 	a := &agent{slow: make(chan struct{})}
 	defer close(a.slow)
 	r := newRig(t, a, "block")
-	r.settings.Deadline = 200 * time.Millisecond
+	r.deadline(200 * time.Millisecond)
 	socket := filepath.Join(t.TempDir(), "nri.sock")
 	runtime := startRuntime(t, "v1.7.24", socket)
 	runtime.listen(t)

@@ -96,7 +96,8 @@ func (p *plugin) connect(ctx context.Context, dial, watch dialer, log *slog.Logg
 	s := newSession(p, log)
 	return register(ctx, dial, registration{
 		name: pluginName, handler: &gate{s}, log: log, made: s.attach,
-		policy: failClosed(),
+		// Runtimes that know it then start nothing while an answer is missing.
+		policy: &api.FailurePolicy{FailRequest: true, KeepConnected: true},
 		during: func(ctx context.Context) {
 			log := log.With("part", "watcher")
 			keep(ctx, log, func() (bool, error) {
@@ -104,11 +105,6 @@ func (p *plugin) connect(ctx context.Context, dial, watch dialer, log *slog.Logg
 			})
 		},
 	})
-}
-
-// failClosed has runtimes that know it start nothing while an answer is missing.
-func failClosed() *api.FailurePolicy {
-	return &api.FailurePolicy{FailRequest: true, KeepConnected: true}
 }
 
 // registration is how a part of the plugin registers.

@@ -96,12 +96,12 @@ func (l *launch) run(ctx context.Context, o options, stderr io.Writer) error {
 	log := slog.New(slog.NewJSONHandler(to, nil))
 	p, err := newPlugin(o, log)
 	if err != nil {
-		log.Error("every container is refused", "error", err)
-		dial := l.dial(dialerOf(o.sockets[0]))
-		keep(ctx, log, func() (bool, error) {
-			return register(ctx, dial, registration{name: pluginName, handler: refusal{err}, log: log, policy: failClosed()})
-		})
+		log.Error("started wrongly", "error", err)
 		return err
+	}
+	// The runtime would start everything unasked then, or would not start itself.
+	if err := p.check(); err != nil {
+		log.Error("no container starts until this is mended", "error", err)
 	}
 	defer p.background.Wait()
 	p.serve(ctx, o.sockets, l)
@@ -143,21 +143,6 @@ func (l *launch) dial(next dialer) dialer {
 		}
 		return next(ctx)
 	}
-}
-
-// refusal is a gate that nobody gets past: it stands for the plugin where that cannot
-// go by its settings. Without it a runtime that has launched the plugin would start
-// every container unasked, or not start at all.
-type refusal struct{ reason error }
-
-// CreateContainer refuses.
-func (r refusal) CreateContainer(context.Context, *api.PodSandbox, *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
-	return nil, nil, fmt.Errorf("boltseal: no container is created: %w: when that is mended, restart the runtime", r.reason)
-}
-
-// StartContainer refuses what was created before.
-func (r refusal) StartContainer(context.Context, *api.PodSandbox, *api.Container) error {
-	return fmt.Errorf("boltseal: no container is started: %w: when that is mended, restart the runtime", r.reason)
 }
 
 // logTo is where a launched plugin logs to: nobody has its standard error.

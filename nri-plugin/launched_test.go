@@ -59,22 +59,37 @@ func TestLaunchedByTheRuntime(t *testing.T) {
 	r.agent.await(t, "the sandbox is told of", func() bool { return r.agent.last(pod.GetId()) != nil })
 }
 
-// TestLaunchedWithoutSettings: what cannot be gone by lets nothing start, and does not
-// keep the runtime from starting.
+// TestLaunchedWithoutSettings: what cannot be gone by lets nothing start, does not keep
+// the runtime from starting, and holds no longer than until it is mended.
 func TestLaunchedWithoutSettings(t *testing.T) {
-	config := filepath.Join(t.TempDir(), "hook.json")
-	if err := os.WriteFile(config, []byte(`{"fail_policy":{"defualt":"allow"}}`), 0o600); err != nil {
+	r := newRig(t, &agent{}, "block")
+	config := r.hookArgs[1]
+	right, err := os.ReadFile(config)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"--config", config}, {"--hook", "/nonexistent/boltseal-hook"}} {
-		runtime := launchBy(t, args...)
-		if _, _, err := runtime.create(t.Context(), "c"); err == nil || !strings.Contains(err.Error(), "no container is created") {
-			t.Errorf("%q: error is %v", args, err)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		_, c := container("before")
-		if err := runtime.start(t.Context(), c); err == nil || !strings.Contains(err.Error(), "no container is started") {
-			t.Errorf("%q: error is %v", args, err)
-		}
+	}
+	write(`{"fail_policy":{"defualt":"allow"}}`)
+	runtime := launchBy(t, "--hook", r.hook, "--config", config)
+	if _, _, err := runtime.create(t.Context(), "c"); err == nil || !strings.Contains(err.Error(), "defualt") {
+		t.Errorf("error is %v", err)
+	}
+	_, before := container("before")
+	if err := runtime.start(t.Context(), before); err == nil || !strings.Contains(err.Error(), "defualt") {
+		t.Errorf("error is %v", err)
+	}
+	write(string(right))
+	_, c, err := runtime.create(t.Context(), "d")
+	if err == nil {
+		err = runtime.start(t.Context(), c)
+	}
+	if err != nil {
+		t.Errorf("mended: %v", err)
 	}
 }
 
