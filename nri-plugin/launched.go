@@ -23,12 +23,13 @@ import (
 
 // launch is a runtime that has started this program, from its directory of plugins.
 // It waits for a registration on the connection that it has passed on, and starts
-// the program once: whether the connection is lost or not, another one comes only
-// with the runtime's next start.
+// the program once: another one comes only with the runtime's next start.
 type launch struct {
-	conn net.Conn // nil once it has been used
+	conn net.Conn // nil once it has been used, and for a standby
 	// runtime is a descriptor of its process.
 	runtime *os.File
+	// active is one of the process that this one is the standby of; nil: of none.
+	active *os.File
 }
 
 // launched takes what a runtime has passed on; nil: nobody did. The library would use
@@ -36,7 +37,7 @@ type launch struct {
 func launched() (*launch, error) {
 	text := os.Getenv(api.PluginSocketEnvVar)
 	if text == "" {
-		return nil, nil
+		return standby()
 	}
 	for _, name := range []string{api.PluginSocketEnvVar, api.PluginNameEnvVar, api.PluginIdxEnvVar} {
 		if err := os.Unsetenv(name); err != nil {
@@ -89,6 +90,9 @@ func processAt(conn net.Conn) (*os.File, error) {
 // run is what this program does where a runtime has started it: the same, until that
 // runtime ends.
 func (l *launch) run(ctx context.Context, o options, stderr io.Writer) error {
+	if l.active != nil && !l.turn(ctx) {
+		return nil
+	}
 	ctx, end := l.life(ctx)
 	defer end()
 	to, done := logTo(o, stderr)
@@ -103,15 +107,18 @@ func (l *launch) run(ctx context.Context, o options, stderr io.Writer) error {
 	if err := p.check(); err != nil {
 		log.Error("no container starts until this is mended", "error", err)
 	}
+	p.background.Go(func() { l.stand(ctx, log) })
 	defer p.background.Wait()
 	p.serve(ctx, o.sockets, l)
 	return nil
 }
 
-// ended tells whether the runtime's process has ended; it waits for that as long as
-// it may.
-func (l *launch) ended(wait time.Duration) bool {
-	fds := []unix.PollFd{{Fd: int32(l.runtime.Fd()), Events: unix.POLLIN}}
+// ended tells whether the runtime's process has ended.
+func (l *launch) ended(wait time.Duration) bool { return ended(l.runtime, wait) }
+
+// ended tells whether a process has ended; it waits for that as long as it may.
+func ended(process *os.File, wait time.Duration) bool {
+	fds := []unix.PollFd{{Fd: int32(process.Fd()), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, int(wait/time.Millisecond))
 	return err == nil && n > 0
 }
@@ -131,7 +138,7 @@ func (l *launch) life(ctx context.Context) (context.Context, context.CancelFunc)
 }
 
 // dial returns the connection that was passed on, and once that has been used, one to
-// where the runtime listens: it has dropped the plugin then, and forgotten nothing.
+// where the runtime listens.
 func (l *launch) dial(next dialer) dialer {
 	return func(ctx context.Context) (net.Conn, error) {
 		if conn := l.conn; conn != nil {

@@ -30,7 +30,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(api.PluginSocketEnvVar) != "" {
+	if os.Getenv(api.PluginSocketEnvVar) != "" || os.Getenv(standbyVariable) != "" {
 		main() // a runtime of a test has started this program
 		return
 	}
