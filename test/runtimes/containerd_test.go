@@ -5,7 +5,6 @@
 package runtimes
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -46,7 +44,7 @@ func containerd(t *testing.T, agent *agentenv.Agent) {
 		started := pod.start(t, test.mark)
 		known := waitArmed(t, agent, started.id)
 		if err := agentenv.SealedFirst(known); err != nil {
-			t.Errorf("mark %s: %v: %v\n%s", test.mark, err, known, plugin.log())
+			t.Errorf("mark %s: %v: %v\n%s", test.mark, err, known, plugin.Log())
 		}
 		// The cgroup's path came from the plugin before there was a cgroup.
 		if known.GetSealedBy() != boltseal.SealedBy_SEALED_BY_EXPECTED_PATH {
@@ -70,15 +68,15 @@ func containerd(t *testing.T, agent *agentenv.Agent) {
 
 // restarted starts the plugin anew beside a running container, which it tells of
 // as one that it finds: that makes nothing late that was sealed in time.
-func restarted(t *testing.T, agent *agentenv.Agent, c *daemonCRI, plugin *daemon, hook *agentenv.Hook, running *created) *daemon {
+func restarted(t *testing.T, agent *agentenv.Agent, c *daemonCRI, plugin *testenv.DaemonProcess, hook *agentenv.Hook, running *created) *testenv.DaemonProcess {
 	t.Helper()
-	if log := plugin.log(); !strings.Contains(log, `"event":"start"`) {
+	if log := plugin.Log(); !strings.Contains(log, `"event":"start"`) {
 		t.Errorf("the plugin has not confirmed the start:\n%s", log)
 	}
-	plugin.stop(t)
+	plugin.Stop(t)
 	plugin = startPlugin(t, c, hook)
 	testenv.Eventually(t, patience, "the plugin tells of what runs", func() error {
-		if log := plugin.log(); !strings.Contains(log, `"event":"adopt"`) {
+		if log := plugin.Log(); !strings.Contains(log, `"event":"adopt"`) {
 			return errors.New(log)
 		}
 		return nil
@@ -91,16 +89,16 @@ func restarted(t *testing.T, agent *agentenv.Agent, c *daemonCRI, plugin *daemon
 
 // heldByTheHook takes agent and plugin away between the creation of a container
 // and its start: NRI alone would let it start.
-func heldByTheHook(t *testing.T, agent *agentenv.Agent, pod *pod, plugin *daemon, mark string) {
+func heldByTheHook(t *testing.T, agent *agentenv.Agent, pod *pod, plugin *testenv.DaemonProcess, mark string) {
 	t.Helper()
 	id, _ := pod.create(t, mark)
 	if err := agent.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	plugin.stop(t)
+	plugin.Stop(t)
 	_, err := pod.runtime.StartContainer(t.Context(), &cri.StartContainerRequest{ContainerId: id})
 	if err == nil || !strings.Contains(err.Error(), "boltseal") {
-		t.Errorf("started without an agent under the fail policy block: %v\n%s", err, plugin.log())
+		t.Errorf("started without an agent under the fail policy block: %v\n%s", err, plugin.Log())
 	}
 }
 
@@ -168,7 +166,7 @@ state = %[2]q
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	daemon := start(t, dir, "containerd", "--config", file)
+	daemon := testenv.Daemon(t, dir, "containerd", "--config", file)
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -182,23 +180,23 @@ state = %[2]q
 		return err
 	})
 	archive := filepath.Join(dir, "image.tar")
-	if err := writeImage(archive, testenv.Rootfs(t)); err != nil {
+	if err := testenv.WriteImage(archive, image, testenv.Rootfs(t)); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", archive).CombinedOutput()
 	if err != nil {
-		t.Fatalf("import image: %v: %s\n%s", err, out, daemon.log())
+		t.Fatalf("import image: %v: %s\n%s", err, out, daemon.Log())
 	}
 	return c
 }
 
 // startPlugin starts boltseal-nri and waits until the runtime knows it.
-func startPlugin(t *testing.T, c *daemonCRI, hook *agentenv.Hook) *daemon {
+func startPlugin(t *testing.T, c *daemonCRI, hook *agentenv.Hook) *testenv.DaemonProcess {
 	t.Helper()
-	d := start(t, c.dir, testenv.Binary(t, "./nri-plugin"), "--nri-socket", c.nri, "--config", hook.Config, "--hook", hook.Binary)
+	d := testenv.Daemon(t, c.dir, testenv.Binary(t, "./nri-plugin"), "--nri-socket", c.nri, "--config", hook.Config, "--hook", hook.Binary)
 	testenv.Eventually(t, patience, "the plugin is connected", func() error {
-		if !strings.Contains(d.log(), `"msg":"connected"`) {
-			return fmt.Errorf("its log: %s", d.log())
+		if !strings.Contains(d.Log(), `"msg":"connected"`) {
+			return fmt.Errorf("its log: %s", d.Log())
 		}
 		return nil
 	})
@@ -306,54 +304,4 @@ func (c *created) wait(t *testing.T) (exit int32, log string) {
 		t.Fatal(err)
 	}
 	return exit, string(data)
-}
-
-// daemon is a program that runs until it is stopped, or the test ends.
-type daemon struct {
-	path string
-	cmd  *exec.Cmd
-	once sync.Once
-}
-
-func (d *daemon) log() string {
-	text, err := os.ReadFile(d.path)
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
-}
-
-// stop ends the program in order and waits for it.
-func (d *daemon) stop(t *testing.T) {
-	t.Helper()
-	d.once.Do(func() {
-		_ = d.cmd.Process.Signal(os.Interrupt) // it may have ended
-		timer := time.AfterFunc(patience, func() { _ = d.cmd.Process.Kill() })
-		defer timer.Stop()
-		if err := d.cmd.Wait(); err != nil {
-			t.Errorf("%s did not end in order: %v", d.cmd.Path, err)
-		}
-	})
-}
-
-// start starts a program and ends it in order when the test ends.
-func start(t *testing.T, dir, program string, args ...string) *daemon {
-	t.Helper()
-	log, err := os.CreateTemp(dir, filepath.Base(program)+"-*.log")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	d := &daemon{path: log.Name(), cmd: exec.Command(program, args...)}
-	d.cmd.Stdout, d.cmd.Stderr = log, log
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		d.stop(t)
-		if t.Failed() {
-			t.Logf("%s:\n%s", filepath.Base(program), bytes.TrimSpace([]byte(d.log())))
-		}
-	})
-	return d
 }

@@ -42,7 +42,7 @@ func TestDoctor(t *testing.T) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Errorf("boltseal doctor: %v: %s\n%s\n%s", err, &stderr, out, plugin.log())
+		t.Errorf("boltseal doctor: %v: %s\n%s\n%s", err, &stderr, out, plugin.Log())
 	}
 	t.Logf("%s", out)
 	var report struct {

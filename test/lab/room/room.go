@@ -25,10 +25,14 @@ import (
 // Suites are the Debian releases that there are rooms of.
 func Suites() []string { return []string{"bookworm", "trixie", "sid"} }
 
+// Variable is the environment variable that tells a command of the release whose room
+// it is in. Elsewhere it is not set.
+const Variable = "BOLTSEAL_ROOM"
+
 // Room is where one command is run.
 type Room struct {
-	// Root is the release's root file system; it is not written to.
-	Root string
+	// Suite is the release, Root its root file system, which is not written to.
+	Suite, Root string
 	// Shared are directories of this machine, each with the path that it has in the room.
 	Shared map[string]string
 	// Argv is the command, in Dir; Env is added to an environment of the room's own.
@@ -116,6 +120,7 @@ func (r *Room) command(ctx context.Context, scratch string) (*exec.Cmd, error) {
 	}
 	cmd.Env = append([]string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "TERM=" + os.Getenv("TERM"),
+		Variable + "=" + r.Suite,
 	}, r.Env...)
 	return cmd, nil
 }
@@ -196,6 +201,10 @@ func (p *plan) mount(scratch string) error {
 		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.options); err != nil {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
+	}
+	// As the script of base-files makes it: two ways to one socket are no two sockets.
+	if err := errors.Join(os.Remove(root+"/var/run"), os.Symlink("/run", root+"/var/run")); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(root+"/oldroot", 0o755); err != nil {
 		return err

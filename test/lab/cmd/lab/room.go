@@ -17,7 +17,6 @@ import (
 
 func roomCommand() *cobra.Command {
 	var r room.Room
-	var suite string
 	var files []string
 	cmd := &cobra.Command{
 		Use:   "room --suite NAME [flags] -- COMMAND...",
@@ -28,7 +27,7 @@ func roomCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if r.Root, err = cache.Room(cmd.Context(), suite); err != nil {
+			if r.Root, err = cache.Room(cmd.Context(), r.Suite); err != nil {
 				return err
 			}
 			r.Argv, r.Shared = args, map[string]string{}
@@ -46,7 +45,7 @@ func roomCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&suite, "suite", "", "the release: "+strings.Join(room.Suites(), ", "))
+	cmd.Flags().StringVar(&r.Suite, "suite", "", "the release: "+strings.Join(room.Suites(), ", "))
 	cmd.Flags().StringArrayVarP(&files, "file", "f", nil, "a directory that the room shares, as HOST:ROOM (repeatable)")
 	cmd.Flags().StringArrayVarP(&r.Env, "env", "e", nil, "an environment variable of the command, as NAME=VALUE (repeatable)")
 	if err := cmd.MarkFlagRequired("suite"); err != nil {

@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package runtimes
+package testenv
 
 import (
 	"archive/tar"
@@ -14,17 +14,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
-// writeImage writes an image of a root file system, in the form of docker save:
-// no registry is needed.
-func writeImage(to, rootfs string) error {
+// WriteImage writes an image of a root file system, named with its tag, in the
+// form of docker save: no registry is needed.
+func WriteImage(to, name, rootfs string) error {
 	layer, err := packLayer(rootfs)
 	if err != nil {
 		return err
 	}
 	config, err := json.Marshal(map[string]any{
-		"architecture": "amd64", "os": "linux",
+		"architecture": runtime.GOARCH, "os": "linux",
 		"config": map[string]any{"Cmd": []string{"/bin/sleep", "1000000"}, "Env": []string{"PATH=/bin"}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{digest(layer)}},
 	})
@@ -32,12 +33,12 @@ func writeImage(to, rootfs string) error {
 		return err
 	}
 	manifest, err := json.Marshal([]map[string]any{{
-		"Config": "config.json", "RepoTags": []string{image}, "Layers": []string{"layer.tar"},
+		"Config": "config.json", "RepoTags": []string{name}, "Layers": []string{"layer.tar"},
 	}})
 	if err != nil {
 		return err
 	}
-	f, err := os.Create(to)
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
