@@ -9,6 +9,7 @@ import (
 
 const (
 	containerd1 = "containerd github.com/containerd/containerd v1.7.24 88bf19b2105c8b17560993bee28a01ddc2f97182\n"
+	containerd0 = "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1\n"
 	containerd2 = "containerd github.com/containerd/containerd/v2 2.1.4~ds1 abc\n"
 	docker28    = "Docker version 28.5.2, build ecc6942\n"
 )
@@ -92,6 +93,12 @@ func hostCases() map[string]hostCase {
 				"/etc/containerd/conf.d/50-a.toml":        "BinaryName = \"/usr/local/bin/boltseal-runc\"\n",
 				"/etc/containerd/config.toml":             "version = 2\nimports = [\"conf.d/*.toml\"]\n",
 			},
+		},
+		"containerd 1.6 has no NRI": {
+			files: onlyContainerd, says: map[string]string{"containerd --version": containerd0}, registered: []string{"containerd"},
+			want: map[string]string{"/etc/containerd/config.toml": "version = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\n" +
+				"[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\nBinaryName = \"/usr/local/bin/boltseal-runc\"\n"},
+			lacks: []string{"/opt/nri"},
 		},
 		"containerd 2 has NRI on": {
 			files: merged(onlyContainerd, map[string]string{"/etc/containerd/config.toml": "version = 3\n"}), says: two,
