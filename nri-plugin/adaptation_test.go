@@ -47,7 +47,9 @@ func startRuntime(t *testing.T, version, socket string, options ...adaptation.Op
 		func(context.Context, []*adaptation.ContainerUpdate) ([]*adaptation.ContainerUpdate, error) {
 			return nil, nil
 		},
-		append(options, adaptation.WithSocketPath(socket), adaptation.WithPluginPath(dir), adaptation.WithPluginConfigPath(dir))...)
+		append([]adaptation.Option{
+			adaptation.WithSocketPath(socket), adaptation.WithPluginPath(dir), adaptation.WithPluginConfigPath(dir),
+		}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +142,7 @@ func (r *rig) serveAt(t *testing.T, sockets ...string) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.plugin.serve(ctx, sockets)
+		r.plugin.serve(ctx, sockets, nil)
 	}()
 	stop = func() {
 		cancel()
@@ -335,7 +337,7 @@ func TestDeathBetweenCreateAndStart(t *testing.T) {
 		t.Errorf("the plugin was asked, %v: %v", startErr, heard)
 	}
 	hooks := adjust.GetHooks().GetCreateRuntime()
-	if len(hooks) != 1 || hooks[0].GetPath() != r.hook || hooks[0].GetTimeout().GetValue() <= int64(r.settings.Deadline/time.Second) {
+	if len(hooks) != 1 || hooks[0].GetPath() != r.hook || hooks[0].GetTimeout().GetValue() <= int64(r.terms().Deadline/time.Second) {
 		t.Errorf("nothing is left to ask for it: %v", hooks)
 	}
 }
@@ -346,7 +348,7 @@ func TestAgentThatNeverAnswers(t *testing.T) {
 	a := &agent{slow: make(chan struct{})}
 	defer close(a.slow)
 	r := newRig(t, a, "block")
-	r.settings.Deadline = 200 * time.Millisecond
+	r.deadline(200 * time.Millisecond)
 	socket := filepath.Join(t.TempDir(), "nri.sock")
 	runtime := startRuntime(t, "v1.7.24", socket)
 	runtime.listen(t)

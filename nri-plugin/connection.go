@@ -36,15 +36,29 @@ const (
 	lastWait  = 2 * time.Second
 )
 
+// dialer connects to a runtime.
+type dialer func(context.Context) (net.Conn, error)
+
+func dialerOf(socket string) dialer {
+	return func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{Timeout: lastWait}).DialContext(ctx, "unix", socket)
+	}
+}
+
 // serve connects to the runtimes, to each of them again and again until the context
-// ends: every time that one restarts it has forgotten its plugins.
-func (p *plugin) serve(ctx context.Context, sockets []string) {
+// ends: every time that one restarts it has forgotten its plugins. The one that has
+// launched this program, if one has, is at the first socket.
+func (p *plugin) serve(ctx context.Context, sockets []string, l *launch) {
 	p.life = ctx
 	var runtimes sync.WaitGroup
-	for _, socket := range sockets {
-		log := p.log.With("socket", socket)
+	for i, socket := range sockets {
+		log, dial := p.log.With("socket", socket), dialerOf(socket)
+		gate := dial
+		if l != nil && i == 0 {
+			gate = l.dial(dial)
+		}
 		runtimes.Go(func() {
-			keep(ctx, log, func() (bool, error) { return p.connect(ctx, socket, log) })
+			keep(ctx, log, func() (bool, error) { return p.connect(ctx, gate, dial, log) })
 		})
 	}
 	runtimes.Wait()
@@ -78,16 +92,16 @@ func keep(ctx context.Context, log *slog.Logger, connect func() (connected bool,
 // connect registers the gate once and serves until its connection ends. Meanwhile it
 // keeps a watcher registered, which comes after the gate: what the runtime lists for
 // the watcher has every container that came to be before the gate's events began.
-func (p *plugin) connect(ctx context.Context, socket string, log *slog.Logger) (connected bool, err error) {
+func (p *plugin) connect(ctx context.Context, dial, watch dialer, log *slog.Logger) (connected bool, err error) {
 	s := newSession(p, log)
-	return register(ctx, socket, registration{
+	return register(ctx, dial, registration{
 		name: pluginName, handler: &gate{s}, log: log, made: s.attach,
 		// Runtimes that know it then start nothing while an answer is missing.
 		policy: &api.FailurePolicy{FailRequest: true, KeepConnected: true},
 		during: func(ctx context.Context) {
 			log := log.With("part", "watcher")
 			keep(ctx, log, func() (bool, error) {
-				return register(ctx, socket, registration{name: watcherName, handler: &watcher{s}, log: log})
+				return register(ctx, watch, registration{name: watcherName, handler: &watcher{s}, log: log})
 			})
 		},
 	})
@@ -106,8 +120,8 @@ type registration struct {
 }
 
 // register registers once and serves until the connection or the context ends.
-func register(ctx context.Context, socket string, r registration) (connected bool, err error) {
-	dialed, err := (&net.Dialer{Timeout: lastWait}).DialContext(ctx, "unix", socket)
+func register(ctx context.Context, dial dialer, r registration) (connected bool, err error) {
+	dialed, err := dial(ctx)
 	if err != nil {
 		return false, err
 	}

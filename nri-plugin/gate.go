@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
@@ -51,43 +50,41 @@ func (g *gate) Synchronize(_ context.Context, pods []*api.PodSandbox, containers
 // the hook that has the last word.
 func (g *gate) CreateContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
 	_, of, limit := g.kind()
-	adjust := &api.ContainerAdjustment{}
+	now, adjust := g.terms(), &api.ContainerAdjustment{}
 	if of.paths {
-		ctx, cancel := context.WithTimeout(ctx, limit)
+		ctx, cancel := context.WithTimeout(ctx, min(limit, now.Deadline))
 		defer cancel()
 		request, err := g.request(pod, c)
-		request, outcome := g.ask(ctx, request, err)
-		decision := g.decide(request, outcome)
+		request, outcome := g.ask(ctx, now, request, err)
+		decision := now.decide(request, outcome)
 		g.tellOf(ctx, "create", c, outcome, decision)
 		// An agent that is away now may be there when the container starts, and that
 		// is when the fail policy speaks. What was refused will be refused again.
-		if outcome.Cause == agentclient.Refused || outcome.Cause == agentclient.BadInput {
+		switch outcome.Cause {
+		case agentclient.Refused, agentclient.BadInput, agentclient.BadConfig:
 			return nil, nil, fmt.Errorf("boltseal: container %q not created: %s", c.GetId(), decision.Reason)
 		}
 	}
 	if of.hooks && g.hook != "" {
 		adjust.AddHooks(&api.Hooks{CreateRuntime: []*api.Hook{{
-			Path: g.hook, Args: append([]string{"boltseal-hook"}, g.hookArgs...), Timeout: api.Int(g.hookTimeout()),
+			Path: g.hook, Args: append([]string{"boltseal-hook"}, g.hookArgs...), Timeout: api.Int(now.HookTimeout()),
 		}}})
 	}
 	return adjust, nil, nil
 }
 
-// hookTimeout is how many seconds the runtime gives the hook, which ends by
-// itself before: without a limit a hook that hangs holds the runtime for ever.
-func (p *plugin) hookTimeout() int { return int(p.settings.Deadline/time.Second) + 2 }
-
 // StartContainer confirms that the container whose first process is there is
 // sealed. An error keeps it from starting.
 func (g *gate) StartContainer(ctx context.Context, pod *api.PodSandbox, c *api.Container) error {
 	_, _, limit := g.kind()
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	now := g.terms()
+	ctx, cancel := context.WithTimeout(ctx, min(limit, now.Deadline))
 	defer cancel()
 	request, err := g.request(pod, c)
-	request, outcome := g.ask(ctx, request, err)
-	decision := g.decide(request, outcome)
+	request, outcome := g.ask(ctx, now, request, err)
+	decision := now.decide(request, outcome)
 	if decision.Late {
-		g.leave(request)
+		g.leave(now, request)
 	}
 	g.tellOf(ctx, "start", c, outcome, decision)
 	if !decision.Start {

@@ -56,12 +56,22 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err := fmt.Fprintln(stdout, "boltseal-nri", version)
 		return err
 	}
+	l, err := launched()
+	if err != nil {
+		return err
+	}
+	if l != nil {
+		return l.run(ctx, o, stderr)
+	}
 	p, err := newPlugin(o, slog.New(slog.NewJSONHandler(stderr, nil)))
+	if err == nil {
+		err = p.check()
+	}
 	if err != nil {
 		return err
 	}
 	defer p.background.Wait()
-	p.serve(ctx, o.sockets)
+	p.serve(ctx, o.sockets, nil)
 	return nil
 }
 
@@ -99,15 +109,14 @@ func (o *options) addSocket(path string) error {
 	return nil
 }
 
-// newPlugin checks everything that would only fail with the first container.
+// newPlugin makes the plugin that options describe.
 func newPlugin(o options, log *slog.Logger) (*plugin, error) {
-	s, err := settings.Load(o.config, settings.File{
-		Address: o.address, FailPolicy: agentclient.FailPolicy{Default: agentclient.Answer(o.failPolicy)},
-	})
-	if err != nil {
-		return nil, err
+	p := &plugin{log: log, hook: o.hook, life: context.Background()}
+	p.load = func() (settings.Settings, error) {
+		return settings.Load(o.config, settings.File{
+			Address: o.address, FailPolicy: agentclient.FailPolicy{Default: agentclient.Answer(o.failPolicy)},
+		})
 	}
-	p := &plugin{settings: s, log: log, hook: o.hook, life: context.Background()}
 	if o.hook == "" {
 		log.Warn("no hook is added to containers: one that starts while this plugin is away starts unasked")
 		return p, nil
@@ -119,13 +128,6 @@ func newPlugin(o options, log *slog.Logger) (*plugin, error) {
 	if o.config != "" && !filepath.IsAbs(o.config) {
 		return nil, fmt.Errorf("configuration %q: not an absolute path", o.config)
 	}
-	info, err := os.Stat(o.hook)
-	if err != nil {
-		return nil, fmt.Errorf("hook: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-		return nil, fmt.Errorf("hook %s: not a program", o.hook)
-	}
 	// The flags that were given here hold there as well.
 	for name, value := range map[string]string{"--config": o.config, "--address": o.address, "--fail-policy": o.failPolicy} {
 		if value != "" {
@@ -134,4 +136,20 @@ func newPlugin(o options, log *slog.Logger) (*plugin, error) {
 	}
 	p.hookArgs = append(p.hookArgs, "createRuntime")
 	return p, nil
+}
+
+// check tells early of what no container could start with.
+func (p *plugin) check() error {
+	_, err := p.load()
+	if p.hook == "" {
+		return err
+	}
+	info, hookErr := os.Stat(p.hook)
+	switch {
+	case hookErr != nil:
+		return errors.Join(err, fmt.Errorf("hook: %w", hookErr))
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
+		return errors.Join(err, fmt.Errorf("hook %s: not a program", p.hook))
+	}
+	return err
 }

@@ -22,8 +22,10 @@ const atOnce = 16
 // plugin is what the connections to all runtimes share. It is safe for concurrent
 // use.
 type plugin struct {
-	settings settings.Settings
-	log      *slog.Logger
+	// load reads the configuration. It is read for each container, as by the hook: what
+	// is changed holds from the next one on, and here as there.
+	load func() (settings.Settings, error)
+	log  *slog.Logger
 	// hook is the path of boltseal-hook on the host and hookArgs its arguments:
 	// it is what keeps a container from starting when this plugin is away. Empty:
 	// no hook is added, and StartContainer alone decides.
@@ -51,17 +53,37 @@ func (p *plugin) inBackground(work []func()) {
 	}
 }
 
+// terms are what is gone by about one container.
+type terms struct {
+	settings.Settings
+	// err is what is wrong with the configuration: then nothing starts.
+	err error
+}
+
+func (p *plugin) terms() terms {
+	s, err := p.load()
+	return terms{s, err}
+}
+
 // send gives the agent an encoded request.
-func (p *plugin) send(ctx context.Context, raw []byte) agentclient.Outcome {
-	outcome := agentclient.OutcomeOf(agentclient.Client{Address: p.settings.Address}.RuntimeHook(ctx, raw))
+func (t terms) send(ctx context.Context, raw []byte) agentclient.Outcome {
+	if t.err != nil {
+		return agentclient.Outcome{Cause: agentclient.BadConfig, Err: t.err}
+	}
+	outcome := agentclient.OutcomeOf(agentclient.Client{Address: t.Address}.RuntimeHook(ctx, raw))
 	if outcome.Cause != agentclient.Acknowledged {
-		outcome.NeverUp = p.settings.NeverUp()
+		outcome.NeverUp = t.NeverUp()
 	}
 	return outcome
 }
 
+// decide is what the fail policy makes of an outcome.
+func (t terms) decide(request *bundle.Request, o agentclient.Outcome) agentclient.Decision {
+	return agentclient.Decide(o, t.FailPolicy, agentclient.SubjectOf(request))
+}
+
 // spool writes down for the agent that a container was started without it.
-func (p *plugin) spool(request *bundle.Request) error {
+func (t terms) spool(request *bundle.Request) error {
 	late := *request
 	late.Annotations = maps.Clone(request.Annotations)
 	late.Late = true
@@ -69,7 +91,7 @@ func (p *plugin) spool(request *bundle.Request) error {
 	if err != nil {
 		return err
 	}
-	return agentclient.Spool(p.settings.SpoolDir, late.ID, raw)
+	return agentclient.Spool(t.SpoolDir, late.ID, raw)
 }
 
 // tellOf logs what came of an event, of a container that may have made no request.

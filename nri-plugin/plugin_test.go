@@ -26,9 +26,14 @@ import (
 
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 	"github.com/boltseal/boltseal/hook/agentclient"
+	"github.com/boltseal/boltseal/hook/settings"
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(api.PluginSocketEnvVar) != "" || os.Getenv(standbyVariable) != "" {
+		main() // a runtime of a test has started this program
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// What connect leaves behind, and says why.
 		goleak.IgnoreAnyFunction("github.com/containerd/nri/pkg/stub.(*stub).Start"),
@@ -186,6 +191,16 @@ func newRig(t *testing.T, a *agent, policy string) *rig {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// deadline changes the plugin's.
+func (r *rig) deadline(d time.Duration) {
+	load := r.load
+	r.load = func() (settings.Settings, error) {
+		s, err := load()
+		s.Deadline = d
+		return s, err
+	}
 }
 
 func TestCreateAnnouncesAndAddsTheHook(t *testing.T) {
@@ -384,7 +399,7 @@ func TestEndsWhileItAdopts(t *testing.T) {
 	a := &agent{slow: make(chan struct{})}
 	defer close(a.slow)
 	r := newRig(t, a, "block")
-	r.settings.Deadline = time.Hour
+	r.deadline(time.Hour)
 	life, end := context.WithCancel(t.Context())
 	r.life = life
 	pod, c := whole()
@@ -412,7 +427,7 @@ func TestReconnects(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.serve(ctx, []string{socket}) // there is nothing yet
+		r.serve(ctx, []string{socket}, nil) // there is nothing yet
 	}()
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -463,7 +478,11 @@ func TestNewPluginRefuses(t *testing.T) {
 		{options{address: "tcp://127.0.0.1:1"}, "agent address"},
 		{options{failPolicy: "perhaps"}, "fail policy"},
 	} {
-		if _, err := newPlugin(test.options, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), test.want) {
+		p, err := newPlugin(test.options, slog.New(slog.DiscardHandler))
+		if err == nil {
+			err = p.check()
+		}
+		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%+v: error is %v, want %q", test.options, err, test.want)
 		}
 	}

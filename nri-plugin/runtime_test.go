@@ -110,7 +110,7 @@ func TestConversation(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		r.serve(ctx, []string{runtime.listener.Addr().String()})
+		r.serve(ctx, []string{runtime.listener.Addr().String()}, nil)
 	}()
 
 	_, leave := runtime.accept(t)

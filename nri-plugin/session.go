@@ -41,7 +41,7 @@ type session struct {
 func newSession(p *plugin, log *slog.Logger) *session {
 	return &session{
 		plugin: p, log: log, seed: maphash.MakeSeed(), traits: traitsOf("", ""),
-		limit: min(p.settings.Deadline, answerTime), told: map[string]uint64{},
+		limit: answerTime, told: map[string]uint64{},
 	}
 }
 
@@ -128,7 +128,7 @@ func (s *session) request(pod *api.PodSandbox, c *api.Container) (*bundle.Reques
 
 // ask tells the agent of a container and returns what came of it. The request is
 // never nil.
-func (s *session) ask(ctx context.Context, request *bundle.Request, err error) (*bundle.Request, agentclient.Outcome) {
+func (s *session) ask(ctx context.Context, now terms, request *bundle.Request, err error) (*bundle.Request, agentclient.Outcome) {
 	if err != nil {
 		return &bundle.Request{}, agentclient.Outcome{Cause: agentclient.BadInput, Err: err}
 	}
@@ -136,16 +136,11 @@ func (s *session) ask(ctx context.Context, request *bundle.Request, err error) (
 	if err != nil {
 		return request, agentclient.Outcome{Cause: agentclient.BadInput, Err: err}
 	}
-	outcome := s.send(ctx, raw)
+	outcome := now.send(ctx, raw)
 	if outcome.Cause == agentclient.Acknowledged && request.InitPid != 0 {
 		s.acknowledged(request)
 	}
 	return request, outcome
-}
-
-// decide is what the fail policy makes of an outcome.
-func (s *session) decide(request *bundle.Request, o agentclient.Outcome) agentclient.Decision {
-	return agentclient.Decide(o, s.settings.FailPolicy, agentclient.SubjectOf(request))
 }
 
 // adopt takes in what runs already, as late, and announces what has been created and
@@ -190,24 +185,25 @@ func (s *session) introduce(event string, request *bundle.Request, err error, la
 	if s.life.Err() != nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(s.life, s.settings.Deadline)
+	now := s.terms()
+	ctx, cancel := context.WithTimeout(s.life, now.Deadline)
 	defer cancel()
-	s.inform(ctx, event, request, err, late)
+	s.inform(ctx, now, event, request, err, late)
 }
 
 // inform tells the agent of a container that goes on whatever comes of it. The agent
 // hears from the spool of what it did not answer for.
-func (s *session) inform(ctx context.Context, event string, request *bundle.Request, err error, late bool) {
+func (s *session) inform(ctx context.Context, now terms, event string, request *bundle.Request, err error, late bool) {
 	if err == nil {
 		request.Late = late
 	}
-	request, outcome := s.ask(ctx, request, err)
+	request, outcome := s.ask(ctx, now, request, err)
 	decision := agentclient.Decision{Start: true, Late: late, Reason: "sealed"}
 	switch {
 	case unanswered(outcome):
 		decision.Late, decision.Reason = true, outcome.Err.Error()
 		if request.InitPid != 0 && s.life.Err() == nil {
-			s.leave(request)
+			s.leave(now, request)
 		}
 	case outcome.Cause != agentclient.Acknowledged:
 		decision.Start, decision.Reason = false, outcome.Err.Error()
@@ -221,8 +217,8 @@ func unanswered(o agentclient.Outcome) bool {
 }
 
 // leave writes a container down for the agent.
-func (s *session) leave(request *bundle.Request) {
-	if err := s.spool(request); err != nil {
+func (s *session) leave(now terms, request *bundle.Request) {
+	if err := now.spool(request); err != nil {
 		s.log.Error("write container down for the agent", "container_id", request.ID, "error", err)
 	}
 }

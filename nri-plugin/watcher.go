@@ -54,9 +54,10 @@ func (w *watcher) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error 
 		w.inBackground([]func(){func() { w.introduce("sandbox", request, err, true) }})
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	now := w.terms()
+	ctx, cancel := context.WithTimeout(ctx, min(limit, now.Deadline))
 	defer cancel()
-	w.inform(ctx, "sandbox", request, err, false)
+	w.inform(ctx, now, "sandbox", request, err, false)
 	return nil
 }
 
@@ -104,9 +105,10 @@ func (w *watcher) gone(id string) {
 		if w.life.Err() != nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(w.life, w.settings.Deadline)
+		now := w.terms()
+		ctx, cancel := context.WithTimeout(w.life, now.Deadline)
 		defer cancel()
-		outcome := w.send(ctx, bundle.MarshalRemoval(id))
+		outcome := now.send(ctx, bundle.MarshalRemoval(id))
 		w.log.Debug("container", "event", "remove", "container_id", id, "cause", outcome.Cause.String())
 	}})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"strings"
@@ -140,12 +141,7 @@ func inherit(next, old *container.Container) {
 	next.Privileged = cmp.Or(next.Privileged, old.Privileged)
 	next.Sandbox = next.Sandbox || old.Sandbox
 	next.Pod = inheritPod(next.Pod, old.Pod)
-	if len(next.Labels) == 0 {
-		next.Labels = old.Labels
-	}
-	if len(next.Annotations) == 0 {
-		next.Annotations = old.Annotations
-	}
+	next.Labels, next.Annotations = both(old.Labels, next.Labels), both(old.Annotations, next.Annotations)
 	if old.CgroupID == 0 {
 		return
 	}
@@ -160,15 +156,24 @@ func inheritPod(next, old *container.Pod) *container.Pod {
 	if next == nil || old == nil {
 		return cmp.Or(next, old)
 	}
-	both := *next
-	both.Name, both.Namespace, both.UID = cmp.Or(both.Name, old.Name), cmp.Or(both.Namespace, old.Namespace), cmp.Or(both.UID, old.UID)
-	if len(both.Labels) == 0 {
-		both.Labels = old.Labels
+	p := *next
+	p.Name, p.Namespace, p.UID = cmp.Or(p.Name, old.Name), cmp.Or(p.Namespace, old.Namespace), cmp.Or(p.UID, old.UID)
+	p.Labels, p.Annotations = both(old.Labels, p.Labels), both(old.Annotations, p.Annotations)
+	return &p
+}
+
+// both are the labels or annotations of two words, of which the next wins. In
+// containerd's bundles a hook finds some of the annotations that the plugin is told.
+func both(old, next map[string]string) map[string]string {
+	if len(next) == 0 {
+		return old
 	}
-	if len(both.Annotations) == 0 {
-		both.Annotations = old.Annotations
+	all := maps.Clone(old)
+	if all == nil {
+		return next
 	}
-	return &both
+	maps.Copy(all, next)
+	return all
 }
 
 const maxIDBytes = 512

@@ -48,17 +48,21 @@ func TestLaterWordsAddToEarlierOnes(t *testing.T) {
 	add(t, c, policyText("p", forWeb))
 	add(t, c, policyText("pod", "podSelector: {matchLabels: {app: web}}"))
 	first := container.Container{
-		ID: "x", Name: "web", InitPID: 100, Image: "i", Annotations: map[string]string{"a": "1"},
+		ID: "x", Name: "web", InitPID: 100, Image: "i", Annotations: map[string]string{"a": "1", "c": "1"},
 		Pod: &container.Pod{Name: "pod", Labels: map[string]string{"app": "web"}},
 	}
 	if _, err := c.Admit(Admission{Container: first}); err != nil {
 		t.Fatal(err)
 	}
-	made, err := c.Admit(Admission{Container: container.Container{ID: "x", Name: "x", InitPID: 100, Labels: map[string]string{"b": "2"}}})
+	made, err := c.Admit(Admission{Container: container.Container{
+		ID: "x", Name: "x", InitPID: 100, Labels: map[string]string{"b": "2"}, Annotations: map[string]string{"c": "2"},
+		Pod: &container.Pod{Labels: map[string]string{"tier": "front"}},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made.Name != "web" || made.Image != "i" || made.Annotations["a"] != "1" || made.Labels["b"] != "2" || made.Pod == nil {
+	if made.Name != "web" || made.Image != "i" || made.Annotations["a"] != "1" || made.Annotations["c"] != "2" || made.Labels["b"] != "2" ||
+		made.Pod.Labels["app"] != "web" || made.Pod.Labels["tier"] != "front" {
 		t.Errorf("known as %+v", made)
 	}
 	wantInForce(t, w, made.Slot, "p pod")

@@ -36,6 +36,7 @@ const (
 	cellExec        = "exec covered"
 	cellPaused      = "pause and unpause"
 	cellKnown       = "names known"
+	cellAgentHangs  = "agent hanging"
 	cellHookMissing = "hook missing"
 	cellHookHangs   = "hook hanging"
 	cellPluginDies  = "plugin crashed in CreateContainer"
@@ -53,7 +54,7 @@ func cells() []cell {
 		{name: cellRestart, prove: restartSealed},
 		{name: cellPaused, prove: paused},
 		{name: cellKnown, prove: namesKnown},
-		{name: "agent hanging", prove: agentHangs},
+		{name: cellAgentHangs, prove: agentHangs},
 		{name: cellHookHangs, prove: hookHangs},
 		{name: cellHookMissing, prove: hookMissing},
 		{name: cellPluginDies},

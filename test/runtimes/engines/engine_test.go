@@ -41,6 +41,11 @@ type pauser interface {
 	unpause(t *testing.T, id string) testenv.Result
 }
 
+// extended is an engine with cells that no other has, which come first.
+type extended interface {
+	more() []cell
+}
+
 // container says what to make.
 type container struct {
 	// name is unlike those of all others; mark is a label or an annotation, whichever
@@ -101,5 +106,5 @@ type unregistered interface {
 
 // ways are all ways into all engines.
 func ways() []way {
-	return slices.Concat(dockerWays(), podmanWays(), ociWays())
+	return slices.Concat(dockerWays(), containerdWays(), podmanWays(), ociWays())
 }

@@ -98,13 +98,21 @@ func eachWay(t *testing.T, do func(t *testing.T, w way)) {
 	}
 }
 
+// cells are those of a row.
+func (r *rig) cells() []cell {
+	if e, ok := r.engine.(extended); ok {
+		return append(e.more(), cells()...)
+	}
+	return cells()
+}
+
 // row proves the cells of a way and reports what became of each. A cell that is
 // neither proven nor explained fails.
 func row(t *testing.T, r *rig) {
 	t.Helper()
 	own := r.own()
 	var line []string
-	for _, c := range cells() {
+	for _, c := range r.cells() {
 		is, found := own[c.name]
 		delete(own, c.name)
 		became := ""

@@ -14,7 +14,8 @@ import (
 )
 
 // containerd tells its NRI plugins of containers of its CRI, 1.7 when it is told
-// to. Low-level runtimes and specs are changed only when that is asked for.
+// to. Low-level runtimes and specs are changed only when that is asked for, or where
+// there is no NRI: before 1.7.
 type containerd struct{}
 
 const (
@@ -46,21 +47,13 @@ func (e containerd) draft(ctx context.Context, h *host, d *draft, s Settings) (s
 	if c.disabled() {
 		return "", errNoCRI
 	}
-	dir := pluginDir
-	if set, ok := c.get(nriTable, "plugin_path").(string); ok && set != "" {
-		dir = set
-	}
-	if err := h.plugin(d, e.name(), dir); err != nil {
+	v := h.versionOf(ctx, h.look("containerd"))
+	how := "no NRI before 1.7"
+	if v.major == 1 && v.minor < 7 {
+		s.Wrapper = s.Wrapper || !s.BaseSpec
+	} else if how, err = e.nri(h, d, c, v); err != nil {
 		return "", err
 	}
-	// On by default from 2.0 on. An older one, or one whose version is not known, is
-	// told.
-	if h.versionOf(ctx, h.look("containerd")).major < 2 || c.get(nriTable, "disable") == true {
-		if err := c.set(d, false, nriTable, "disable"); err != nil {
-			return "", err
-		}
-	}
-	how := "NRI plugin in " + dir
 	if s.Wrapper || s.BaseSpec {
 		names, err := c.runtimes(d)
 		if err != nil {
@@ -74,6 +67,25 @@ func (e containerd) draft(ctx context.Context, h *host, d *draft, s Settings) (s
 		how += fmt.Sprintf(", runtimes %s", strings.Join(names, ", "))
 	}
 	return how, nil
+}
+
+// nri registers the plugin.
+func (e containerd) nri(h *host, d *draft, c *containerdFiles, v version) (string, error) {
+	dir := pluginDir
+	if set, ok := c.get(nriTable, "plugin_path").(string); ok && set != "" {
+		dir = set
+	}
+	if err := h.plugin(d, e.name(), dir); err != nil {
+		return "", err
+	}
+	// On by default from 2.0 on. An older one, or one whose version is not known, is
+	// told.
+	if v.major < 2 || c.get(nriTable, "disable") == true {
+		if err := c.set(d, false, nriTable, "disable"); err != nil {
+			return "", err
+		}
+	}
+	return "NRI plugin in " + dir, nil
 }
 
 // low registers one low-level runtime.

@@ -13,6 +13,7 @@ import (
 
 const (
 	containerd1 = "containerd github.com/containerd/containerd v1.7.24 88bf19b2105c8b17560993bee28a01ddc2f97182\n"
+	containerd0 = "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u1\n"
 	containerd2 = "containerd github.com/containerd/containerd/v2 2.1.4~ds1 abc\n"
 	docker28    = "Docker version 28.5.2, build ecc6942\n"
 )
@@ -85,7 +86,7 @@ func hostCases() map[string]hostCase {
 			files: merged(onlyContainerd, map[string]string{"/etc/containerd/config.toml": "version = 2\nimports = []\n\n[plugins]\n\n  [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes]\n\n    [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.kata]\n      runtime_type = \"io.containerd.kata.v2\"\n\n    [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\n      runtime_type = \"io.containerd.runc.v2\"\n\n      [plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\n        BinaryName = \"\"\n        SystemdCgroup = true # kubelet's\n\n  [plugins.\"io.containerd.nri.v1.nri\"]\n    disable = true\n    plugin_path = \"/srv/nri\"\n"}),
 			says:  one, options: wrapper, registered: []string{"containerd"},
 			want: map[string]string{"/etc/containerd/config.toml": "        BinaryName = \"/usr/local/bin/boltseal-runc\"\n        SystemdCgroup = true # kubelet's\n\n  [plugins.\"io.containerd.nri.v1.nri\"]\n    disable = false\n    plugin_path = \"/srv/nri\"\n",
-				"/srv/nri/10-boltseal": "plugin"},
+				"/srv/nri/90-boltseal": "plugin"},
 			lacks: []string{"/opt/nri"},
 		},
 		"containerd 1.7 with a directory of drop-ins": {
@@ -97,9 +98,15 @@ func hostCases() map[string]hostCase {
 				"/etc/containerd/config.toml":             "version = 2\nimports = [\"conf.d/*.toml\"]\n",
 			},
 		},
+		"containerd 1.6 has no NRI": {
+			files: onlyContainerd, says: map[string]string{"containerd --version": containerd0}, registered: []string{"containerd"},
+			want: map[string]string{"/etc/containerd/config.toml": "version = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\n" +
+				"[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.runc.options]\nBinaryName = \"/usr/local/bin/boltseal-runc\"\n"},
+			lacks: []string{"/opt/nri"},
+		},
 		"containerd 2 has NRI on": {
 			files: merged(onlyContainerd, map[string]string{"/etc/containerd/config.toml": "version = 3\n"}), says: two,
-			want: map[string]string{"/etc/containerd/config.toml": "version = 3\n", "/opt/nri/plugins/10-boltseal": "plugin"}, registered: []string{"containerd"},
+			want: map[string]string{"/etc/containerd/config.toml": "version = 3\n", "/opt/nri/plugins/90-boltseal": "plugin"}, registered: []string{"containerd"},
 		},
 		"containerd 1.7 forgets what earlier files say": {
 			files: merged(onlyContainerd, map[string]string{
@@ -157,7 +164,7 @@ func hostCases() map[string]hostCase {
 			files: map[string]string{"/usr/bin/podman!": "", "/usr/bin/crio!": "", "/etc/crio/crio.conf": "[crio.runtime]\nhooks_dir = [\"/srv/h\"]\n"},
 			want: map[string]string{
 				"/usr/share/containers/oci/hooks.d/10-boltseal.json": "always",
-				"/etc/containers/oci/hooks.d/10-boltseal.json":       "always", "/opt/nri/plugins/10-boltseal": "plugin",
+				"/etc/containers/oci/hooks.d/10-boltseal.json":       "always", "/opt/nri/plugins/90-boltseal": "plugin",
 				"/etc/crio/crio.conf.d/10-boltseal.conf": "[crio.nri]\nenable_nri = true\n\n[crio.runtime]\nhooks_dir = [\n  \"/srv/h\",\n  \"/etc/containers/oci/hooks.d\",\n]\n",
 			}, registered: []string{"podman", "crio"},
 		},
@@ -168,7 +175,7 @@ func hostCases() map[string]hostCase {
 		"programs elsewhere": {
 			files:   merged(onlyContainerd, map[string]string{"/opt/b/boltseal-hook!": "hook", "/opt/b/boltseal-nri!": "plugin"}),
 			options: func(o *Options) { o.BinDir = "/opt/b" }, registered: []string{"containerd"},
-			want: map[string]string{"/opt/nri/plugins/10-boltseal": "#!/bin/sh\nexec '/opt/b/boltseal-nri' --hook '/opt/b/boltseal-hook'\n"},
+			want: map[string]string{"/opt/nri/plugins/90-boltseal": "#!/bin/sh\nexec '/opt/b/boltseal-nri' --hook '/opt/b/boltseal-hook'\n"},
 		},
 	}
 }

@@ -189,7 +189,7 @@ const pluginDir = "/opt/nri/plugins"
 // plugin drafts the NRI plugin that the runtime starts itself. The number is its
 // place among plugins.
 func (h *host) plugin(d *draft, runtime, dir string) error {
-	name, program := path.Join(dir, "10-boltseal"), path.Join(h.binDir, pluginName)
+	name, program := path.Join(dir, "90-boltseal"), path.Join(h.binDir, pluginName)
 	if h.hook() == "/usr/local/bin/"+hookName { // what the plugin adds unless it is told otherwise
 		return d.link(runtime, name, program)
 	}
