@@ -7,8 +7,10 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -168,27 +170,27 @@ func dropsRoot(s *specs.Spec) {
 // events: its exec, its match of a policy and its exit.
 func tellsLife(t *testing.T, events *agentenv.Events, c *testenv.Container, want life) {
 	t.Helper()
-	kinds := map[string]int{}
+	found := map[string]*tetragon.Process{}
 	events.Until(t, waitForEvent, "exec, match and exit", func(all []*tetragon.GetEventsResponse) error {
-		clear(kinds)
 		for _, e := range all {
 			for kind, p := range map[string]*tetragon.Process{
 				"exec": e.GetProcessExec().GetProcess(), "match": e.GetProcessTracepoint().GetProcess(), "exit": e.GetProcessExit().GetProcess(),
 			} {
-				if p.GetPod().GetContainer().GetId() != c.ID || p.GetArguments() != "/proc/self/environ" {
-					continue
-				}
-				kinds[kind]++
-				if diff := cmp.Diff(want, lifeOf(p), protocmp.Transform()); diff != "" {
-					t.Errorf("%s: want -, got +:\n%s", kind, diff)
+				if p.GetPod().GetContainer().GetId() == c.ID && p.GetArguments() == "/proc/self/environ" {
+					found[kind] = p
 				}
 			}
 		}
-		if len(kinds) != 3 {
-			return fmt.Errorf("of the process there are %v", kinds)
+		if len(found) != 3 {
+			return fmt.Errorf("of the process there are %v", slices.Collect(maps.Keys(found)))
 		}
 		return nil
 	})
+	for kind, p := range found {
+		if diff := cmp.Diff(want, lifeOf(p), protocmp.Transform()); diff != "" {
+			t.Errorf("%s: want -, got +:\n%s", kind, diff)
+		}
+	}
 }
 
 // tellsLifeFromProc wants it of this process too, which ran before the agent did.
