@@ -62,7 +62,7 @@ type Part struct {
 
 // Columns returns what is run where.
 func Columns() []Column {
-	columns := append([]Column{{Name: host, Parts: append(allParts(), verdictPart())}}, roomColumns("sid")...)
+	columns := append([]Column{{Name: host, Parts: append(allParts(), verdictPart(), startsPart())}}, roomColumns("sid")...)
 	for _, k := range lab.Kernels() {
 		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: partsOf(k)})
 	}
@@ -176,6 +176,11 @@ const labTypes = "^(file|path|dentry|linux_binprm|kiocb|sock|skb|cred|net_device
 // verdictPart tries every act by every mechanism. That takes an emulated machine
 // two minutes: it is run where all mechanisms are, and on this machine.
 func verdictPart() Part { return Part{Package: "test/e2e", Run: "^TestVerdicts$"} }
+
+// startsPart starts a thousand containers, of which make test starts some.
+func startsPart() Part {
+	return Part{Package: "test/e2e", Run: "^TestManyStarts$", Args: []string{"-boltseal.starts=1000"}}
+}
 
 // partsOf are the parts of a kernel. All of them run on the oldest and the newest one; on
 // those in between what depends on how a kernel lets programs in, and no engines. The one

@@ -139,8 +139,8 @@ func test(ctx context.Context, w io.Writer, s *summary.Summary, args []string) e
 		return nil // the sum is told, with what there is
 	}
 	// Not bound to ctx: a signal reaches go test by itself, and it ends in order.
-	// make lint vets everything.
-	cmd := exec.Command("go", append([]string{"test", "-json", "-vet=off"}, args...)...)
+	// make lint vets everything, and no debugger looks at these binaries.
+	cmd := exec.Command("go", append([]string{"test", "-json", "-vet=off", "-ldflags=-w"}, args...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
