@@ -25,6 +25,7 @@ const (
 // agent is the services of a running agent.
 type agent struct {
 	tetragon.FineGuidanceSensorsClient
+	tetragon.EventLogServiceClient
 	boltseal.BoltsealClient
 }
 
@@ -60,6 +61,6 @@ func (a *app) stream(do func(ctx context.Context, g agent, args []string) error)
 			return fmt.Errorf("use server address %s: %w", a.address, err)
 		}
 		defer conn.Close()
-		return do(c.Context(), agent{tetragon.NewFineGuidanceSensorsClient(conn), boltseal.NewBoltsealClient(conn)}, args)
+		return do(c.Context(), agent{tetragon.NewFineGuidanceSensorsClient(conn), tetragon.NewEventLogServiceClient(conn), boltseal.NewBoltsealClient(conn)}, args)
 	}
 }

@@ -132,7 +132,7 @@ func (a *app) root() *cobra.Command {
 	root := group("boltseal", "Shows and manages sealed containers and their policies",
 		a.statusCommand(), a.containersCommand(), a.eventsCommand(), a.policyCommand(), a.demoCommand(), a.hookCommand(), a.doctorCommand(),
 		a.versionCommand(),
-		a.logLevelCommand(), a.processesCommand(), a.sensorsCommand(), a.stackTreeCommand())
+		a.logLevelCommand(), a.eventLogCommand(), a.processesCommand(), a.sensorsCommand(), a.stackTreeCommand())
 	root.Long = rootHelp
 	root.SilenceErrors, root.SilenceUsage = true, true // Run writes them
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {

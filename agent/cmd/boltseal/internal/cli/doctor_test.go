@@ -37,7 +37,7 @@ func TestRegistrations(t *testing.T) {
 	}
 	check("podman", true, "hook in ", "")
 	check("cri-o", true, "NRI plugin", "")
-	if err := os.Remove(filepath.Join(r.root, "/opt/nri/plugins/10-boltseal")); err != nil {
+	if err := os.Remove(filepath.Join(r.root, "/opt/nri/plugins/90-boltseal")); err != nil {
 		t.Fatal(err)
 	}
 	check("cri-o", false, "in part", "boltseal hook install --runtime crio")

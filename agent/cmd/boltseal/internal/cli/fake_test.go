@@ -33,6 +33,7 @@ const drawnID = "4f0c1d2e3b4a59687766554433221100ffeeddccbbaa9988776655443322110
 // fakeAgent answers as the agent does, with state but without a kernel.
 type fakeAgent struct {
 	tetragon.UnimplementedFineGuidanceSensorsServer
+	tetragon.UnimplementedEventLogServiceServer
 	boltseal.UnimplementedBoltsealServer
 
 	// ill makes the health bad, old leaves methods out, empty leaves containers out.
@@ -42,13 +43,46 @@ type fakeAgent struct {
 	policies []*tetragon.TracingPolicyStatus
 	request  *tetragon.GetEventsRequest // the last
 	level    tetragon.LogLevel
+	rotation *tetragon.GetEventLogParamsResponse // nil: no file
 }
 
 func (f *fakeAgent) serve() *grpc.Server {
 	s := grpc.NewServer()
 	tetragon.RegisterFineGuidanceSensorsServer(s, f)
+	tetragon.RegisterEventLogServiceServer(s, f)
 	boltseal.RegisterBoltsealServer(s, f)
 	return s
+}
+
+func (f *fakeAgent) GetEventLogParams(context.Context, *tetragon.GetEventLogParamsRequest) (*tetragon.GetEventLogParamsResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ill {
+		return nil, status.Error(codes.FailedPrecondition, "events are written to no file")
+	}
+	if f.rotation == nil {
+		f.rotation = &tetragon.GetEventLogParamsResponse{MaxSize: 10, RotationInterval: "0s", MaxBackups: 5}
+	}
+	return f.rotation, nil
+}
+
+func (f *fakeAgent) SetEventLogParams(ctx context.Context, r *tetragon.SetEventLogParamsRequest) (*tetragon.SetEventLogParamsResponse, error) {
+	is, err := f.GetEventLogParams(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.MaxSize != nil {
+		is.MaxSize = r.GetMaxSize()
+	}
+	if r.RotationInterval != nil {
+		is.RotationInterval = r.GetRotationInterval()
+	}
+	if r.MaxBackups != nil {
+		is.MaxBackups = r.GetMaxBackups()
+	}
+	return &tetragon.SetEventLogParamsResponse{}, nil
 }
 
 func (f *fakeAgent) GetHealth(context.Context, *tetragon.GetHealthStatusRequest) (*tetragon.GetHealthStatusResponse, error) {
