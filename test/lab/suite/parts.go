@@ -83,7 +83,7 @@ type converter struct {
 }
 
 func convert(pkg string, sum *summary.Summary, out io.Writer) (*converter, error) {
-	cmd := exec.Command("go", "tool", "test2json", "-p", pkg)
+	cmd := exec.Command("go", "tool", "test2json", "-t", "-p", pkg)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

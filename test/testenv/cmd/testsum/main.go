@@ -57,6 +57,9 @@ func heavy() []string {
 	return all
 }
 
+// timeLimit is for a machine that has other things to do.
+const timeLimit = "-timeout=30m"
+
 const concurrent = "^(TestChurn|TestModeStorm|TestChangesAreAtomic|TestApplyWaits|TestRulesChangeDuringACall|TestNoActIsLostWhenVersionsAreDeleted|" +
 	"TestCountIsExact|TestLifeOfAContainer|TestConfirmAdopts|TestStateOfProcesses)$"
 
@@ -79,7 +82,7 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 	s := summary.New()
 	inner = slices.DeleteFunc(inner, func(pkg string) bool { return slices.Contains(heavy(), pkg) })
 	// The first two at the same time: one compiles while the other waits for the kernel.
-	phases := [][][]string{{with(race, inner...), with([]string{"-count=1", "-p=1"}, heavy()...)}, {with([]string{"-count=1", "-p=1"}, outer...)}}
+	phases := [][][]string{{with(race, inner...), with([]string{"-count=1", "-p=1", timeLimit}, heavy()...)}, {with([]string{"-count=1", "-p=1", timeLimit}, outer...)}}
 	if len(args) == 0 {
 		phases = append(phases, [][]string{with(race, "-p=1", "-run", concurrent, heavy()[0], heavy()[1])})
 	}
