@@ -132,7 +132,7 @@ func inRoom(ctx context.Context, l *lab.Lab, dir string, c Column, out io.Writer
 	return onHost(c, out, func(part Part, output io.Writer) (int, error) {
 		step := part.step(job.InDir)
 		r := room.Room{
-			Suite: c.Room, Root: root, Shared: map[string]string{dir: job.InDir}, Argv: step.Argv, Dir: step.Dir,
+			Suite: c.Room, Unified: c.Unified, Root: root, Shared: map[string]string{dir: job.InDir}, Argv: step.Argv, Dir: step.Dir,
 			Env: append(step.Env, strict()), Output: output,
 		}
 		return r.Run(ctx)

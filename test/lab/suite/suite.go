@@ -39,8 +39,10 @@ type Column struct {
 	Name   string
 	Kernel lab.Kernel
 	LSM    string
-	// Room is the Debian release in whose room it is run, empty for none.
-	Room string
+	// Room is the Debian release in whose room it is run, empty for none; Unified, that
+	// the room has cgroups of version 2 alone.
+	Room    string
+	Unified bool
 	// Params are further parameters of the kernel.
 	Params string
 	Parts  []Part
@@ -97,6 +99,12 @@ func roomColumns(many ...string) []Column {
 			part.Skip = "^TestThreeHundred$"
 		}
 		columns = append(columns, Column{Name: "room-" + suite, Room: suite, Parts: []Part{part}})
+	}
+	// crun refuses cgroups of mixed versions; that of bookworm starts nothing where root
+	// may not raise limits. Other engines want controllers that are left to version 1.
+	crun := Part{Package: enginesPackage, Run: "^(TestMatrix|TestInstallDoctorUninstall|TestAddedTime)$/^(crun|podman)"}
+	for _, suite := range []string{"trixie", "sid"} {
+		columns = append(columns, Column{Name: "room-" + suite + "-unified", Room: suite, Unified: true, Parts: []Part{crun}})
 	}
 	return columns
 }
