@@ -38,7 +38,7 @@ func TestRestored(t *testing.T) {
 			for _, mark := range []string{r.selected, agentenv.Mark()} {
 				o.restored(t, r, mark)
 			}
-			testenv.Report(t, "%s %s: restored from a checkpoint, sealed again and held to its policies", r.way, r.title())
+			held(t, "%s %s: restored from a checkpoint, sealed again and held to its policies", r.way, r.title())
 		})
 	}
 }
