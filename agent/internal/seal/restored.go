@@ -30,6 +30,10 @@ func (s *Seals) arm(slot, pid uint32) error {
 	if seal.Slot != slot {
 		return fmt.Errorf("task %d in slot %d: %w: its seal names slot %d", pid, slot, ErrReadBack, seal.Slot)
 	}
+	// A container that runs may call itself so; the kernel changes its seal as it likes.
+	if seal.State == uint32(bpf.WireTaskStateTASK_ARMED) {
+		return nil
+	}
 	if s.setState(slot, bpf.WireSlotStateSLOT_ARMED, bpf.WireSlotStateSLOT_MAPPED) {
 		atomic.StoreUint64(s.slots.Word(int(slot), unsafe.Offsetof(bpf.WireSlot{}.ArmedNs)), bootTime())
 	} else if state := s.Slot(slot).State; state != uint32(bpf.WireSlotStateSLOT_ARMED) {
