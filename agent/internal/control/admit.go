@@ -321,7 +321,7 @@ func (c *Controller) sealFor(next container.Container, where cgroup.Location) (*
 	if err := c.enforceFor(&next); err != nil {
 		return nil, err
 	}
-	claim := seal.Claim{Cgroup: where.ID, InitPID: next.InitPID, Slot: next.Slot, Running: next.Late}
+	claim := seal.Claim{Cgroup: where.ID, InitPID: next.InitPID, Slot: next.Slot, Running: next.Late, Restored: restored(next.InitPID)}
 	if _, _, err := c.Seals.Confirm(claim); err != nil {
 		return nil, errors.Join(err, c.restore(next.Slot, before))
 	}
@@ -331,6 +331,18 @@ func (c *Controller) sealFor(next container.Container, where cgroup.Location) (*
 	}
 	c.withdraw(next.Slot)
 	return made, nil
+}
+
+// restored tells whether a container's init is a copy of criu, which becomes what was
+// checkpointed without executing it. The init of one that is created is the runtime.
+func restored(pid uint32) bool {
+	if pid == 0 {
+		return false
+	}
+	// Both can fail: the process may have ended.
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return strings.HasPrefix(string(comm), "criu") || strings.HasPrefix(path.Base(exe), "criu")
 }
 
 // withdraw takes back what is left of a container's announcement: a cgroup that is

@@ -27,6 +27,9 @@ type Claim struct {
 	// Running: the entrypoint has run already, so that its tasks are judged at
 	// once.
 	Running bool
+	// Restored: the container is being restored from a checkpoint. Its init executes
+	// nothing, and is judged at once, with what it forks.
+	Restored bool
 }
 
 // Confirm makes sure that a cgroup is sealed, and answers with its slot: the one
@@ -59,6 +62,11 @@ func (s *Seals) Confirm(c Claim) (slot uint32, by bpf.WireSealedBy, err error) {
 	// Tasks that were there before the seal was.
 	if !sealed || s.Slot(slot).Tasks == 0 {
 		if err := s.Adopt(); err != nil {
+			return 0, 0, err
+		}
+	}
+	if c.Restored {
+		if err := s.arm(slot, c.InitPID); err != nil {
 			return 0, 0, err
 		}
 	}

@@ -303,6 +303,36 @@ func TestInitIsNamed(t *testing.T) {
 	r.checkState(slot, bpf.WireSlotStateSLOT_ARMED)
 }
 
+// An init that is restored from a checkpoint is judged when its hook names it, without
+// an exec, and so is what it forks and executes.
+func TestInitIsRestored(t *testing.T) {
+	r := newRig(t, nil)
+	c, slot := r.expected("c")
+	p := script(t, nil, "read x; busybox sleep 60 & echo $!; wait")
+	if err := c.Add(p.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	r.checkTask(p.Process.Pid, slot, setup)
+	claim := Claim{Cgroup: c.ID, Slot: slot, InitPID: uint32(p.Process.Pid), Restored: true}
+	if _, _, err := r.Confirm(claim); err != nil {
+		t.Fatal(err)
+	}
+	r.checkTask(p.Process.Pid, slot, armed)
+	r.checkState(slot, bpf.WireSlotStateSLOT_ARMED)
+	if made := r.Slot(slot); made.ArmedNs < made.SealedNs {
+		t.Errorf("armed before it was sealed: %+v", made)
+	}
+	p.next()
+	child, err := strconv.Atoi(p.says())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.checkTask(child, slot, armed)
+	_ = syscall.Kill(child, syscall.SIGKILL)
+	p.end()
+	r.checkTasks(slot, 0)
+}
+
 // What the runtime's init executes inside the container before the workload, a
 // hook, is exempt until the container is armed.
 func TestHooksInside(t *testing.T) {
