@@ -103,7 +103,7 @@ func openContainerd(t *testing.T, w containerdWay) engine {
 func plainContainerd(t *testing.T, w containerdWay) unregistered {
 	t.Helper()
 	c := &crd{containerdWay: w, version: containerdVersion(t), t: t, plain: map[string]bool{}}
-	c.configure(t, containerdText("1", "", true)) // the form that Debian's have, also of version 2
+	c.configure(t, containerdText("1.7", "", true)) // the form that Debian's have, also of version 2
 	c.boot()
 	c.kube = newKube(t, containerdSocket)
 	return c
