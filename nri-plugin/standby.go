@@ -75,6 +75,7 @@ func (l *launch) oneStandby(ctx context.Context) error {
 	}
 	self := os.NewFile(uintptr(fd), "active")
 	defer self.Close()
+	//nolint:gosec // it is this program, called as it was
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), standbyVariable+"=1")

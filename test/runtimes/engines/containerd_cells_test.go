@@ -255,7 +255,7 @@ func (c *crd) whileItRegisters(t *testing.T, r *rig) {
 		}
 		made := make(chan error, 1)
 		go func() { made <- c.makeAll(t, subjects[1:]) }()
-		time.Sleep(time.Duration(round) * 100 * time.Millisecond) // some are created, some have started
+		<-time.After(time.Duration(round) * 100 * time.Millisecond) // some are created, some have started
 		plugin := testenv.Daemon(t, testenv.Dir(t), binDir+"/boltseal-nri")
 		if err := <-made; err != nil {
 			t.Fatalf("%v\n%s", err, plugin.Log())
