@@ -196,7 +196,8 @@ func (c *crd) bothDieAlone(t *testing.T, r *rig) {
 	s := c.killedInCreate(t, r, endPlugins)
 	s.mustStart(t)
 	known := s.armed(t, 0)
-	if known.GetSealedBy() != boltseal.SealedBy_SEALED_BY_RUNTIME_PATTERN || slices.Contains(known.GetPolicies(), r.selected) {
+	// Nobody has named it, no hook either.
+	if known.GetSealedBy() != boltseal.SealedBy_SEALED_BY_RUNTIME_PATTERN || known.GetName() != s.id || slices.Contains(known.GetPolicies(), r.selected) {
 		t.Errorf("NRI alone does not fail open here: known as %v", known)
 	}
 	s.release(t)
