@@ -150,13 +150,13 @@ func TestLaunchedWithoutSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(`{"fail_policy":{"defualt":"allow"}}`)
+	write(`{"fail_policy":{"none":"allow"}}`)
 	runtime, _ := launchBy(t, "--hook", r.hook, "--config", config)
-	if _, _, err := runtime.create(t.Context(), "c"); err == nil || !strings.Contains(err.Error(), "defualt") {
+	if _, _, err := runtime.create(t.Context(), "c"); err == nil || !strings.Contains(err.Error(), "none") {
 		t.Errorf("error is %v", err)
 	}
 	_, before := container("before")
-	if err := runtime.start(t.Context(), before); err == nil || !strings.Contains(err.Error(), "defualt") {
+	if err := runtime.start(t.Context(), before); err == nil || !strings.Contains(err.Error(), "none") {
 		t.Errorf("error is %v", err)
 	}
 	write(string(right))
@@ -197,7 +197,7 @@ func TestLaunchEndsWithItsRuntime(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("goes on without its runtime")
 	}
-	if conn, err := l.dial(dialerOf("/nonexistent"))(t.Context()); err != errClosed {
+	if conn, err := l.dial(dialerOf("/nonexistent"))(t.Context()); !errors.Is(err, errClosed) {
 		t.Errorf("connects to the next runtime: %v, %v", conn, err)
 	}
 }

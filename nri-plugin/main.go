@@ -144,7 +144,7 @@ func (p *plugin) check() error {
 	if p.hook == "" {
 		return err
 	}
-	info, hookErr := os.Stat(p.hook)
+	info, hookErr := os.Stat(p.hook) //nolint:gosec // the path is from root's command line
 	switch {
 	case hookErr != nil:
 		return errors.Join(err, fmt.Errorf("hook: %w", hookErr))

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A runtime kills a plugin that it has launched and that was slow once, and starts
-// neither that one again nor one that has crashed: containers would start unasked
+// containerd 2 kills a plugin that it has launched and that was slow once, and no runtime
+// starts one again, nor one that has crashed: containers would start unasked
 // until the runtime's next start. So a launched plugin has a standby, another process
 // that does nothing until the plugin has ended and the runtime has not. Then it takes
 // its place, as a plugin that connects by itself, and has a standby of its own.
@@ -75,6 +75,7 @@ func (l *launch) oneStandby(ctx context.Context) error {
 	}
 	self := os.NewFile(uintptr(fd), "active")
 	defer self.Close()
+	//nolint:gosec // it is this program, called as it was
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), standbyVariable+"=1")
