@@ -373,7 +373,7 @@ type slow struct {
 }
 
 func (s *slow) Write(text []byte) (int, error) {
-	time.Sleep(s.takes)
+	<-time.After(s.takes) // as a terminal that is held
 	s.text.Store(new(string(text)))
 	return len(text), nil
 }
