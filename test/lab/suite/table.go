@@ -134,6 +134,9 @@ func report(w io.Writer, rows []row, outcomes []*Outcome, took time.Duration) bo
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\t"+strings.Join(names, "\t"))
+	if len(names) == 0 {
+		rows = nil // of rooms alone
+	}
 	for _, r := range rows {
 		line := r.promise
 		for _, name := range names {
