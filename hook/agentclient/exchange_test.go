@@ -350,7 +350,7 @@ func TestRuntimeHookEndsAtItsDeadline(t *testing.T) {
 			if !errors.Is(err, ErrNoAnswer) || !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("error %v, want ErrNoAnswer at the deadline", err)
 			}
-			if spent := time.Since(start); spent > 2*time.Second {
+			if spent := time.Since(start); spent > 10*time.Second {
 				t.Errorf("took %s", spent)
 			}
 		})
