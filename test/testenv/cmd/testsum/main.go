@@ -51,7 +51,7 @@ func main() {
 // concurrent in which it does, and these are run with it as well.
 func heavy() []string {
 	var all []string
-	for _, pkg := range []string{"engine", "seal", "policy", "policy/compile"} {
+	for _, pkg := range []string{"engine", "seal", "process", "policy", "policy/compile"} {
 		all = append(all, summary.Module+"/agent/internal/"+pkg)
 	}
 	return all
@@ -71,7 +71,7 @@ func hasty() []string {
 const timeLimit = "-timeout=30m"
 
 const concurrent = "^(TestChurn|TestModeStorm|TestChangesAreAtomic|TestApplyWaits|TestRulesChangeDuringACall|TestNoActIsLostWhenVersionsAreDeleted|" +
-	"TestCountIsExact|TestLifeOfAContainer|TestConfirmAdopts|TestStateOfProcesses)$"
+	"TestCountIsExact|TestLifeOfAContainer|TestConfirmAdopts|TestStateOfProcesses|TestConcurrentUse)$"
 
 // run runs all tests and reports whether each of them passed or was rightly skipped.
 func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
@@ -99,7 +99,7 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 		{with(race, append([]string{"-p=1"}, hasty()...)...)}, {with([]string{"-count=1", "-p=1", timeLimit}, outer...)},
 	}
 	if len(args) == 0 {
-		phases = append(phases, [][]string{with(race, "-p=1", "-run", concurrent, heavy()[0], heavy()[1])})
+		phases = append(phases, [][]string{with(race, "-p=1", "-run", concurrent, heavy()[0], heavy()[1], heavy()[2])})
 	}
 	for _, phase := range phases {
 		var group errgroup.Group
