@@ -161,7 +161,7 @@ func TestFloodThatGoesOn(t *testing.T) {
 // still have an event each, and there is room for what is told of seals.
 func TestFloodOfMany(t *testing.T) {
 	const many, first = 100, 15
-	r := newRig(t, func(o *Options) { o.RingBytes, o.Slots = 16<<10, many+2 })
+	r := newRig(t, func(o *Options) { o.RingBytes, o.Slots = 16<<10, many+30 }) // some for what else starts here
 	var slots []uint32
 	var cgroups []*testenv.Cgroup
 	for i := range many {

@@ -69,12 +69,15 @@ func TestRoomsTakeTurns(t *testing.T) {
 	var rooms []string
 	for _, i := range turns(columns)[0] {
 		rooms = append(rooms, columns[i].Name)
+		if columns[i].Name == host {
+			continue
+		}
 		part := columns[i].Parts[0]
 		if many := part.Skip == ""; many != (columns[i].Name == "room-sid") {
 			t.Errorf("%s starts hundreds of containers: %v", columns[i].Name, many)
 		}
 	}
-	if diff := cmp.Diff([]string{"room-bookworm", "room-trixie", "room-sid"}, rooms); diff != "" {
+	if diff := cmp.Diff([]string{host, "room-bookworm", "room-trixie", "room-sid"}, rooms); diff != "" {
 		t.Error(diff)
 	}
 	seen := slices.Concat(turns(columns)...)

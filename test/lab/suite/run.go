@@ -134,12 +134,13 @@ func all(ctx context.Context, w io.Writer, l *lab.Lab, dir, disk string, columns
 	return outcomes
 }
 
-// turns are the columns that run one after the other: rooms, of which a machine has one
-// at a time, and each of the others by itself.
+// turns are the columns that run one after the other: rooms and what else runs on this
+// machine's own kernel, where each sees the containers of the others; and each machine of
+// the lab by itself.
 func turns(columns []Column) [][]int {
 	all := [][]int{nil}
 	for i, c := range columns {
-		if c.Room != "" {
+		if c.Kernel.Name == "" {
 			all[0] = append(all[0], i)
 		} else {
 			all = append(all, []int{i})
