@@ -42,8 +42,9 @@ const (
 	podman = "podman"
 )
 
-// patience is how long a record may take to be read.
-const patience = 500 * time.Millisecond
+// patience is how long a record may take to be read: half of what a hook waits for its
+// answer by default. A busy disk took more than half a second.
+const patience = time.Second
 
 // maxReads is how many records may be read at once. Reads that hang keep their place.
 const maxReads = 16
