@@ -22,9 +22,7 @@ type Points struct {
 	// unsafe is why programs that can be preempted would be, to each other's harm;
 	// nil where they are not.
 	unsafe error
-	// trampolines, raw and syscalls: the kernel skips programs of trampolines, of raw
-	// tracepoints, and of the tracepoints of system calls, while a task is preempted in them.
-	trampolines, raw, syscalls bool
+	Preempted
 }
 
 // Open opens the lists of hooks of the running kernel, which can do what features
@@ -49,30 +47,14 @@ func (p *Points) askPreemption() (err error) {
 	if p.unsafe, err = preempts(); err != nil {
 		return err
 	}
-	if p.trampolines, err = kernel.Preemptible(); err != nil {
+	if p.Trampolines, err = kernel.Preemptible(); err != nil {
 		return err
 	}
-	if p.raw, err = kernel.RawTracepointsPreempted(); err != nil {
+	if p.RawTracepoints, err = kernel.RawTracepointsPreempted(); err != nil {
 		return err
 	}
-	p.syscalls, err = kernel.SyscallTracepointsPreempted()
+	p.SyscallTracepoints, err = kernel.SyscallTracepointsPreempted()
 	return err
-}
-
-// Misses is compile.Kernel. The kernel counts who is in a program for each
-// processor, and takes somebody who comes meanwhile for a recursion; it does not
-// for programs of security hooks, and others run with preemption off.
-func (p *Points) Misses(kind compile.SiteKind, syscall bool) bool {
-	switch kind {
-	case compile.Fentry, compile.ModifyReturn:
-		return p.trampolines
-	case compile.RawTracepoint:
-		return p.raw
-	case compile.Tracepoint:
-		return syscall && p.syscalls
-	default:
-		return false
-	}
 }
 
 // Close closes the lists. What is attached stays.

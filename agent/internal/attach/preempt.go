@@ -6,7 +6,33 @@ import (
 	"errors"
 
 	"github.com/boltseal/boltseal/agent/internal/kernel"
+	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 )
+
+// Preempted tells in programs of which kinds a kernel preempts tasks, so that it skips
+// them for others meanwhile.
+type Preempted struct {
+	Trampolines, RawTracepoints bool
+	// SyscallTracepoints are the event files of system calls; those of other events run
+	// with preemption off.
+	SyscallTracepoints bool
+}
+
+// Misses is compile.Kernel. The kernel counts who is in a program for each
+// processor, and takes somebody who comes meanwhile for a recursion; it does not
+// for programs of security hooks, and others run with preemption off.
+func (p Preempted) Misses(kind compile.SiteKind, syscall bool) bool {
+	switch kind {
+	case compile.Fentry, compile.ModifyReturn:
+		return p.Trampolines
+	case compile.RawTracepoint:
+		return p.RawTracepoints
+	case compile.Tracepoint:
+		return syscall && p.SyscallTracepoints
+	default:
+		return false
+	}
+}
 
 // errPreempts says that programs of trampolines would write into each other's
 // working memory.

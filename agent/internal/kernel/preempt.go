@@ -14,11 +14,8 @@ import (
 // middle of a program of a trampoline or a security hook. Kernels that choose at
 // boot (PREEMPT_DYNAMIC, since Linux 5.12) are taken for ones that do.
 func Preemptible() (bool, error) {
-	uts, err := uname()
-	if err != nil {
-		return false, err
-	}
-	return preemptible(unix.ByteSliceToString(uts.Version[:])), nil
+	_, version, err := uname()
+	return err == nil && preemptible(version), err
 }
 
 // RawTracepointsPreempted tells whether the same holds for programs at raw
@@ -26,29 +23,25 @@ func Preemptible() (bool, error) {
 // preempted in such a program the kernel skips it for all others of that
 // processor.
 func RawTracepointsPreempted() (bool, error) {
-	uts, err := uname()
-	if err != nil {
-		return false, err
-	}
-	return rawTracepointsPreempted(unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Version[:])), nil
+	release, version, err := uname()
+	return err == nil && rawTracepointsPreempted(release, version), err
 }
 
 // SyscallTracepointsPreempted tells the same of programs at the event files of system
 // calls, as on preemptible kernels since Linux 7.2, which may sleep there
 // (trace_call_bpf_faultable). Before it they run with preemption off.
 func SyscallTracepointsPreempted() (bool, error) {
-	uts, err := uname()
-	if err != nil {
-		return false, err
-	}
-	return syscallTracepointsPreempted(unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Version[:])), nil
+	release, version, err := uname()
+	return err == nil && syscallTracepointsPreempted(release, version), err
 }
 
-func uname() (uts unix.Utsname, err error) {
+// uname is what uname -r and uname -v print.
+func uname() (release, version string, err error) {
+	var uts unix.Utsname
 	if err := unix.Uname(&uts); err != nil {
-		return uts, fmt.Errorf("read version of the kernel: %w", err)
+		return "", "", fmt.Errorf("read version of the kernel: %w", err)
 	}
-	return uts, nil
+	return unix.ByteSliceToString(uts.Release[:]), unix.ByteSliceToString(uts.Version[:]), nil
 }
 
 // preemptible judges a version's text ("#1 SMP PREEMPT Debian ...").

@@ -27,8 +27,7 @@ type Kernel struct {
 	name     string
 	features kernel.Features
 	hooks    *hooks
-	// trampolines, raw and syscalls: see Misses.
-	trampolines, raw, syscalls bool
+	attach.Preempted
 }
 
 // Names are the kernels that are described, each first with bpf among the active
@@ -57,7 +56,7 @@ func Named(name string) (*Kernel, error) {
 		return nil, err
 	}
 	r := all[i]
-	return &Kernel{name: name, features: r.features(!without), hooks: found, trampolines: r.preempted, raw: r.rawPreempted, syscalls: r.syscallsPreempted}, nil
+	return &Kernel{name: name, features: r.features(!without), hooks: found, Preempted: r.preempted}, nil
 }
 
 // Name is the kernel's name, as Named takes it.
@@ -68,20 +67,6 @@ func (k *Kernel) Features() kernel.Features { return k.features }
 
 // Describes tells whether the description says of a function if it is there.
 func (k *Kernel) Describes(function string) bool { return described(function) }
-
-// Misses is compile.Kernel.
-func (k *Kernel) Misses(kind compile.SiteKind, syscall bool) bool {
-	switch kind {
-	case compile.Fentry, compile.ModifyReturn:
-		return k.trampolines
-	case compile.RawTracepoint:
-		return k.raw
-	case compile.Tracepoint:
-		return syscall && k.syscalls
-	default:
-		return false
-	}
-}
 
 // Can is compile.Kernel.
 func (k *Kernel) Can(m compile.Mechanism) error {

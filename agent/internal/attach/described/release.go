@@ -5,6 +5,7 @@ package described
 import (
 	"strings"
 
+	"github.com/boltseal/boltseal/agent/internal/attach"
 	"github.com/boltseal/boltseal/agent/internal/kernel"
 )
 
@@ -12,19 +13,16 @@ import (
 type release struct {
 	name string
 	// column is the kernel's in the table of abilities.
-	column int
-	// preempted tells that the kernel can preempt programs of trampolines,
-	// rawPreempted those of raw tracepoints, syscallsPreempted those of the tracepoints
-	// of system calls.
-	preempted, rawPreempted, syscallsPreempted bool
+	column    int
+	preempted attach.Preempted
 }
 
 func releases() []release {
 	return []release{
 		{name: "5.10", column: 0},
-		{name: "6.1", column: 1, preempted: true},
-		{name: "6.12", column: 2, preempted: true},
-		{name: "7", column: 3, preempted: true, rawPreempted: true, syscallsPreempted: true},
+		{name: "6.1", column: 1, preempted: attach.Preempted{Trampolines: true}},
+		{name: "6.12", column: 2, preempted: attach.Preempted{Trampolines: true}},
+		{name: "7", column: 3, preempted: attach.Preempted{Trampolines: true, RawTracepoints: true, SyscallTracepoints: true}},
 		{name: "6.12-inject", column: 4},
 	}
 }
