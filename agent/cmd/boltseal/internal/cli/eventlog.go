@@ -5,9 +5,9 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/boltseal/boltseal/api/v1/tetragon"
 )
@@ -53,9 +53,6 @@ func (a *app) eventLogSetCommand() *cobra.Command {
 	interval := c.Flags().Duration("rotation-interval", 0, "begin a new file as often as that; 0 for never")
 	backups := c.Flags().Int32("max-backups", 0, "keep so many old files; 0 for all")
 	c.RunE = a.ask(func(ctx context.Context, g agent, _ []string) error {
-		if !slices.ContainsFunc([]string{"max-size", "rotation-interval", "max-backups"}, c.Flags().Changed) {
-			return &fault{exitUsage, "nothing to change: name --max-size, --rotation-interval or --max-backups"}
-		}
 		request := &tetragon.SetEventLogParamsRequest{}
 		if c.Flags().Changed("max-size") {
 			request.MaxSize = size
@@ -65,6 +62,9 @@ func (a *app) eventLogSetCommand() *cobra.Command {
 		}
 		if c.Flags().Changed("max-backups") {
 			request.MaxBackups = backups
+		}
+		if proto.Equal(request, &tetragon.SetEventLogParamsRequest{}) {
+			return &fault{exitUsage, "nothing to change: name --max-size, --rotation-interval or --max-backups"}
 		}
 		if _, err := g.SetEventLogParams(ctx, request); err != nil {
 			return err
