@@ -109,7 +109,7 @@ func enter(scratch, text string) error {
 func (p *plan) mount(scratch string) error {
 	at := func(name string) string { return filepath.Join(scratch, name) }
 	root := at("root")
-	for _, dir := range []string{"root", "upper", "work", "old", "tmp", "data/docker", "data/containerd", "data/containers"} {
+	for _, dir := range []string{"root", "upper", "work", "tmp", "data/docker", "data/containerd", "data/containers"} {
 		if err := os.MkdirAll(at(dir), 0o755); err != nil {
 			return err
 		}
