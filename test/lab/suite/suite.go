@@ -64,7 +64,7 @@ type Part struct {
 
 // Columns returns what is run where.
 func Columns() []Column {
-	columns := append([]Column{{Name: host, Parts: append(allParts(), verdictPart(), startsPart())}}, roomColumns(engineTests+"$/^docker", "sid")...)
+	columns := append([]Column{{Name: host, Parts: append(allParts(), verdictPart(), startsPart())}}, roomColumns()...)
 	for _, k := range lab.Kernels() {
 		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Parts: partsOf(k)})
 	}
@@ -82,8 +82,7 @@ func LongColumns() []Column {
 		flood := Part{Package: "agent/internal/seal", Run: "^(" + floodTests + ")$"}
 		return []Part{verdictPart(), churn, flood, languagePart(), {Package: "test/e2e", Run: "^TestScenarios$"}, {Package: describedPackage}, {Package: runtimesPackage, Run: "^TestDoctor$"}}
 	}
-	columns := append([]Column{{Name: host, Parts: parts(10_000_000)}}, roomColumns("", room.Suites()...)...)
-	columns = append(columns, unifiedColumns()...)
+	columns := append([]Column{{Name: host, Parts: parts(10_000_000)}}, longRoomColumns()...)
 	for _, k := range lab.Kernels() {
 		columns = append(columns, Column{Name: k.Name, Kernel: k, LSM: lab.LSMWithBPF, Params: preempted, Parts: parts(1_000_000)})
 	}
@@ -91,16 +90,16 @@ func LongColumns() []Column {
 }
 
 // engineTests are those that each engine goes through. All of them with all engines take
-// hours: make test-lab has Docker go through them, which has most users.
-const engineTests = "^(TestMatrix|TestInstallDoctorUninstall|TestThreeHundred|TestAddedTime)"
+// an hour: make test-lab has Docker go through them, which has most users.
+const engineTests = "^(TestMatrix|TestInstallDoctorUninstall|TestThreeHundred|TestAddedTime)$"
 
-// roomColumns are the engines of each Debian release. Hundreds of containers are started
-// in the rooms of many alone.
-func roomColumns(run string, many ...string) []Column {
+// roomColumns are Docker of each Debian release. Hundreds of containers are started in the
+// newest one alone.
+func roomColumns() []Column {
 	var columns []Column
 	for _, suite := range room.Suites() {
-		part := Part{Package: enginesPackage, Run: run}
-		if !slices.Contains(many, suite) {
+		part := Part{Package: enginesPackage, Run: engineTests + "/^docker"}
+		if suite != "sid" {
 			part.Skip = "^TestThreeHundred$"
 		}
 		columns = append(columns, Column{Name: "room-" + suite, Room: suite, Parts: []Part{part}})
@@ -108,14 +107,37 @@ func roomColumns(run string, many ...string) []Column {
 	return columns
 }
 
+// longRoomColumns are all engines of each Debian release, each in a room that no other was
+// in, and what they have to themselves.
+func longRoomColumns() []Column {
+	var columns []Column
+	for _, suite := range room.Suites() {
+		for _, engine := range []string{"docker", "containerd", "podman", "runc", "crun"} {
+			parts := []Part{{Package: enginesPackage, Run: engineTests + "/^" + engine}}
+			switch engine {
+			case "podman":
+				parts = append(parts, Part{Package: enginesPackage, Run: "^TestPodman"})
+			case "runc":
+				parts = append(parts, Part{Package: enginesPackage, Run: "^TestRestored$"})
+			}
+			columns = append(columns, Column{Name: "room-" + suite + "-" + engine, Room: suite, Parts: parts})
+		}
+	}
+	return append(columns, unifiedColumns()...)
+}
+
 // unifiedColumns are rooms whose cgroups are of version 2 alone: crun refuses mixed ones,
 // and that of bookworm starts nothing where root may not raise limits. Other engines want
 // controllers that are left to version 1.
 func unifiedColumns() []Column {
 	var columns []Column
-	crun := Part{Package: enginesPackage, Run: "^(TestMatrix|TestInstallDoctorUninstall|TestAddedTime)$/^(crun|podman)"}
 	for _, suite := range []string{"trixie", "sid"} {
-		columns = append(columns, Column{Name: "room-" + suite + "-unified", Room: suite, Unified: true, Parts: []Part{crun}})
+		for _, engine := range []string{"crun", "podman"} {
+			columns = append(columns, Column{
+				Name: "room-" + suite + "-unified-" + engine, Room: suite, Unified: true,
+				Parts: []Part{{Package: enginesPackage, Run: engineTests + "/^" + engine}},
+			})
+		}
 	}
 	return columns
 }
