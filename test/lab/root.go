@@ -19,7 +19,7 @@ import (
 const rootSuite = "trixie"
 
 // rootRecipe changes when the root is put together in another way.
-const rootRecipe = "1"
+const rootRecipe = "2"
 
 // rootPackages are the programs of the guests: container runtimes and what a
 // person needs to look around.
@@ -51,7 +51,7 @@ func (c *Cache) makeRoot(ctx context.Context, dir string) error {
 
 // roomPackages are what a room has besides: the engines that guests are too slow for.
 func roomPackages(suite string) []string {
-	packages := append(rootPackages(), "docker.io", "iptables", "criu", "golang-github-containers-common")
+	packages := append(rootPackages(), "docker.io", "iptables", "criu", "golang-github-containers-common", "systemd")
 	if suite != "bookworm" { // whose docker.io has the client
 		packages = append(packages, "docker-cli")
 	}
@@ -104,7 +104,7 @@ func trim(root string) error {
 	var errs []error
 	for _, dir := range []string{
 		"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/info", "usr/share/i18n", "usr/share/perl",
-		"usr/share/perl5", "usr/share/bash-completion", "usr/share/zsh", "usr/lib/systemd", "usr/lib/udev", "usr/lib/x86_64-linux-gnu/perl",
+		"usr/share/perl5", "usr/share/bash-completion", "usr/share/zsh", "usr/lib/udev", "usr/lib/x86_64-linux-gnu/perl",
 		"usr/lib/x86_64-linux-gnu/gconv", "var/cache",
 	} {
 		errs = append(errs, os.RemoveAll(filepath.Join(root, dir)))

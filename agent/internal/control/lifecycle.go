@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/boltseal/boltseal/agent/internal/cgroup"
 	"github.com/boltseal/boltseal/agent/internal/container"
 	"github.com/boltseal/boltseal/agent/internal/seal"
 	"github.com/boltseal/boltseal/bpf"
@@ -234,15 +236,53 @@ func (c *Controller) AdoptRunning() error {
 		return err
 	}
 	for _, p := range found {
-		next := container.Container{ID: c.idOf(p), Name: c.idOf(p), Late: true}
-		if err := c.adopt(next, p); err != nil {
+		if err := c.adopt(p); err != nil {
 			c.Log.Warn("adopt running container", "cgroup", p, "error", err)
 		}
 	}
 	return nil
 }
 
-func (c *Controller) adopt(next container.Container, p string) error {
+// ErrGone says that the cgroup of a container is not there any more.
+var ErrGone = errors.New("its cgroup is gone")
+
+// Recall takes in a container that an earlier agent knew, with what that one was told of
+// it. It ran while there was no agent, and is late. One that is known already is left as
+// it is. Errors wrap ErrGone, ErrRefused, or seal.ErrNoRoom.
+func (c *Controller) Recall(known container.Container) error {
+	if id, err := c.Cgroups.ID(known.CgroupPath); errors.Is(err, fs.ErrNotExist) || err == nil && id != known.CgroupID {
+		return fmt.Errorf("recall container %s: %w", known.ID, ErrGone)
+	} else if err != nil {
+		return fmt.Errorf("recall container %s: %w", known.ID, err)
+	}
+	where := cgroup.Location{Path: known.CgroupPath, ID: known.CgroupID}
+	if err := c.claimable(where); err != nil {
+		return fmt.Errorf("recall container %s: %w", known.ID, err)
+	}
+	if known.Guess {
+		return c.adopt(known.CgroupPath)
+	}
+	known.Slot, known.Late, known.Added = 0, true, time.Now()
+	if at, err := c.Cgroups.OfPID(int(known.InitPID)); err != nil || at.Path != where.Path && !strings.HasPrefix(at.Path, where.Path+"/") {
+		known.InitPID = 0 // it has ended, and the pid may be another's
+	}
+	// A name that cannot be found now is the one that was found then.
+	found, unread := c.findNames(&known)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, told := c.Registry.ByID(known.ID); told {
+		return nil
+	}
+	if unread == nil {
+		known = named(&known, found)
+	}
+	if _, err := c.confirm(known, where); err != nil {
+		return fmt.Errorf("recall container %s: %w", known.ID, err)
+	}
+	return nil
+}
+
+func (c *Controller) adopt(p string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	id, err := c.Cgroups.ID(p)
@@ -252,12 +292,13 @@ func (c *Controller) adopt(next container.Container, p string) error {
 	if _, sealed, err := c.Seals.SealedAs(id); err != nil || sealed {
 		return err // below a container, or announced meanwhile
 	}
-	if next.Slot, err = c.Seals.Take(); err != nil {
+	slot, err := c.Seals.Take()
+	if err != nil {
 		return err
 	}
-	if _, _, err = c.Seals.Confirm(seal.Claim{Cgroup: id, Slot: next.Slot, Running: true}); err != nil {
-		return errors.Join(err, c.vacate(next.Slot))
+	if _, _, err = c.Seals.Confirm(seal.Claim{Cgroup: id, Slot: slot, Running: true}); err != nil {
+		return errors.Join(err, c.vacate(slot))
 	}
-	c.guess(next.Slot, id, p, true)
+	c.guess(slot, id, p, true)
 	return nil
 }

@@ -5,13 +5,18 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/boltseal/boltseal/agent/internal/account"
 	"github.com/boltseal/boltseal/agent/internal/config"
 	"github.com/boltseal/boltseal/agent/internal/container"
+	"github.com/boltseal/boltseal/agent/internal/control"
 	"github.com/boltseal/boltseal/agent/internal/enrich"
 	"github.com/boltseal/boltseal/agent/internal/process"
+	"github.com/boltseal/boltseal/agent/internal/store"
 )
 
 // containerStarted tells when a container began, in ns since boot: with its first task in
@@ -42,6 +47,38 @@ func (a *agent) initStarted(c *container.Container) uint64 {
 		return 0
 	}
 	return start
+}
+
+// storeDir is beside the agent's socket, as is what hooks leave.
+const storeDir = "containers"
+
+// recall takes in what an earlier agent knew, and has what this one knows written down
+// from now on.
+func (a *agent) recall() error {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return err
+	}
+	known, err := store.Open(filepath.Join(filepath.Dir(a.config.SocketPath()), storeDir), strings.TrimSpace(string(boot)), a.log.With("component", "store"))
+	if err != nil {
+		return err
+	}
+	all, err := known.Containers()
+	if err != nil {
+		return err
+	}
+	a.registry.Subscribe(known.Follow)
+	for _, c := range all {
+		switch err := a.control.Recall(c); {
+		case errors.Is(err, control.ErrGone):
+			if err := known.Drop(c.ID); err != nil {
+				a.log.Error("forget container that is gone", "container", c.ID, "error", err)
+			}
+		case err != nil:
+			a.log.Error("container that an earlier agent knew is not sealed", "container", c.ID, "error", err)
+		}
+	}
+	return nil
 }
 
 // followNames has containers named anew when their engines' records change. Without it

@@ -316,6 +316,9 @@ func (a *agent) load() error {
 			return err
 		}
 	}
+	if err := a.recall(); err != nil {
+		return err
+	}
 	if err := a.spool.replay(); err != nil {
 		return err
 	}

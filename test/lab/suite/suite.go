@@ -115,6 +115,8 @@ func longRoomColumns() []Column {
 		for _, engine := range []string{"docker", "containerd", "podman", "runc", "crun"} {
 			parts := []Part{{Package: enginesPackage, Run: engineTests + "/^" + engine}}
 			switch engine {
+			case "docker":
+				parts = append(parts, Part{Package: enginesPackage, Run: "^TestDockerInDocker$"})
 			case "podman":
 				parts = append(parts, Part{Package: enginesPackage, Run: "^TestPodman"})
 			case "runc":
@@ -132,11 +134,15 @@ func longRoomColumns() []Column {
 func unifiedColumns() []Column {
 	var columns []Column
 	for _, suite := range []string{"trixie", "sid"} {
-		for _, engine := range []string{"crun", "podman"} {
-			columns = append(columns, Column{
+		for engine, others := range map[string]string{"crun": "", "podman": "^(TestPodman.*|TestSystemdInAContainer)$"} {
+			c := Column{
 				Name: "room-" + suite + "-unified-" + engine, Room: suite, Unified: true,
 				Parts: []Part{{Package: enginesPackage, Run: engineTests + "/^" + engine}},
-			})
+			}
+			if others != "" {
+				c.Parts = append(c.Parts, Part{Package: enginesPackage, Run: others})
+			}
+			columns = append(columns, c)
 		}
 	}
 	return columns

@@ -59,6 +59,7 @@ func cells() []cell {
 		{name: cellHookMissing, prove: hookMissing},
 		{name: cellPluginDies},
 		{name: cellSynchronize},
+		{name: "agent restarted", prove: agentRestarted},
 		{name: cellBetween, prove: goneBetween},
 		{name: "agent down: block", prove: downBlock, away: true},
 		{name: "agent down: quarantine", prove: downQuarantine, away: true},
@@ -252,6 +253,36 @@ func (r *rig) works(t *testing.T) {
 	s.judged(t, "afterwards", s.wait(t, s.id))
 }
 
+// agentRestarted: the next agent knows a container that runs, and what it was told of it.
+func agentRestarted(t *testing.T, r *rig) {
+	s, before := r.started(t, r.selected)
+	r.away(t)
+	r.up(t)
+	known := s.takenOver(t)
+	if known.GetCgroupId() != before.GetCgroupId() || known.GetName() != before.GetName() || known.GetImage() != before.GetImage() ||
+		known.GetRuntime() != before.GetRuntime() {
+		t.Errorf("before %v, now %v", before, known)
+	}
+	s.judged(t, "exec", s.exec(t, s.id, "/bin/cat", "/etc/shadow"))
+	s.release(t)
+	s.judged(t, "released", s.wait(t, s.id))
+}
+
+// takenOver waits until an agent that was not there as the container started has its
+// policy in force for it.
+func (s *subject) takenOver(t *testing.T) *boltseal.Container {
+	t.Helper()
+	var known *boltseal.Container
+	wait(t, "the container is sealed late", func() error {
+		known = s.agent.Container(t, s.id)
+		if known.GetState() != boltseal.ContainerState_CONTAINER_STATE_LATE || !slices.Equal(known.GetPolicies(), []string{s.selected}) {
+			return fmt.Errorf("the agent knows %v", known)
+		}
+		return nil
+	})
+	return known
+}
+
 // goneBetween: a container that was created under the agent does not start without it.
 func goneBetween(t *testing.T, r *rig) {
 	s := r.telltale(t)
@@ -303,13 +334,7 @@ func downAllow(t *testing.T, r *rig) {
 	result := s.start(t, s.id)
 	s.admitted(t, result.Code == 0, result.String())
 	r.up(t)
-	wait(t, "the container is sealed late", func() error {
-		known := r.agent.Container(t, s.id)
-		if known.GetState() != boltseal.ContainerState_CONTAINER_STATE_LATE || !slices.Equal(known.GetPolicies(), []string{r.selected}) {
-			return fmt.Errorf("the agent knows %v", known)
-		}
-		return nil
-	})
+	s.takenOver(t)
 	s.judged(t, "exec", s.exec(t, s.id, "/bin/cat", "/etc/shadow"))
 }
 

@@ -84,6 +84,11 @@ func (d *docker) title() string { return d.version }
 
 func (d *docker) create(t *testing.T, c container) string {
 	t.Helper()
+	return d.createWith(t, c)
+}
+
+func (d *docker) createWith(t *testing.T, c container, flags ...string) string {
+	t.Helper()
 	args := []string{
 		"docker", "create", "--name", c.name, "--network=none", "--volume", c.shared + ":/tmp",
 		"--label", agentenv.MarkKey + "=" + c.mark,
@@ -94,7 +99,7 @@ func (d *docker) create(t *testing.T, c container) string {
 	if c.plain {
 		args = append(args, "--runtime=runc")
 	}
-	return strings.TrimSpace(must(t, append(append(args, imageName), c.args...)...))
+	return strings.TrimSpace(must(t, slices.Concat(args, flags, []string{imageName}, c.args)...))
 }
 
 func (d *docker) start(t *testing.T, id string) testenv.Result {
