@@ -49,7 +49,14 @@ func TestInstallDoctorUninstall(t *testing.T) {
 		}
 		proven(t, program, w.engine, e.doctor()...)
 
+		running := &subject{rig: &rig{engine: e, way: w, t: t}, container: container{
+			name: agentenv.Mark(), mark: agentenv.Mark(), shared: testenv.Dir(t), args: []string{"/bin/sleep", "1000"},
+		}}
+		running.id = e.create(t, running.container)
+		running.mustStart(t)
 		e.reload(t, must(t, program, "hook", "uninstall", "--runtime", w.engine))
+		running.ends(t)
+		must(t, program, "hook", "uninstall", "--runtime", w.engine) // what the container needed
 		if left := changes(before, snapshot(t)); len(left) > 0 {
 			t.Errorf("not as before: %q", left)
 		}
@@ -62,6 +69,15 @@ func TestInstallDoctorUninstall(t *testing.T) {
 		s.admitted(t, result.Code == 0, result.String())
 		testenv.Report(t, "%s %s: installed, proven by doctor and uninstalled: %d files changed and as before", w, e.title(), len(installed))
 	})
+}
+
+// ends holds that a container that runs can be executed in, and then be ended in order.
+func (s *subject) ends(t *testing.T) {
+	t.Helper()
+	if result := s.exec(t, s.id, "/bin/cat", "/etc/hostname"); result.Code != 0 || result.Err != nil {
+		t.Errorf("exec: %s", result)
+	}
+	s.remove(t, s.id)
 }
 
 // proven holds that doctor finds nothing wrong, and has seen a container of the runtime

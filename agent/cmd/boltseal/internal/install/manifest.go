@@ -123,6 +123,23 @@ func (m *manifest) state(d *disk) (*state, error) {
 	return d.own(append(bytes.TrimSpace(text), '\n'), 0o600), nil
 }
 
+// has tells whether there is something of a runtime's to take back.
+func (m *manifest) has(runtime string) bool {
+	_, registered := m.Settings[runtime]
+	return registered || slices.ContainsFunc(m.Files, func(e *entry) bool { return slices.Contains(e.Runtimes, runtime) })
+}
+
+// wrappers are the paths under which the hook stands for low-level runtimes.
+func (m *manifest) wrappers() []string {
+	var names []string
+	for _, e := range m.Files {
+		if e.After.Link == hookName {
+			names = append(names, e.Path)
+		}
+	}
+	return names
+}
+
 func (m *manifest) entry(name string) *entry {
 	for _, e := range m.Files {
 		if e.Path == name {

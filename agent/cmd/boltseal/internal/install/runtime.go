@@ -6,8 +6,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -83,6 +87,38 @@ func (h *host) wrapper(d *draft, runtime, real string) (string, error) {
 		return name, nil
 	}
 	return name, d.set(runtime, settingsFile, formatJSON, real, "runtimes", "boltseal-"+base, "path")
+}
+
+// bundles are patterns of the directories in which containerd's shims, Docker's too, keep
+// running containers where these keep their state by default.
+func bundles() []string {
+	return []string{"/run/containerd/io.containerd.runtime.v2.task/*/*", "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/*/*"}
+}
+
+// runningBy counts running containers by the wrapper that their shims call, and will call
+// until they have ended.
+func (h *host) runningBy(wrappers []string) (map[string]int, error) {
+	counts := map[string]int{}
+	for _, pattern := range bundles() {
+		where, err := h.disk.at(path.Join(pattern, "runtime"))
+		if err != nil {
+			return nil, err
+		}
+		files, err := filepath.Glob(where)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", pattern, err)
+		}
+		for _, file := range files {
+			program, err := os.ReadFile(file)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) { // it may have ended
+				return nil, fmt.Errorf("find containers that run by wrappers: %w", err)
+			}
+			if slices.Contains(wrappers, string(program)) {
+				counts[string(program)]++
+			}
+		}
+	}
+	return counts, nil
 }
 
 // hookTimes is how long the hook takes at most, and what a runtime gives it more.

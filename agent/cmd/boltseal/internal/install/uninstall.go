@@ -27,7 +27,7 @@ func Uninstall(ctx context.Context, o Options) (*Result, error) {
 	}
 	r := &Result{Changes: []Change{}, Notes: []string{}, Reloads: map[string]string{}}
 	for _, e := range engines {
-		if _, known := was.Settings[e.name()]; known {
+		if was.has(e.name()) {
 			r.Runtimes = append(r.Runtimes, e.name())
 		}
 	}
@@ -36,7 +36,7 @@ func Uninstall(ctx context.Context, o Options) (*Result, error) {
 	for _, name := range r.Runtimes {
 		delete(next.Settings, name)
 	}
-	changes, err := takeBack(h.disk, was, next, r)
+	changes, err := h.takeBack(was, next, r)
 	if err != nil {
 		return nil, err
 	}
@@ -59,18 +59,32 @@ func Uninstall(ctx context.Context, o Options) (*Result, error) {
 }
 
 // takeBack lists the changes that undo the entries of the result's runtimes, the
-// last one first, and leaves in next the entries that others still need.
-func takeBack(d *disk, was, next *manifest, r *Result) ([]change, error) {
+// last one first, and leaves in next the entries that are needed still: by other
+// runtimes, or by containers that run.
+func (h *host) takeBack(was, next *manifest, r *Result) ([]change, error) {
 	var changes []change
+	running, err := h.runningBy(was.wrappers())
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range slices.Backward(was.Files) {
 		rest := without(e.Runtimes, r.Runtimes)
+		switch n := running[e.Path]; {
+		case len(rest) > 0:
+		case n > 0:
+			rest = e.Runtimes
+			r.Notes = append(r.Notes, fmt.Sprintf("%s: stays, as containers that were started by it (%d) are executed in and ended by it: "+
+				"uninstall again when they have ended", e.Path, n))
+		case e.Path == settingsFile && len(running) > 0: // it has the path of the runtime behind the wrapper
+			rest = e.Runtimes
+		}
 		if len(rest) > 0 {
 			kept := *e
 			kept.Runtimes = rest
 			next.Files = append([]*entry{&kept}, next.Files...)
 			continue
 		}
-		all, note, err := e.undo(d)
+		all, note, err := e.undo(h.disk)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", e.Path, err)
 		}

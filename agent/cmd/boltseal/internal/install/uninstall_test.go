@@ -163,6 +163,47 @@ func TestBoundContainersAreToldOf(t *testing.T) {
 	}
 }
 
+// TestRunningContainersKeepTheirRuntime: what shims call stays until no container runs by
+// it any more, with where it finds the runtime behind it.
+func TestRunningContainersKeepTheirRuntime(t *testing.T) {
+	for name, dir := range map[string]string{
+		"docker": "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/1", "containerd": "/run/containerd/io.containerd.runtime.v2.task/k8s.io/1",
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := newImage(t, map[string]string{
+				"/usr/bin/dockerd!": "", "/opt/runc!": "",
+				"/etc/docker/daemon.json": `{"default-runtime": "mine", "runtimes": {"mine": {"path": "/opt/runc"}}}`,
+			})
+			before := i.files()
+			i.install()
+			i.add(map[string]string{dir + "/runtime": "/usr/local/bin/boltseal-runc", dir + "0/runtime": "runc"})
+			said := strings.Join(i.uninstall().Notes, "\n")
+			if !strings.Contains(said, "boltseal-runc: stays, as containers that were started by it (1)") {
+				t.Errorf("said %q", said)
+			}
+			if wrapper, err := os.Readlink(filepath.Join(i.root, "/usr/local/bin/boltseal-runc")); err != nil || wrapper != "boltseal-hook" {
+				t.Errorf("the wrapper is %q: %v", wrapper, err)
+			}
+			if settings := i.text("/etc/boltseal/hook.json"); !strings.Contains(settings, "/opt/runc") {
+				t.Errorf("the wrapper does not find its runtime: %s", settings)
+			}
+			if registered := i.registered()["docker"]; registered != PartlyDone {
+				t.Errorf("registered: %s", registered)
+			}
+			if config := i.text("/etc/docker/daemon.json"); strings.Contains(config, "boltseal") {
+				t.Errorf("new containers would be started by it: %s", config)
+			}
+			if err := os.RemoveAll(filepath.Join(i.root, "run")); err != nil {
+				t.Fatal(err)
+			}
+			if notes := i.uninstall().Notes; len(notes) != 0 {
+				t.Errorf("said %q", notes)
+			}
+			i.same(before, "uninstalled again")
+		})
+	}
+}
+
 func TestStatusTellsOfEachFile(t *testing.T) {
 	i := busy(t)
 	state := func(runtime, file string) string {
