@@ -57,7 +57,7 @@ func containerd(t *testing.T, agent *agentenv.Agent) {
 		if test.mark == mark {
 			plugin = restarted(t, agent, c, plugin, hook, started)
 		}
-		release(t, started.shared)
+		agentenv.Release(t, started.shared)
 		exit, log := started.wait(t)
 		if leaked := strings.Contains(log, testenv.Secret); exit != test.exit || leaked != (test.exit == 0) {
 			t.Errorf("mark %s: exit status %d, want %d; it wrote %q", test.mark, exit, test.exit, log)
@@ -260,7 +260,7 @@ func (p *pod) create(t *testing.T, mark string) (id string, c *created) {
 		Config: &cri.ContainerConfig{
 			Metadata: &cri.ContainerMetadata{Name: c.name},
 			Image:    &cri.ImageSpec{Image: image},
-			Command:  waiting(),
+			Command:  agentenv.Waiting(),
 			Labels:   map[string]string{agentenv.MarkKey: mark},
 			Mounts:   []*cri.Mount{{ContainerPath: "/tmp", HostPath: c.shared}},
 			LogPath:  c.name + ".log",

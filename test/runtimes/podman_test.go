@@ -38,7 +38,7 @@ func (p *pods) rename(t *testing.T, agent *agentenv.Agent) {
 	first, second, shared := agentenv.Mark(), agentenv.Mark(), testenv.Dir(t)
 	p.name = first
 	agent.Policy(t, strings.ReplaceAll(agentenv.KillShadow(second, second), agentenv.MarkKey, "name"))
-	r := p.run(t, agent.Hook(t), agentenv.Mark(), shared, waiting())
+	r := p.run(t, agent.Hook(t), agentenv.Mark(), shared, agentenv.Waiting())
 	if known := waitArmed(t, agent, r.id); known.GetName() != first || known.GetRuntime() != "podman" || len(known.GetPolicies()) != 0 {
 		t.Errorf("known as %v", known)
 	}
@@ -51,7 +51,7 @@ func (p *pods) rename(t *testing.T, agent *agentenv.Agent) {
 		}
 		return nil
 	})
-	release(t, shared)
+	agentenv.Release(t, shared)
 	if result := r.wait(t); result.Code != 137 {
 		t.Errorf("want exit status 137: %s", result)
 	}

@@ -66,7 +66,7 @@ func prove(t *testing.T, agent *agentenv.Agent, start runFunc) {
 		policies   []string
 	}{{"selected", mark, 137, []string{mark}}, {"neighbour", agentenv.Mark(), 0, nil}} {
 		shared := testenv.Dir(t)
-		r := start(t, hook, test.mark, shared, waiting())
+		r := start(t, hook, test.mark, shared, agentenv.Waiting())
 		known := waitArmed(t, agent, r.id)
 		if err := agentenv.SealedFirst(known); err != nil {
 			t.Errorf("%s: %v: %v", test.name, err, known)
@@ -74,7 +74,7 @@ func prove(t *testing.T, agent *agentenv.Agent, start runFunc) {
 		if known.GetAnnotations()[agentenv.MarkKey] != test.mark || !slices.Equal(known.GetPolicies(), test.policies) {
 			t.Errorf("%s: known as %v", test.name, known)
 		}
-		release(t, shared)
+		agentenv.Release(t, shared)
 		result := r.wait(t)
 		if leaked := strings.Contains(result.Stdout, testenv.Secret); result.Code != test.status || leaked != (test.status == 0) {
 			t.Errorf("%s: want exit status %d: %s", test.name, test.status, result)
@@ -86,18 +86,5 @@ func prove(t *testing.T, agent *agentenv.Agent, start runFunc) {
 	_, err := os.Stat(filepath.Join(shared, "ran"))
 	if result.Code == 0 || !errors.Is(err, fs.ErrNotExist) || !strings.Contains(away.Lines(t), `"decision":"block"`) {
 		t.Errorf("started without an agent under the fail policy block (%v): %s\n%s", err, result, away.Lines(t))
-	}
-}
-
-// waiting is an entrypoint that reads /etc/shadow once it is released.
-func waiting() []string {
-	return []string{"/bin/sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done; exec cat /etc/shadow"}
-}
-
-// release lets the container that has the directory do what it is for.
-func release(t *testing.T, shared string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(shared, "go"), nil, 0o644); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -147,7 +147,7 @@ func namesKnown(t *testing.T, r *rig) {
 	name := agentenv.Mark()
 	r.agent.Policy(t, strings.ReplaceAll(agentenv.KillShadow(name, name), agentenv.MarkKey, "name"))
 	t.Cleanup(func() { r.agent.Delete(t, name) })
-	s := r.named(t, container{name: name, mark: agentenv.Mark(), args: waiting()})
+	s := r.named(t, container{name: name, mark: agentenv.Mark(), args: agentenv.Waiting()})
 	s.mustStart(t)
 	if known := s.armed(t, 0); known.GetName() != name || !slices.Equal(known.GetPolicies(), []string{name}) {
 		t.Errorf("known as %v", known)

@@ -86,7 +86,7 @@ func (c *crd) pluginAnswers(t *testing.T, r *rig) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	id, createErr := c.ask(container{name: agentenv.Mark(), mark: r.selected, shared: testenv.Dir(t), args: waiting()}, 0)
+	id, createErr := c.ask(container{name: agentenv.Mark(), mark: r.selected, shared: testenv.Dir(t), args: agentenv.Waiting()}, 0)
 	took := time.Since(begin)
 	if err := errors.Join(r.agent.Resume(), createErr); err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func (c *crd) killedInCreate(t *testing.T, r *rig, kill func(*testing.T)) *subje
 		t.Fatal(err)
 	}
 	s := &subject{rig: r, container: container{
-		name: agentenv.Mark(), mark: r.selected, shared: testenv.Dir(t), args: waiting(),
+		name: agentenv.Mark(), mark: r.selected, shared: testenv.Dir(t), args: agentenv.Waiting(),
 	}}
 	created := make(chan error, 1)
 	go func() {
@@ -227,7 +227,7 @@ func (c *crd) bothDieInCreate(t *testing.T, r *rig) {
 
 // pluginDiesBetween: the hook that the plugin has added outlives it.
 func (c *crd) pluginDiesBetween(t *testing.T, r *rig) {
-	s := r.made(t, r.selected, waiting()...)
+	s := r.made(t, r.selected, agentenv.Waiting()...)
 	refused := r.telltale(t)
 	endPlugins(t)
 	s.mustStart(t)
@@ -247,7 +247,7 @@ func (c *crd) whileItRegisters(t *testing.T, r *rig) {
 		var subjects []*subject
 		for range each {
 			subjects = append(subjects, &subject{rig: r, container: container{
-				name: agentenv.Mark(), mark: r.selected, shared: testenv.Dir(t), args: waiting(),
+				name: agentenv.Mark(), mark: r.selected, shared: testenv.Dir(t), args: agentenv.Waiting(),
 			}})
 		}
 		if err := c.makeAll(t, subjects[:1]); err != nil { // before there is a plugin
@@ -324,7 +324,7 @@ func (c *crd) dropped(t *testing.T, r *rig) {
 		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		id, err := c.ask(container{name: agentenv.Mark(), mark: agentenv.Mark(), shared: testenv.Dir(t), args: waiting()}, 0)
+		id, err := c.ask(container{name: agentenv.Mark(), mark: agentenv.Mark(), shared: testenv.Dir(t), args: agentenv.Waiting()}, 0)
 		_ = unix.Kill(pid, unix.SIGCONT) // it may have ended
 		if err != nil {
 			t.Fatal(err)

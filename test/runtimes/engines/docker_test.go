@@ -186,7 +186,7 @@ func dockerKnown(t *testing.T, r *rig) {
 	}
 
 	labels[service] = "other"
-	s = r.named(t, container{name: agentenv.Mark(), mark: agentenv.Mark(), labels: labels, args: waiting()})
+	s = r.named(t, container{name: agentenv.Mark(), mark: agentenv.Mark(), labels: labels, args: agentenv.Waiting()})
 	s.mustStart(t)
 	known := s.armed(t, 0)
 	if known.GetRuntime() != "docker" || known.GetImage() != imageName || known.GetLabels()["com.docker.compose.project"] != "shop" || len(known.GetPolicies()) != 0 {

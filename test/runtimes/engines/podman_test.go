@@ -232,7 +232,7 @@ func TestPodmanRename(t *testing.T) {
 	r, p := podmanRig(t)
 	first, second := agentenv.Mark(), agentenv.Mark()
 	r.agent.Policy(t, strings.ReplaceAll(agentenv.KillShadow(second, second), agentenv.MarkKey, "name"))
-	s := r.named(t, container{name: first, mark: agentenv.Mark(), args: waiting()})
+	s := r.named(t, container{name: first, mark: agentenv.Mark(), args: agentenv.Waiting()})
 	s.mustStart(t)
 	if known := s.armed(t, 0); known.GetName() != first || known.GetRuntime() != "podman" || len(known.GetPolicies()) != 0 {
 		t.Errorf("known as %v", known)
@@ -261,7 +261,7 @@ func TestPodmanPod(t *testing.T) {
 	must(t, "podman", "pod", "create", "--name", pod, "--network=none", "--share=ipc,uts", "--infra-name", pod+"-infra",
 		"--infra-image", imageName, "--infra-command", "/bin/sleep 1000000")
 	for mark, status := range map[string]int{r.selected: killed, agentenv.Mark(): 0} {
-		s := &subject{rig: r, container: container{name: agentenv.Mark(), mark: mark, shared: testenv.Dir(t), args: waiting()}}
+		s := &subject{rig: r, container: container{name: agentenv.Mark(), mark: mark, shared: testenv.Dir(t), args: agentenv.Waiting()}}
 		s.id = p.createWith(t, s.container, "--pod", pod)
 		s.mustStart(t)
 		if known := s.armed(t, 0); agentenv.SealedFirst(known) != nil {

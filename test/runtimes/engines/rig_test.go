@@ -145,7 +145,7 @@ func (r *rig) made(t *testing.T, mark string, args ...string) *subject {
 // what the agent knows of it then.
 func (r *rig) started(t *testing.T, mark string) (*subject, *boltseal.Container) {
 	t.Helper()
-	s := r.made(t, mark, waiting()...)
+	s := r.made(t, mark, agentenv.Waiting()...)
 	s.mustStart(t)
 	return s, s.armed(t, 0)
 }
@@ -171,17 +171,10 @@ func (s *subject) armed(t *testing.T, before uint64) *boltseal.Container {
 	return known
 }
 
-// waiting is an entrypoint that reads /etc/shadow once it is released.
-func waiting() []string {
-	return []string{"/bin/sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done; exec cat /etc/shadow"}
-}
-
 // release lets the container do what it is for.
 func (s *subject) release(t *testing.T) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(s.shared, "go"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	agentenv.Release(t, s.shared)
 }
 
 // killed is the exit status of what was killed.

@@ -8,6 +8,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -84,6 +86,20 @@ func Opens(selectors string) []Tracepoint {
 func KillShadow(name, mark string) string {
 	return PolicyText(name, mark,
 		Opens("[{matchArgs: [{args: [0], operator: Postfix, values: [/etc/shadow]}], matchActions: [{action: Sigkill}]}]")...)
+}
+
+// Waiting is the entrypoint of a container that reads /etc/shadow once it is released;
+// it has a directory of the host at /tmp.
+func Waiting() []string {
+	return []string{"/bin/sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done; exec cat /etc/shadow"}
+}
+
+// Release releases containers that wait and have the directory.
+func Release(tb testing.TB, shared string) {
+	tb.Helper()
+	if err := os.WriteFile(filepath.Join(shared, "go"), nil, 0o644); err != nil {
+		tb.Fatalf("agentenv: release a container: %v", err)
+	}
 }
 
 // Add adds a policy; it is in force when this returns nil.
