@@ -58,7 +58,7 @@ func containerdWays() []way {
 func (w containerdWay) lacks(t *testing.T) string {
 	t.Helper()
 	needs(t, "containerd", "ctr")
-	if !w.plugin || !strings.HasPrefix(containerdVersion(t), "1.6.") {
+	if !w.plugin || !beforeNRI(containerdVersion(t)) {
 		return ""
 	}
 	if plugins := must(t, "containerd", "config", "default"); strings.Contains(plugins, "io.containerd.nri.v1.nri") {
@@ -66,6 +66,8 @@ func (w containerdWay) lacks(t *testing.T) string {
 	}
 	return "containerd 1.6 has no NRI"
 }
+
+func beforeNRI(version string) bool { return strings.HasPrefix(version, "1.6.") }
 
 func containerdVersion(t *testing.T) string {
 	t.Helper()
@@ -91,7 +93,7 @@ func openContainerd(t *testing.T, w containerdWay) engine {
 	c := &crd{containerdWay: w, version: containerdVersion(t), t: t, plain: map[string]bool{}}
 	c.configure(t, containerdText(c.version, "", len(w.install) > 0))
 	register(t, "containerd", w.install...)
-	if !w.plugin {
+	if !w.plugin && !beforeNRI(c.version) {
 		aside(t, pluginLink)
 	}
 	c.boot()
@@ -118,6 +120,9 @@ func (c *crd) reload(t *testing.T, _ string) {
 }
 
 func (c *crd) doctor() []string { return nil }
+
+// labelless: the CRI keeps labels to itself, and tells NRI alone.
+func (c *crd) labelless() bool { return beforeNRI(c.version) }
 
 // create makes a container, in a containerd without boltseal if it is to be a plain one.
 func (c *crd) create(t *testing.T, o container) string {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -47,7 +48,11 @@ func TestInstallDoctorUninstall(t *testing.T) {
 		if len(installed) == 0 {
 			t.Errorf("install has changed nothing: %s", said)
 		}
-		proven(t, program, w.engine, e.doctor()...)
+		if s, ok := e.(secretive); ok && s.labelless() {
+			misses(t, program, w.engine)
+		} else {
+			proven(t, program, w.engine, e.doctor()...)
+		}
 
 		running := &subject{rig: &rig{engine: e, way: w, t: t}, container: container{
 			name: agentenv.Mark(), mark: agentenv.Mark(), shared: testenv.Dir(t), args: []string{"/bin/sleep", "1000"},
@@ -78,6 +83,18 @@ func (s *subject) ends(t *testing.T) {
 		t.Errorf("exec: %s", result)
 	}
 	s.remove(t, s.id)
+}
+
+// secretive is an engine of which some releases tell hooks nothing of labels.
+type secretive interface{ labelless() bool }
+
+// misses holds that doctor says so.
+func misses(t *testing.T, program, runtime string) {
+	t.Helper()
+	result := run(t, program, "doctor", "--runtime", runtime)
+	if result.Code != 1 || !strings.Contains(result.Stdout, "known without its labels and annotations: policies that select by them miss it") {
+		t.Errorf("doctor: %s", result)
+	}
 }
 
 // proven holds that doctor finds nothing wrong, and has seen a container of the runtime
