@@ -32,7 +32,7 @@ func Open(features kernel.Features) (*Points, error) {
 	if err != nil {
 		return nil, err
 	}
-	types, err := btf.LoadKernelSpec()
+	types, err := kernel.Types().Kernel()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read types of the kernel: %w", err), tracefs.Close())
 	}

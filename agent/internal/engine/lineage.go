@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -194,7 +195,7 @@ func (m *maps) loadLineage(names []string, verifier ebpf.LogLevel) (*ebpf.Collec
 		}
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
-		MapReplacements: replace, Programs: ebpf.ProgramOptions{LogLevel: verifier},
+		MapReplacements: replace, Cache: kernel.Types(), Programs: ebpf.ProgramOptions{LogLevel: verifier},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("load programs of lineages: %w", err)

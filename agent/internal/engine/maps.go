@@ -31,6 +31,8 @@ type maps struct {
 	ends io.Closer
 	// calls empties calls; nil while no rule waits for a return.
 	calls *program
+	// read is what spec copies from: to read it again takes 20 ms.
+	read *ebpf.CollectionSpec
 
 	sites   *bpfarray.Array[bpf.WireSite]
 	classes *bpfarray.Array[compile.Bits]
@@ -43,10 +45,19 @@ type maps struct {
 
 // spec is the programs named with all that they need, as this kernel takes them.
 func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
-	spec, err := bpf.LoadSite()
-	if err != nil {
-		return nil, fmt.Errorf("read site programs: %w", err)
+	if m.read == nil {
+		var err error
+		if m.read, err = bpf.LoadSite(); err != nil {
+			return nil, fmt.Errorf("read site programs: %w", err)
+		}
 	}
+	// Each site changes its own; programs that it does not need are not even copied.
+	few := *m.read
+	few.Programs = map[string]*ebpf.ProgramSpec{}
+	for _, name := range programs {
+		few.Programs[name] = m.read.Programs[name]
+	}
+	spec := few.Copy()
 	if err := m.adapt(spec, programs); err != nil {
 		return nil, err
 	}
@@ -101,7 +112,7 @@ func openMaps(o Options) (opened *maps, err error) {
 			spec.Maps[name].MaxEntries = o.Base[name].MaxEntries()
 		}
 	}
-	if m.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
+	if m.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace, Cache: kernel.Types()}); err != nil {
 		return nil, fmt.Errorf("create maps of policies: %w", err)
 	}
 	for name, created := range m.coll.Maps {

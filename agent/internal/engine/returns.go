@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -43,7 +44,7 @@ func (m *maps) watchEnds() error {
 		}
 	}
 	p := &program{}
-	if p.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace}); err != nil {
+	if p.coll, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: replace, Cache: kernel.Types()}); err != nil {
 		return fmt.Errorf("load what forgets the calls of tasks that have ended: %w", err)
 	}
 	l, err := m.options.Attacher.AttachTracing(p.coll.Programs[bpf.SiteProgCallsFree])

@@ -9,7 +9,9 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 
+	"github.com/boltseal/boltseal/agent/internal/kernel"
 	"github.com/boltseal/boltseal/agent/internal/policy/compile"
 	"github.com/boltseal/boltseal/bpf"
 )
@@ -210,7 +212,15 @@ func (s *site) programSpec(
 	if s.program != nil && m.options.TaskRoom == 0 {
 		replace[bpf.SiteMapRetries] = s.program.coll.Maps[bpf.SiteMapRetries]
 	}
-	return spec, ebpf.CollectionOptions{MapReplacements: replace}, nil
+	return spec, ebpf.CollectionOptions{MapReplacements: replace, Cache: s.types()}, nil
+}
+
+// types are types of the kernel in which what the site attaches to is found.
+func (s *site) types() *btf.Cache {
+	if s.name.Kind.Trampoline() && s.name.Kind != compile.LSM {
+		return kernel.TypesWith(s.name.Name)
+	}
+	return kernel.Types() // no module has hooks of LSM
 }
 
 func siteConfig(s *site, shape shape) bpf.WireSiteConfig {

@@ -69,7 +69,7 @@ func (p *prober) perfEventLink() error {
 	if err != nil {
 		return fmt.Errorf("link perf event: %w", err)
 	}
-	return l.Close()
+	return p.detachLater(kind{typ: ebpf.PerfEvent}, l)
 }
 
 func (p *prober) buildID() error {
@@ -99,7 +99,7 @@ func (p *prober) missedKprobeMulti() error {
 
 // linkInfoHas looks for a member of what the kernel tells about a link.
 func (p *prober) linkInfoHas(path ...string) error {
-	kernel, err := btf.LoadKernelSpec()
+	kernel, err := types.Kernel()
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (p *prober) loginUID() error {
 	if _, err := os.Stat("/proc/self/loginuid"); err != nil {
 		return unsupported("there is no /proc/self/loginuid: the kernel is built without CONFIG_AUDIT")
 	}
-	kernel, err := btf.LoadKernelSpec()
+	kernel, err := types.Kernel()
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 func (p *prober) btf() error {
-	_, err := btf.LoadKernelSpec()
+	_, err := types.Kernel()
 	if errors.Is(err, fs.ErrNotExist) {
 		return unsupported("there is no /sys/kernel/btf/vmlinux: the kernel is built without CONFIG_DEBUG_INFO_BTF")
 	}

@@ -60,14 +60,15 @@ func (p *prober) program(k kind, tid int, act asm.Instructions) (*ebpf.Program, 
 }
 
 func load(k kind, code asm.Instructions) (*ebpf.Program, error) {
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{"": {
 		Name: probeName(), License: "GPL",
 		Type: k.typ, AttachType: k.at, AttachTo: k.to, Flags: k.flags, Instructions: code,
-	})
+	}}}, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", k, bare(err))
 	}
-	return prog, nil
+	defer coll.Close()
+	return coll.DetachProgram(""), nil
 }
 
 // probeName is what this process' probes are called in lists of programs.
@@ -110,7 +111,7 @@ func (p *prober) counts(t trial, before ...asm.Instruction) error {
 		asm.Mov.Imm(asm.R1, 1),
 		asm.StoreXAdd(asm.R0, asm.R1, asm.DWord),
 	}
-	if err := p.try(t, append(before, count...)); err != nil {
+	if err := p.try(t, append(before, count...), p.detachLater); err != nil {
 		return err
 	}
 	var n uint64
@@ -132,7 +133,7 @@ func (p *prober) denies(t trial, act ...asm.Instruction) error {
 		denied = errors.Is(err, errDenied)
 		return nil
 	}
-	if err := p.try(t, act); err != nil {
+	if err := p.try(t, act, detach); err != nil {
 		return err
 	}
 	if !denied {
@@ -147,7 +148,7 @@ func deny() []asm.Instruction {
 }
 
 // try loads and attaches a program, pulls the trigger, and detaches it.
-func (p *prober) try(t trial, act asm.Instructions) error {
+func (p *prober) try(t trial, act asm.Instructions, detach func(kind, io.Closer) error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	tid := unix.Gettid()
@@ -161,10 +162,28 @@ func (p *prober) try(t trial, act asm.Instructions) error {
 		return fmt.Errorf("attach %s: %w", t.kind, err)
 	}
 	err = t.trigger(tid)
-	if closeErr := attached.Close(); closeErr != nil {
-		err = errors.Join(err, fmt.Errorf("detach %s: %w", t.kind, closeErr))
+	return errors.Join(err, detach(t.kind, attached))
+}
+
+func detach(k kind, attached io.Closer) error {
+	if err := attached.Close(); err != nil {
+		return fmt.Errorf("detach %s: %w", k, err)
 	}
-	return err
+	return nil
+}
+
+// detachLater detaches a program while the prober goes on: the kernel waits for tens of
+// milliseconds until nobody can be in it any more. It is for programs that do nothing to
+// what other probes do.
+func (p *prober) detachLater(k kind, attached io.Closer) error {
+	asked := p.asked
+	p.detaching.Go(func() {
+		err := detach(k, attached)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.left[asked] = errors.Join(p.left[asked], err)
+	})
+	return nil
 }
 
 // getpgid is the usual trigger: a system call that passes a security hook and

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,10 +26,17 @@ type prober struct {
 	unprivileged error  // why EPERM says nothing about the kernel
 	nsDev, nsIno uint64 // the pid namespace that pids here belong to
 	nsErr        error
+
+	// asked is the feature that is being asked for; detaching is what is being detached
+	// meanwhile, and left what could not be, by feature, under mu.
+	asked     Feature
+	detaching sync.WaitGroup
+	mu        sync.Mutex
+	left      map[Feature]error
 }
 
 func newProber() *prober {
-	p := &prober{unprivileged: unprivileged()}
+	p := &prober{unprivileged: unprivileged(), left: map[Feature]error{}}
 	p.tracefs, p.tracefsErr = OpenTracefs()
 	p.lockdown, p.modules, p.modulesErr = security()
 	var st unix.Stat_t

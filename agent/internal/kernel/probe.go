@@ -39,6 +39,13 @@ func Probe(ctx context.Context, opts Options) Features {
 		}
 		f.answers = append(f.answers, Answer{q.feature, p.answer(ctx, q)})
 	}
+	p.detaching.Wait()
+	for i := range f.answers {
+		a := &f.answers[i]
+		if err := p.left[a.Feature]; err != nil {
+			a.Err = errors.Join(a.Err, err)
+		}
+	}
 	return f
 }
 
@@ -98,6 +105,7 @@ func (p *prober) answer(ctx context.Context, q question) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("probe %s: %w", q.feature, err)
 	}
+	p.asked = q.feature
 	return p.judge(q, q.ask())
 }
 

@@ -112,7 +112,7 @@ func load(o Options) (p *programs, err error) {
 
 // loading is how programs are loaded over maps that there are.
 func (o Options) loading(shared map[string]*ebpf.Map) ebpf.CollectionOptions {
-	return ebpf.CollectionOptions{MapReplacements: shared, Programs: ebpf.ProgramOptions{LogLevel: o.verifier}}
+	return ebpf.CollectionOptions{MapReplacements: shared, Cache: kernel.Types(), Programs: ebpf.ProgramOptions{LogLevel: o.verifier}}
 }
 
 // atProcesses names the programs at the events of processes, in the order in
