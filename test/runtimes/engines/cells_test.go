@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -195,11 +196,26 @@ func hookHangs(t *testing.T, r *rig) {
 	r.works(t)
 }
 
-// stopHook stops the first hook that runs where it is.
+// stopHook keeps the first hook that runs where it is until it is killed. No signal does
+// that for all runtimes: crun takes a hook that is stopped for one that has ended.
 func stopHook() error {
+	runtime.LockOSThread() // the tracer is a thread
+	defer runtime.UnlockOSThread()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(time.Millisecond) {
 		for _, pid := range hooks() {
-			return unix.Kill(pid, unix.SIGSTOP)
+			if err := errors.Join(unix.PtraceSeize(pid), unix.PtraceInterrupt(pid)); err != nil {
+				return err
+			}
+			var status unix.WaitStatus
+			for !status.Signaled() && !status.Exited() {
+				if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil && !errors.Is(err, unix.EINTR) {
+					return err
+				}
+			}
+			if status.Signal() != unix.SIGKILL {
+				return fmt.Errorf("the hook ended with status %#x", status)
+			}
+			return nil
 		}
 	}
 	return errors.New("no hook was run")

@@ -180,14 +180,10 @@ func (p *podman) with(*testing.T) { p.hooks = nil }
 
 func (p *podman) own() map[string]own {
 	const because = "Podman starts no NRI plugins"
-	cells := map[string]own{
+	return map[string]own{
 		cellPluginDies:  {because: because, check: startsNoPlugin},
 		cellSynchronize: {because: because, check: startsNoPlugin},
 	}
-	if p.runtime == "crun" {
-		cells[cellHookHangs] = own{prove: hookSleeps}
-	}
-	return cells
 }
 
 // startsNoPlugin holds that a plugin where runtimes with NRI look for them is not run.
