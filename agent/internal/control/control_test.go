@@ -4,6 +4,7 @@ package control
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -346,6 +347,32 @@ func TestUnannouncedContainerIsGuessedAndThenNamed(t *testing.T) {
 	wantInForce(t, w, slot, "every p")
 	if c.Registry.Len() != 1 {
 		t.Errorf("%d containers, want the named one alone", c.Registry.Len())
+	}
+}
+
+// A runtime makes the cgroup of a pod before that of a container in it: the container is
+// known by its own.
+func TestGuessFollowsTheSealDown(t *testing.T) {
+	t.Parallel()
+	c, w := start(t)
+	id := strings.Repeat("ab", 32)
+	add(t, c, policyText("p", fmt.Sprintf("containerSelector: {matchLabels: {name: %s}}", id)))
+	w.run("/pod", 40, 400)
+	w.run("/pod/"+id, 41, 401)
+	slot := w.free[0]
+	w.birth(40, slot, bpf.WireSealedBySEALED_BY_PATTERN)
+	c.Sealed(slot, 40, "/pod", bpf.WireSealedBySEALED_BY_PATTERN)
+	w.birth(41, slot, bpf.WireSealedBySEALED_BY_PATTERN)
+	for range 2 { // told twice of the same
+		c.Sealed(slot, 41, "/pod/"+id, bpf.WireSealedBySEALED_BY_PATTERN)
+		known, ok := c.Registry.ByID(id)
+		if !ok || known.Name != id || known.CgroupID != 41 || known.CgroupPath != "/pod/"+id || c.Registry.Len() != 1 {
+			t.Fatalf("%d containers, known as %+v", c.Registry.Len(), known)
+		}
+	}
+	wantInForce(t, w, slot, "p")
+	if made := admit(t, c, "web", 401); made.Slot != slot || c.Registry.Len() != 1 {
+		t.Errorf("%d containers, made %+v", c.Registry.Len(), made)
 	}
 }
 

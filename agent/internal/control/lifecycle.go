@@ -112,7 +112,14 @@ func (c *Controller) Sealed(slot uint32, cgroupID uint64, cgroupPath string, by 
 	}
 	c.Seals.Hold(slot)
 	if known, ok := c.Registry.BySlot(slot); ok && known.Alive() {
-		if _, guessed := c.guesses[slot]; !guessed && known.CgroupID != 0 {
+		switch {
+		case known.CgroupID == cgroupID:
+			return
+		case c.guessed(known): // by a cgroup above its own, which the runtime made first
+			c.remove(known)
+			c.guess(slot, cgroupID, cgroupPath, known.Late)
+			return
+		case known.CgroupID != 0:
 			return
 		}
 		c.withdraw(slot)

@@ -206,16 +206,17 @@ func stopHook() error {
 			if err := errors.Join(unix.PtraceSeize(pid), unix.PtraceInterrupt(pid)); err != nil {
 				return err
 			}
-			var status unix.WaitStatus
-			for !status.Signaled() && !status.Exited() {
-				if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil && !errors.Is(err, unix.EINTR) {
-					return err
+			for {
+				var status unix.WaitStatus
+				_, err := unix.Wait4(pid, &status, unix.WALL, nil)
+				switch {
+				case errors.Is(err, unix.EINTR), err == nil && status.Stopped():
+				case err == nil && status.Signal() == unix.SIGKILL:
+					return nil
+				default:
+					return fmt.Errorf("wait for the hook's end: status %#x: %w", status, err)
 				}
 			}
-			if status.Signal() != unix.SIGKILL {
-				return fmt.Errorf("the hook ended with status %#x", status)
-			}
-			return nil
 		}
 	}
 	return errors.New("no hook was run")
