@@ -65,7 +65,8 @@ func TestWithoutTaskStorage(t *testing.T) {
 		"TestNoActIsLostWhenVersionsAreDeleted",
 		// Values and how they are compared.
 		"TestConformance.*", "TestKernelAndGo.*", "TestChainsAreJudgedAlike", ".*InMemory", "TestStructures.*", "TestTypes.*",
-		"TestExpressions.*", "TestInstructions.*", "TestUnixAddresses", "TestBytesOfCalls", "TestFieldsOfRecords", "TestChurn", "TestModeStorm")
+		"TestExpressions.*", "TestInstructions.*", "TestUnixAddresses", "TestBytesOfCalls", "TestFieldsOfRecords", "TestChurn", "TestModeStorm",
+		"TestRestOfBytes", "TestText.*", "TestStacks.*", "TestRate.*", "TestSiteOfManyTypesLoads", "TestMapsAreCounted")
 }
 
 // actsOnDemand reads numbers from standard input and does the act, chroot of what

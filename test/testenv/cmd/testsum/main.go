@@ -46,32 +46,32 @@ func main() {
 	}
 }
 
-// heavy are the packages that are run without the race detector, with which they take
-// five times as long: either nothing goes on at once in them, or the tests are named in
-// concurrent in which it does, and these are run with it as well.
+// In these packages the race detector makes tests take five times as long, so that it is
+// used for those tests alone in which something goes on at once.
+const (
+	enginePackage  = summary.Module + "/agent/internal/engine"
+	sealPackage    = summary.Module + "/agent/internal/seal"
+	processPackage = summary.Module + "/agent/internal/process"
+)
+
+const concurrent = "^(TestChurn|TestModeStorm|TestChangesAreAtomic|TestApplyWaits|TestRulesChangeDuringACall|TestNoActIsLostWhenVersionsAreDeleted|" +
+	"TestCountIsExact|TestLifeOfAContainer|TestConfirmAdopts|TestStateOfProcesses|TestConcurrentUse)$"
+
+// heavy are the packages that are run without the race detector; in the last two nothing
+// goes on at once.
 func heavy() []string {
-	var all []string
-	for _, pkg := range []string{"engine", "seal", "process", "policy", "policy/compile"} {
-		all = append(all, summary.Module+"/agent/internal/"+pkg)
-	}
-	return all
+	const policyPackage = summary.Module + "/agent/internal/policy"
+	return []string{enginePackage, sealPackage, processPackage, policyPackage, policyPackage + "/compile"}
 }
 
 // hasty are the packages that are held to deadlines of fractions of a second: they have
 // the machine for themselves.
 func hasty() []string {
-	var all []string
-	for _, pkg := range []string{"hook", "hook/agentclient", "hook/wrapper", "nri-plugin"} {
-		all = append(all, summary.Module+"/"+pkg)
-	}
-	return all
+	return []string{summary.Module + "/hook", summary.Module + "/hook/agentclient", summary.Module + "/hook/wrapper", summary.Module + "/nri-plugin"}
 }
 
 // timeLimit is for a machine that has other things to do.
 const timeLimit = "-timeout=30m"
-
-const concurrent = "^(TestChurn|TestModeStorm|TestChangesAreAtomic|TestApplyWaits|TestRulesChangeDuringACall|TestNoActIsLostWhenVersionsAreDeleted|" +
-	"TestCountIsExact|TestLifeOfAContainer|TestConfirmAdopts|TestStateOfProcesses|TestConcurrentUse)$"
 
 // run runs all tests and reports whether each of them passed or was rightly skipped.
 func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
@@ -83,28 +83,35 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	race := []string{"-race"}
-	if _, missing := exec.LookPath("gcc"); missing != nil {
-		race = nil
-		fmt.Fprintln(w, "race detector: not used, because gcc is missing (Debian packages gcc, libc6-dev)")
-	}
-	with := func(first []string, more ...string) []string { return append(slices.Clone(first), more...) }
 	s := summary.New()
 	inner = slices.DeleteFunc(inner, func(pkg string) bool {
 		return slices.Contains(heavy(), pkg) || slices.Contains(hasty(), pkg)
 	})
+	race, once := []string{"-race"}, []string{"-count=1", "-p=1", timeLimit}
+	atOnce := slices.Concat(race, once, []string{"-run", concurrent, enginePackage, sealPackage, processPackage})
+	calm := slices.Concat(once, heavy())
+	switch _, missing := exec.LookPath("gcc"); {
+	case missing != nil:
+		race, atOnce = nil, nil
+		fmt.Fprintln(w, "race detector: not used, because gcc is missing (Debian packages gcc, libc6-dev)")
+	case len(args) > 0: // which choose the tests
+		atOnce = nil
+	default:
+		calm = slices.Concat([]string{"-skip", concurrent}, calm)
+	}
 	// The first two at the same time: one compiles while the other waits for the kernel.
 	phases := [][][]string{
-		{with(race, inner...), with([]string{"-count=1", "-p=1", timeLimit}, heavy()...)},
-		{with(race, append([]string{"-p=1"}, hasty()...)...)}, {with([]string{"-count=1", "-p=1", timeLimit}, outer...)},
+		{slices.Concat(race, inner), calm},
+		{slices.Concat(race, []string{"-p=1"}, hasty())},
+		{slices.Concat(once, outer)},
 	}
-	if len(args) == 0 {
-		phases = append(phases, [][]string{with(race, "-p=1", "-run", concurrent, heavy()[0], heavy()[1], heavy()[2])})
+	if atOnce != nil {
+		phases = append(phases, [][]string{atOnce})
 	}
 	for _, phase := range phases {
 		var group errgroup.Group
 		for _, command := range phase {
-			group.Go(func() error { return test(ctx, w, s, with(args, command...)) })
+			group.Go(func() error { return test(ctx, w, s, slices.Concat(args, command)) })
 		}
 		if err := group.Wait(); err != nil {
 			return false, err
