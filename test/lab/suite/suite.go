@@ -93,7 +93,7 @@ func LongColumns() []Column {
 // an hour: make test-lab has Docker go through them, which has most users.
 const engineTests = "^(TestMatrix|TestInstallDoctorUninstall|TestThreeHundred|TestAddedTime)$"
 
-// roomColumns are Docker of each Debian release. Hundreds of containers are started in the
+// roomColumns are Docker of each Debian release, and all its engines together. Hundreds of containers are started in the
 // newest one alone.
 func roomColumns() []Column {
 	var columns []Column
@@ -102,7 +102,8 @@ func roomColumns() []Column {
 		if suite != "sid" {
 			part.Skip = "^TestThreeHundred$"
 		}
-		columns = append(columns, Column{Name: "room-" + suite, Room: suite, Parts: []Part{part}})
+		several := Part{Package: enginesPackage, Run: "^TestSeveralEngines$"}
+		columns = append(columns, Column{Name: "room-" + suite, Room: suite, Parts: []Part{part, several}})
 	}
 	return columns
 }

@@ -203,23 +203,70 @@ func stopHook() error {
 	defer runtime.UnlockOSThread()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(time.Millisecond) {
 		for _, pid := range hooks() {
-			if err := errors.Join(unix.PtraceSeize(pid), unix.PtraceInterrupt(pid)); err != nil {
+			threads, err := stopThreads(pid)
+			if err != nil {
 				return err
 			}
-			for {
-				var status unix.WaitStatus
-				_, err := unix.Wait4(pid, &status, unix.WALL, nil)
-				switch {
-				case errors.Is(err, unix.EINTR), err == nil && status.Stopped():
-				case err == nil && status.Signal() == unix.SIGKILL:
-					return nil
-				default:
-					return fmt.Errorf("wait for the hook's end: status %#x: %w", status, err)
+			for _, tid := range threads { // the first one's end is told last
+				if err := killedThread(tid); err != nil {
+					return err
 				}
 			}
+			return nil
 		}
 	}
 	return errors.New("no hook was run")
+}
+
+// stopThreads stops the threads of a process, and returns them, the first one last.
+func stopThreads(pid int) (threads []int, err error) {
+	for {
+		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		found := false
+		for _, file := range files {
+			tid, err := strconv.Atoi(filepath.Base(file))
+			if err != nil || slices.Contains(threads, tid) {
+				continue
+			}
+			if err := errors.Join(unix.PtraceSeize(tid), unix.PtraceInterrupt(tid), stopped(tid)); err != nil {
+				return nil, fmt.Errorf("stop thread %d of hook %d: %w", tid, pid, err)
+			}
+			found, threads = true, append([]int{tid}, threads...)
+		}
+		if !found { // nobody is left who could start another
+			return threads, nil
+		}
+	}
+}
+
+// stopped waits until a thread that is to stop has done so.
+func stopped(tid int) error {
+	for {
+		var status unix.WaitStatus
+		if _, err := unix.Wait4(tid, &status, unix.WALL, nil); !errors.Is(err, unix.EINTR) {
+			if err == nil && !status.Stopped() {
+				err = fmt.Errorf("it ended with status %#x", status)
+			}
+			return err
+		}
+	}
+}
+
+// killedThread waits until a stopped thread is killed.
+func killedThread(tid int) error {
+	for {
+		var status unix.WaitStatus
+		_, err := unix.Wait4(tid, &status, unix.WALL, nil)
+		switch {
+		case errors.Is(err, unix.EINTR), err == nil && status.Stopped():
+		case err == nil && status.Signal() == unix.SIGKILL:
+			return nil
+		case err != nil:
+			return fmt.Errorf("wait for the end of the hook's thread %d: %w", tid, err)
+		default:
+			return fmt.Errorf("the hook's thread %d ended with status %#x", tid, status)
+		}
+	}
 }
 
 // hooks are the processes that seal containers.
