@@ -6,7 +6,7 @@ import "github.com/cilium/ebpf/btf"
 
 // types is shared by all that loads programs: to decode the kernel's types takes some
 // 20 ms, and half of an agent's start when each program does it.
-var types = btf.NewCache()
+var types = btf.NewCache() //nolint:gochecknoglobals // of the one kernel that there is
 
 // Types are the types of the running kernel, which are decoded once in a process (Linux
 // 5.4 and later, built with CONFIG_DEBUG_INFO_BTF). Of modules it knows those that are

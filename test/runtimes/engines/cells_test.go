@@ -201,21 +201,23 @@ func hookHangs(t *testing.T, r *rig) {
 func stopHook() error {
 	runtime.LockOSThread() // the tracer is a thread
 	defer runtime.UnlockOSThread()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(time.Millisecond) {
-		for _, pid := range hooks() {
-			threads, err := stopThreads(pid)
-			if err != nil {
-				return err
-			}
-			for _, tid := range threads { // the first one's end is told last
-				if err := killedThread(tid); err != nil {
-					return err
-				}
-			}
-			return nil
+	pids := hooks()
+	for deadline := time.Now().Add(patience); len(pids) == 0; pids = hooks() {
+		if time.Now().After(deadline) {
+			return errors.New("no hook was run")
+		}
+		<-time.After(time.Millisecond)
+	}
+	threads, err := stopThreads(pids[0])
+	if err != nil {
+		return err
+	}
+	for _, tid := range threads { // the first one's end is told last
+		if err := killedThread(tid); err != nil {
+			return err
 		}
 	}
-	return errors.New("no hook was run")
+	return nil
 }
 
 // stopThreads stops the threads of a process, and returns them, the first one last.
