@@ -4,6 +4,7 @@ package engine
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"slices"
@@ -116,11 +117,7 @@ func TestConformanceOfSelectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first thread of the process must not change, and is held here.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	t.Run("on a thread of its own", func(t *testing.T) {
-		runtime.LockOSThread() // more often than it is unlocked: the thread ends with the test
+	onOwnThread(t, func(t *testing.T) {
 		s := &subject{judges: newJudges(t)}
 		for i := range 30 {
 			s.kernel.Prototypes["raw/"+fmt.Sprint("conformance_", i)] = compile.Prototype{}
@@ -138,6 +135,21 @@ func TestConformanceOfSelectors(t *testing.T) {
 			rows = rows[n:]
 		}
 		testenv.Report(t, "conformance: %d selectors that hold and %d that do not, %d in tables of their own", positive, positive, elsewhere)
+	})
+}
+
+// onOwnThread runs a test on a thread that ends with it, which the process's first thread
+// does not: what is taken from that one, every later test has lost.
+func onOwnThread(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	t.Run("on a thread of its own", func(t *testing.T) {
+		runtime.LockOSThread() // more often than it is unlocked
+		if unix.Gettid() == os.Getpid() {
+			defer runtime.UnlockOSThread()
+			onOwnThread(t, test) // while this one has the first
+			return
+		}
+		test(t)
 	})
 }
 
