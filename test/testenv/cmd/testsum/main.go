@@ -57,11 +57,13 @@ const (
 const concurrent = "^(TestChurn|TestModeStorm|TestChangesAreAtomic|TestApplyWaits|TestRulesChangeDuringACall|TestNoActIsLostWhenVersionsAreDeleted|" +
 	"TestCountIsExact|TestLifeOfAContainer|TestConfirmAdopts|TestStateOfProcesses|TestConcurrentUse)$"
 
-// heavy are the packages that are run without the race detector; in the last two nothing
-// goes on at once.
-func heavy() []string {
+func heavy() []string { return []string{enginePackage, sealPackage, processPackage} }
+
+// single are packages in which nothing goes on at once: the race detector would see
+// nothing in five times the time.
+func single() []string {
 	const policyPackage = summary.Module + "/agent/internal/policy"
-	return []string{enginePackage, sealPackage, processPackage, policyPackage, policyPackage + "/compile"}
+	return []string{policyPackage, policyPackage + "/compile"}
 }
 
 // hasty are the packages that are held to deadlines of fractions of a second: they have
@@ -85,10 +87,10 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 	}
 	s := summary.New()
 	inner = slices.DeleteFunc(inner, func(pkg string) bool {
-		return slices.Contains(heavy(), pkg) || slices.Contains(hasty(), pkg)
+		return slices.Contains(slices.Concat(heavy(), single(), hasty()), pkg)
 	})
 	race, once := []string{"-race"}, []string{"-count=1", "-p=1", timeLimit}
-	atOnce := slices.Concat(race, once, []string{"-run", concurrent, enginePackage, sealPackage, processPackage})
+	atOnce := slices.Concat(race, once, []string{"-run", concurrent}, heavy())
 	calm := slices.Concat(once, heavy())
 	switch _, missing := exec.LookPath("gcc"); {
 	case missing != nil:
@@ -99,9 +101,9 @@ func run(ctx context.Context, w io.Writer, args []string) (bool, error) {
 	default:
 		calm = slices.Concat([]string{"-skip", concurrent}, calm)
 	}
-	// The first two at the same time: one compiles while the other waits for the kernel.
+	// The first at the same time: one compiles while the other waits for the kernel.
 	phases := [][][]string{
-		{slices.Concat(race, inner), calm},
+		{slices.Concat(race, inner), calm, single()},
 		{slices.Concat(race, []string{"-p=1"}, hasty())},
 		{slices.Concat(once, outer)},
 	}
