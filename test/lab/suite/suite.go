@@ -89,18 +89,19 @@ func LongColumns() []Column {
 	return columns
 }
 
-// engineTests are those that each engine goes through. All of them with all engines take
-// an hour: make test-lab has Docker go through them, which has most users.
+// engineTests are those that each engine goes through. All of them with all engines and
+// all ways in take an hour.
 const engineTests = "^(TestMatrix|TestInstallDoctorUninstall|TestThreeHundred|TestAddedTime)$"
 
-// roomColumns are Docker of each Debian release, and all its engines together. Hundreds of containers are started in the
-// newest one alone.
+// roomColumns are what is used most of each Debian release: of the newest one each engine,
+// with hundreds of containers, and containerd by the way that is installed unless another
+// is asked for.
 func roomColumns() []Column {
 	var columns []Column
 	for _, suite := range room.Suites() {
-		part := Part{Package: enginesPackage, Run: engineTests + "/^docker"}
-		if suite != "sid" {
-			part.Skip = "^TestThreeHundred$"
+		part := Part{Package: enginesPackage, Run: engineTests + "/^(docker|containerd_by_NRI$)", Skip: "^TestThreeHundred$"}
+		if suite == "sid" {
+			part = Part{Package: enginesPackage, Run: engineTests + "/^(docker|containerd_by_NRI$|podman|runc)"}
 		}
 		several := Part{Package: enginesPackage, Run: "^TestSeveralEngines$"}
 		columns = append(columns, Column{Name: "room-" + suite, Room: suite, Parts: []Part{part, several}})
