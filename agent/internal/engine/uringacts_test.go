@@ -104,7 +104,7 @@ func newUring(path string) (open func() (int, error), err error) {
 		return nil, err
 	}
 	tail, array := word(sq[4:]), word(sq[24:])
-	head, done := word(cq[0:]), word(cq[20:])
+	head, end, done := word(cq[0:]), word(cq[4:]), word(cq[20:])
 	return func() (int, error) {
 		clear(entries)
 		entries[0], entries[1] = uringOpenat, uringAsync
@@ -113,11 +113,14 @@ func newUring(path string) (open func() (int, error), err error) {
 		binary.LittleEndian.PutUint64(entries[16:], uint64(uintptr(unsafe.Pointer(name))))
 		binary.LittleEndian.PutUint32(ring[array:], 0)
 		binary.LittleEndian.PutUint32(ring[tail:], word(ring[tail:])+1)
-		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, fd, 1, 1, uringGetEvents, 0, 0)
-		runtime.KeepAlive(name)
-		if errno != 0 {
-			return 0, fmt.Errorf("io_uring_enter: %w", errno)
+		// A signal ends the wait: what is submitted is not done then, and nothing says so.
+		for submit := uintptr(1); word(ring[end:]) == word(ring[head:]); submit = 0 {
+			_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, fd, submit, 1, uringGetEvents, 0, 0)
+			if errno != 0 && (submit != 0 || errno != unix.EINTR) {
+				return 0, fmt.Errorf("io_uring_enter: %w", errno)
+			}
 		}
+		runtime.KeepAlive(name)
 		// One entry at a time: its completion is always the only one.
 		at := word(ring[head:])
 		const completion = 16
