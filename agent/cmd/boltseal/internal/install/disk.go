@@ -266,8 +266,8 @@ func (d *disk) rmdir(name string) error {
 	}
 }
 
-// glob lists the paths that match, in order.
-func (d *disk) glob(pattern string) ([]string, error) {
+// matches lists where the paths that match are on this machine, in order.
+func (d *disk) matches(pattern string) ([]string, error) {
 	where, err := d.at(pattern)
 	if err != nil {
 		return nil, err
@@ -275,6 +275,15 @@ func (d *disk) glob(pattern string) ([]string, error) {
 	found, err := filepath.Glob(where)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", pattern, err)
+	}
+	return found, nil
+}
+
+// glob lists the paths that match, in order: the last element alone may be a pattern.
+func (d *disk) glob(pattern string) ([]string, error) {
+	found, err := d.matches(pattern)
+	if err != nil {
+		return nil, err
 	}
 	for i, one := range found {
 		found[i] = path.Join(path.Dir(pattern), filepath.Base(one))

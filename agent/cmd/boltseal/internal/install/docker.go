@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -209,11 +208,7 @@ func hasReloaded(ctx context.Context, h *host) error {
 // bound counts containers that were made with our runtime: without it, dockerd
 // does not start them again.
 func (docker) bound(h *host) int {
-	names, err := h.disk.at("/var/lib/docker/containers/x")
-	if err != nil {
-		return 0
-	}
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(names), "*", "hostconfig.json"))
+	files, err := h.disk.matches("/var/lib/docker/containers/*/hostconfig.json")
 	if err != nil {
 		return 0
 	}

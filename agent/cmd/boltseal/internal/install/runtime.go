@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -100,13 +99,9 @@ func bundles() []string {
 func (h *host) runningBy(wrappers []string) (map[string]int, error) {
 	counts := map[string]int{}
 	for _, pattern := range bundles() {
-		where, err := h.disk.at(path.Join(pattern, "runtime"))
+		files, err := h.disk.matches(path.Join(pattern, "runtime"))
 		if err != nil {
 			return nil, err
-		}
-		files, err := filepath.Glob(where)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", pattern, err)
 		}
 		for _, file := range files {
 			program, err := os.ReadFile(file)
