@@ -270,7 +270,7 @@ func (c *Controller) Recall(known container.Container) error {
 		return c.adopt(known.CgroupPath)
 	}
 	known.Slot, known.Late, known.Added = 0, true, time.Now()
-	if at, err := c.Cgroups.OfPID(int(known.InitPID)); err != nil || at.Path != where.Path && !strings.HasPrefix(at.Path, where.Path+"/") {
+	if !c.runsIn(int(known.InitPID), &known) {
 		known.InitPID = 0 // it has ended, and the pid may be another's
 	}
 	// A name that cannot be found now is the one that was found then.
