@@ -181,7 +181,8 @@ func (m *maps) loadLineage(names []string, verifier ebpf.LogLevel) (*ebpf.Collec
 	if err != nil {
 		return nil, fmt.Errorf("read programs of lineages: %w", err)
 	}
-	if err := m.adapt(spec, names); err != nil {
+	spec = only(spec, names)
+	if err := m.adapt(spec); err != nil {
 		return nil, err
 	}
 	if err := spec.Variables[bpf.LineageVarHashKeys].Set(*m.options.Keys); err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -51,14 +50,8 @@ func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
 			return nil, fmt.Errorf("read site programs: %w", err)
 		}
 	}
-	// Each site changes its own; programs that it does not need are not even copied.
-	few := *m.read
-	few.Programs = map[string]*ebpf.ProgramSpec{}
-	for _, name := range programs {
-		few.Programs[name] = m.read.Programs[name]
-	}
-	spec := few.Copy()
-	if err := m.adapt(spec, programs); err != nil {
+	spec := only(m.read, programs).Copy() // each site changes its own
+	if err := m.adapt(spec); err != nil {
 		return nil, err
 	}
 	if m.options.TaskRoom > 0 {
@@ -67,22 +60,26 @@ func (m *maps) spec(programs []string) (*ebpf.CollectionSpec, error) {
 	return spec, nil
 }
 
-// adapt makes a collection one of the programs named, as this kernel takes them.
-func (m *maps) adapt(spec *ebpf.CollectionSpec, programs []string) error {
+// only is the collection with no programs but those named.
+func only(spec *ebpf.CollectionSpec, programs []string) *ebpf.CollectionSpec {
+	few := *spec
+	few.Programs = map[string]*ebpf.ProgramSpec{}
+	for _, name := range programs {
+		few.Programs[name] = spec.Programs[name]
+	}
+	return &few
+}
+
+// adapt makes a collection one that this kernel takes.
+func (m *maps) adapt(spec *ebpf.CollectionSpec) error {
 	ring := spec.Maps[bpf.SiteMapEvents].MaxEntries
 	if base := m.options.Base[bpf.SiteMapEvents]; base != nil {
 		ring = base.MaxEntries()
 	}
-	err := errors.Join(
+	return errors.Join(
 		kernel.ReplaceTaskStorage(spec, m.options.TaskRoom), kernel.Preallocate(spec),
 		kernel.DropAtomics(spec), kernel.SetPreempted(spec, m.options.Preempted), kernel.SetRingBytes(spec, ring),
 	)
-	for name := range spec.Programs {
-		if !slices.Contains(programs, name) {
-			delete(spec.Programs, name)
-		}
-	}
-	return err
 }
 
 // openMaps creates the maps of policies beside those of the base programs.
