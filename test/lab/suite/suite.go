@@ -110,44 +110,36 @@ func roomColumns() []Column {
 }
 
 // longRoomColumns are all engines of each Debian release, each in a room that no other was
-// in, and what they have to themselves.
+// in. In rooms whose cgroups are of version 2 alone are crun, which refuses mixed ones, and
+// Podman with it; that of bookworm starts nothing there where root may not raise limits.
+// Other engines want controllers that are left to version 1.
 func longRoomColumns() []Column {
 	var columns []Column
 	for _, suite := range room.Suites() {
 		for _, engine := range []string{"docker", "containerd", "podman", "runc", "crun"} {
-			parts := []Part{{Package: enginesPackage, Run: engineTests + "/^" + engine}}
-			switch engine {
-			case "docker":
-				parts = append(parts, Part{Package: enginesPackage, Run: "^TestDockerInDocker$"})
-			case "podman":
-				parts = append(parts, Part{Package: enginesPackage, Run: "^TestPodman"})
-			case "runc":
-				parts = append(parts, Part{Package: enginesPackage, Run: "^TestRestored$"})
-			}
-			columns = append(columns, Column{Name: "room-" + suite + "-" + engine, Room: suite, Parts: parts})
+			columns = append(columns, engineColumn("room-"+suite+"-"+engine, suite, engine))
 		}
 	}
-	return append(columns, unifiedColumns()...)
-}
-
-// unifiedColumns are rooms whose cgroups are of version 2 alone: crun refuses mixed ones,
-// and that of bookworm starts nothing where root may not raise limits. Other engines want
-// controllers that are left to version 1.
-func unifiedColumns() []Column {
-	var columns []Column
 	for _, suite := range []string{"trixie", "sid"} {
-		for engine, others := range map[string]string{"crun": "", "podman": "^(TestPodman.*|TestSystemdInAContainer)$"} {
-			c := Column{
-				Name: "room-" + suite + "-unified-" + engine, Room: suite, Unified: true,
-				Parts: []Part{{Package: enginesPackage, Run: engineTests + "/^" + engine}},
-			}
-			if others != "" {
-				c.Parts = append(c.Parts, Part{Package: enginesPackage, Run: others})
-			}
+		for _, engine := range []string{"podman", "crun"} {
+			c := engineColumn("room-"+suite+"-unified-"+engine, suite, engine)
+			c.Unified = true
 			columns = append(columns, c)
 		}
 	}
 	return columns
+}
+
+// engineColumn is an engine of a release with all that it is held to.
+func engineColumn(name, suite, engine string) Column {
+	parts := []Part{{Package: enginesPackage, Run: engineTests + "/^" + engine}}
+	own, has := map[string]string{
+		"docker": "^TestDockerInDocker$", "podman": "^(TestPodman.*|TestSystemdInAContainer)$", "runc": "^TestRestored$",
+	}[engine]
+	if has {
+		parts = append(parts, Part{Package: enginesPackage, Run: own})
+	}
+	return Column{Name: name, Room: suite, Parts: parts}
 }
 
 const (
