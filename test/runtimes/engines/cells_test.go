@@ -243,30 +243,33 @@ func stopThreads(pid int) (threads []int, err error) {
 
 // stopped waits until a thread that is to stop has done so.
 func stopped(tid int) error {
-	for {
-		var status unix.WaitStatus
-		if _, err := unix.Wait4(tid, &status, unix.WALL, nil); !errors.Is(err, unix.EINTR) {
-			if err == nil && !status.Stopped() {
-				err = fmt.Errorf("it ended with status %#x", status)
-			}
-			return err
-		}
+	status, err := next(tid)
+	if err == nil && !status.Stopped() {
+		err = fmt.Errorf("it ended with status %#x", status)
 	}
+	return err
 }
 
 // killedThread waits until a stopped thread is killed.
 func killedThread(tid int) error {
 	for {
-		var status unix.WaitStatus
-		_, err := unix.Wait4(tid, &status, unix.WALL, nil)
-		switch {
-		case errors.Is(err, unix.EINTR), err == nil && status.Stopped():
-		case err == nil && status.Signal() == unix.SIGKILL:
-			return nil
+		switch status, err := next(tid); {
 		case err != nil:
 			return fmt.Errorf("wait for the end of the hook's thread %d: %w", tid, err)
+		case status.Stopped():
+		case status.Signal() == unix.SIGKILL:
+			return nil
 		default:
 			return fmt.Errorf("the hook's thread %d ended with status %#x", tid, status)
+		}
+	}
+}
+
+// next waits for what becomes of a traced thread next.
+func next(tid int) (status unix.WaitStatus, err error) {
+	for {
+		if _, err = unix.Wait4(tid, &status, unix.WALL, nil); !errors.Is(err, unix.EINTR) {
+			return status, err
 		}
 	}
 }

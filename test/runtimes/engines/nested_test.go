@@ -37,11 +37,7 @@ wait`
 // the outer one, which nobody has told of the inner one.
 func TestDockerInDocker(t *testing.T) {
 	release(t)
-	r := newRig(t, dockerWays()[0])
-	d, ok := r.engine.(*docker)
-	if !ok {
-		t.Fatalf("opened %T", r.engine)
-	}
+	r, d := rigOf[*docker](t, dockerWays()[0])
 	r.forbid(t)
 	for _, mark := range []string{r.selected, agentenv.Mark()} {
 		s := r.readerOf(t, mark, []string{"/bin/sh", "-c", innerDocker}, func(c container) string {

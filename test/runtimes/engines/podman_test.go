@@ -203,16 +203,10 @@ func startsNoPlugin(t *testing.T, r *rig) {
 	}
 }
 
-// podmanRig is an agent and podman with its concrete type, for what podman alone has.
 func podmanRig(t *testing.T) (*rig, *podman) {
 	t.Helper()
 	release(t)
-	r := newRig(t, podmanWays()[0])
-	p, ok := r.engine.(*podman)
-	if !ok {
-		t.Fatalf("opened %T", r.engine)
-	}
-	return r, p
+	return rigOf[*podman](t, podmanWays()[0])
 }
 
 // held reports what a test that has not failed has shown.

@@ -30,11 +30,7 @@ func TestRestored(t *testing.T) {
 	for _, by := range []string{byBundle, byWrapper} {
 		t.Run(by, func(t *testing.T) {
 			i := slices.IndexFunc(ociWays(), func(w way) bool { return w.engine == "runc" && w.by == by })
-			r := newRig(t, ociWays()[i])
-			o, ok := r.engine.(*oci)
-			if !ok {
-				t.Fatalf("opened %T", r.engine)
-			}
+			r, o := rigOf[*oci](t, ociWays()[i])
 			for _, mark := range []string{r.selected, agentenv.Mark()} {
 				o.restored(t, r, mark)
 			}

@@ -56,6 +56,17 @@ func newRig(t *testing.T, w way) *rig {
 	return r
 }
 
+// rigOf is an agent and an engine with its concrete type, for what it alone has.
+func rigOf[E engine](t *testing.T, w way) (*rig, E) {
+	t.Helper()
+	r := newRig(t, w)
+	e, ok := r.engine.(E)
+	if !ok {
+		t.Fatalf("opened %T", r.engine)
+	}
+	return r, e
+}
+
 // up has an agent run, and the policy in force.
 func (r *rig) up(t *testing.T) {
 	t.Helper()
